@@ -1,0 +1,139 @@
+"""What a class takes: `args` where every instance is alike, else named parameters; and each number as an expression over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from porter.emit.expressions import Expression, Vector, find, is_constant, literal
+from porter.emit.layers import SYNONYMS
+from porter.emit.names import identifier, unique
+from porter.ir import ModuleInfo
+from porter.passes.factor.classes import BlockClass
+
+
+@dataclass(slots=True)
+class Config:
+    """The fields of ModelArgs: what the source calls its sizes, and which of them the emitted file uses."""
+
+    known: dict[str, Any]
+    used: dict[str, Any] = field(default_factory=dict)
+
+    def use(self, name: str) -> str:
+        self.used[name] = self.known[name]
+        return f"args.{name}"
+
+
+@dataclass(slots=True)
+class Arguments:
+    """The constructor's parameters of one class, and the attributes that its forward needs."""
+
+    cls: BlockClass
+    config: Config
+    takes_args: bool
+    symbols: dict[str, Vector] = field(default_factory=dict)
+    parameters: dict[str, Vector] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
+    uses_args: bool = False
+    reserved: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, block_class: BlockClass, config: Config, takes_args: bool, modules: dict[str, ModuleInfo]) -> Arguments:
+        arguments = cls(block_class, config, takes_args)
+        count = len(block_class.instances)
+        if takes_args:
+            arguments.symbols = {name: dict.fromkeys(range(count), value) for name, value in config.known.items()}
+            return arguments
+        infos = [modules.get(block.path) for block in block_class.instances]
+        for source in ("arguments", "attributes"):
+            for i, info in enumerate(infos):
+                for name, value in (getattr(info, source) if info else {}).items():
+                    if name.isidentifier() and name == identifier(name):
+                        arguments.symbols.setdefault(name, {}).setdefault(i, value)
+        return arguments
+
+    def resolve(self, vector: Vector, *hints: str, in_call: bool = False, use_hint: bool = True) -> str:
+        """Source text for a value that may differ among the instances."""
+        names = tuple(dict.fromkeys(name for hint in hints for name in (hint, *SYNONYMS.get(hint, ()))))
+        expression = find(vector, self.symbols, names if use_hint else ())
+        if expression is None or (is_constant(vector) and self._is_plain(vector, expression)):
+            if is_constant(vector):
+                return literal(next(iter(vector.values())))
+            expression = self._new_parameter(hints[0] if hints else "value", vector)
+        return self._attribute(expression, hints) if in_call else self._text(expression)
+
+    def look_up(self, vector: Vector, *hints: str, in_call: bool = False) -> str | None:
+        """Like resolve, but None where there is no name for the value already."""
+        expression = find(vector, self.symbols, hints)
+        if expression is None:
+            return None
+        return self._attribute(expression, hints) if in_call else self._text(expression)
+
+    def _is_plain(self, vector: Vector, expression: Expression) -> bool:
+        """A constant that a parameter would only obscure: one that every instance shares, found by a longer sum."""
+        return not self.takes_args and len(expression.symbols) > 1 and len(self.cls.instances) > 1
+
+    def flag(self, vector: Vector, *hints: str, in_call: bool = False) -> str:
+        """Source text for a yes or no."""
+        return self.resolve(vector, *hints, in_call=in_call)
+
+    def _new_parameter(self, hint: str, vector: Vector) -> Expression:
+        for name, known in self.parameters.items():
+            if name not in self.reserved and all(known.get(i) == value for i, value in vector.items()):
+                return Expression((name,), "{}")
+        name = unique(identifier(hint), set(self.symbols) | set(self.parameters))
+        self.symbols[name] = vector
+        self.parameters[name] = vector
+        return Expression((name,), "{}")
+
+    def _text(self, expression: Expression) -> str:
+        return expression.text(self._symbol)
+
+    def _symbol(self, name: str) -> str:
+        if self.takes_args and name in self.config.known:
+            self.uses_args = True
+            return self.config.use(name)
+        self.parameters.setdefault(name, self.symbols[name])
+        return name
+
+    def _attribute(self, expression: Expression, hints: tuple[str, ...]) -> str:
+        """`self.NAME`, set in the constructor to the expression."""
+        text = self._text(expression)
+        for name, known in self.attributes.items():
+            if known == text:
+                return f"self.{name}"
+        single = len(expression.symbols) == 1 and expression.template == "{}"
+        name = expression.symbols[0] if single else identifier(hints[0] if hints else "size")
+        name = unique(name, set(self.attributes) | self.reserved)
+        self.attributes[name] = text
+        return f"self.{name}"
+
+    def signature(self) -> list[str]:
+        """The constructor's parameters, those with a default last."""
+        required, optional = [], []
+        many = len(self.cls.instances) > 1
+        for name, vector in self.parameters.items():
+            if self.default(name) is not None and many:
+                optional.append(f"{name}: {_annotation(vector)} = {self.default(name)}")
+            else:
+                required.append(f"{name}: {_annotation(vector)}")
+        return (["args: ModelArgs"] if self.uses_args else []) + required + optional
+
+    def default(self, name: str) -> str | None:
+        """The default of a parameter that is the same in every instance."""
+        vector = self.parameters[name]
+        if len(self.cls.instances) < 2 or not is_constant(vector):
+            return None
+        return literal(next(iter(vector.values())))
+
+
+def _annotation(vector: Vector) -> str:
+    value = next((v for v in vector.values() if v is not None), 0)
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, (int, float, str)):
+        return type(value).__name__
+    if isinstance(value, (tuple, list)):
+        inner = {type(item).__name__ for item in value} or {"int"}
+        return f"tuple[{inner.pop() if len(inner) == 1 else 'float'}, ...]"
+    return "Callable"

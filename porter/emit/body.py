@@ -1,0 +1,342 @@
+"""The forward of a class: statements over named locals, everything used once inlined while it stays readable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from porter.emit.arguments import Arguments
+from porter.emit.expressions import Vector
+from porter.emit.names import identifier, variable
+from porter.emit.node_text import NodeText
+from porter.emit.syntax import ATOM, Text, sequence
+from porter.ir import Node, Value
+from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.tree import Block, Item, Loop, reads
+
+#: An expression longer or deeper than this gets a name.
+_LONG, _DEEP = 74, 4
+
+
+class Body:
+    """Writes `__call__` of one class. `lines` are its statements, without the indent of the method."""
+
+    def __init__(self, cls: BlockClass, arguments: Arguments, places: Any, root: bool, inputs: list[str] | None = None):
+        self.cls = cls
+        self.template = cls.template
+        self.arguments = arguments
+        self.places = places  # .child(item), .layer(node), .parameter(value)
+        self.root = root
+        self.lines: list[str] = []
+        self.indent = 0
+        self.names: dict[Value, str] = {}
+        self.pending: dict[Value, Text] = {}
+        self.flags: dict[str, str] = {}
+        self.left = self._count_reads()
+        self.nodes = NodeText(cls, arguments, places, self)
+        self.taken_by_inputs: list[str] = []
+        self._name_inputs(inputs)
+        self.deferred: dict[Item, list[Item]] = self._dependents()
+
+    # ---------------------------------------------------------------------------------------------------------- preparation
+
+    def _count_reads(self) -> dict[Value, int]:
+        left: dict[Value, int] = {}
+        for item in self.template.items:
+            for value in (list(item.inputs()) if isinstance(item, Node) else reads(item)):
+                if not value.is_parameter:
+                    left[value] = left.get(value, 0) + 1
+        for value in self.template.outputs:
+            left[value] = left.get(value, 0) + 1
+        return left
+
+    def _name_inputs(self, given: list[str] | None) -> None:
+        spare = ("x", "y", "z", "u", "v", "w")
+        for position, value in enumerate(self.template.inputs):
+            if given is not None:
+                name = identifier(given[position])
+            elif len(self.template.inputs) == 1:
+                name = "x"
+            elif position == 0 and value.dtype.startswith("float"):
+                name = "x"
+            elif value.dtype == "bool" or (value.name and "mask" in value.name):
+                name = variable("mask", set(self.taken_by_inputs), spare)
+            else:
+                name = variable(value.name or (value.path or "").rpartition(".")[2] or None, set(self.taken_by_inputs), spare)
+            self.taken_by_inputs.append(name)
+            self.names[value] = name
+
+    def _dependents(self) -> dict[Item, list[Item]]:
+        """Items that only an optional item needs: they are written inside its branch."""
+        readers: dict[Value, list[Item]] = {}
+        for item in self.template.items:
+            for value in reads(item):
+                readers.setdefault(value, []).append(item)
+        result: dict[Item, list[Item]] = {}
+        owner: dict[Item, Item] = {}
+        for item in reversed(self.template.items):
+            if not self.cls.is_optional(item):
+                continue
+            absent = self._absence(item)
+            users = [user for value in item.outputs for user in readers.get(value, [])]
+            owners = {owner.get(user, user) for user in users}
+            outside = any(value in self.template.outputs for value in item.outputs)
+            if len(owners) == 1 and not outside and users and self._fallback(item) is None:
+                head = owners.pop()
+                if self.cls.is_optional(head) and self._absence(head) == absent:
+                    owner[item] = head
+                    result.setdefault(head, []).insert(0, item)
+        return result
+
+    def _absence(self, item: Item) -> frozenset[int]:
+        return frozenset(i for i, found in enumerate(self.cls.of(item)) if found is None)
+
+    def _fallback(self, item: Item) -> Value | None:
+        """What takes the place of an optional item's output where the item is lacking."""
+        if len(item.outputs) != 1:
+            return None
+        absent = next(iter(self._absence(item)), None)
+        if absent is None:
+            return None
+        mapping = self.cls.values[absent]
+        target = mapping.get(item.outputs[0])
+        operands = list(item.inputs()) if isinstance(item, Node) else item.inputs
+        return next((v for v in operands if target is not None and mapping.get(v) is target), None)
+
+    # ------------------------------------------------------------------------------------------------------------ statements
+
+    def write(self) -> list[str]:
+        """The statements of the forward."""
+        inside = {item for items in self.deferred.values() for item in items}
+        for item in self.template.items:
+            if item not in inside:
+                self._item(item)
+        self._return()
+        return self.nodes.shape_lines(self.template.inputs, self.names_of_inputs()) + self.lines
+
+    def names_of_inputs(self) -> list[str]:
+        return self.taken_by_inputs
+
+    def say(self, line: str) -> None:
+        self.lines.append("    " * self.indent + line)
+
+    def _item(self, item: Item) -> None:
+        if self.cls.is_optional(item):
+            self._optional(item)
+        elif isinstance(item, Loop):
+            self._loop(item)
+        else:
+            self._plain(item)
+
+    def _plain(self, item: Node | Block) -> None:
+        text = self.item_text(item)
+        if len(item.outputs) == 1:
+            self._keep(item.outputs[0], text)
+        else:
+            self._assign_many(item, text)
+
+    def _keep(self, value: Value, text: Text) -> None:
+        """Holds the expression back for the one place that reads it, or gives it a name."""
+        last = value in self.template.outputs and len(self.template.outputs) == 1
+        readable = len(text.code) <= _LONG and text.depth <= _DEEP
+        if self.left.get(value, 0) == 1 and (readable or last) and not self.nodes.is_measured(value) and not self._is_named(value):
+            self.pending[value] = text
+        else:
+            self.assign(value, text)
+
+    def _is_named(self, value: Value) -> bool:
+        """A value that a loop or an optional part reads needs a name."""
+        for item in self.template.items:
+            if isinstance(item, Loop) and value in item.inputs:
+                return True
+            if self.cls.is_optional(item) and value in reads(item):
+                return True
+        return False
+
+    def _assign_many(self, item: Node | Block, text: Text) -> None:
+        names: list[str] = []
+        for value in item.outputs:
+            if not self.left.get(value, 0):
+                names.append("_")
+                continue
+            name = self._free_name(value, set(names))
+            names.append(name)
+        self.say(f"{', '.join(names)} = {text.code}")
+        for value, name in zip(item.outputs, names, strict=True):
+            self.names[value] = name
+            self._measure(value, name)
+
+    def assign(self, value: Value, text: Text, name: str | None = None) -> str:
+        """`name = text`; expressions held back that read a local of that name are written first."""
+        name = name or self._free_name(value, set())
+        self._flush(name, value)
+        if text.code != name:
+            self.say(f"{name} = {text.code}")
+        self.names[value] = name
+        self._measure(value, name)
+        return name
+
+    def _measure(self, value: Value, name: str) -> None:
+        line = self.nodes.shape_line(value, name)
+        if line:
+            self.say(line)
+
+    def _busy(self) -> set[str]:
+        """Names that are still read: by what comes later, or by an expression held back."""
+        busy = {name for value, name in self.names.items() if self.left.get(value, 0) > 0}
+        for text in self.pending.values():
+            busy |= text.names
+        return busy | self.nodes.dim_names()
+
+    def _free_name(self, value: Value, more: set[str]) -> str:
+        spare = ("x", "y", "h", "r", "z", "u", "w", "s", "t")
+        hint = value.name if value.name not in ("_", None) else None
+        if value.dtype == "bool" and hint is None:
+            spare = ("mask", "keep", *spare)
+        return variable(hint, self._busy() | more, spare)
+
+    def _flush(self, name: str, target: Value) -> None:
+        """Writes the expressions held back that read `name`, which is about to change."""
+        for value, text in list(self.pending.items()):
+            if name in text.names and value is not target:
+                del self.pending[value]
+                fresh = variable(value.name, self._busy() | {name}, ("h", "y", "r", "z", "u", "w", "s", "t"))
+                self.assign(value, text, fresh)
+
+    # ------------------------------------------------------------------------------------------------------------ expressions
+
+    def read(self, value: Value) -> Text:
+        """The expression for a value at one place that reads it."""
+        if value.is_parameter and value not in self.names:
+            return Text(self.places.parameter(value))
+        self.left[value] = self.left.get(value, 1) - 1
+        if value in self.pending:
+            return self.pending.pop(value)
+        return Text(self.names[value], ATOM, 0, {self.names[value]})
+
+    def name(self, value: Value) -> str:
+        """The value under a name, given now if it had none."""
+        if value in self.pending:
+            return self.assign(value, self.pending.pop(value))
+        return self.names[value]
+
+    def item_text(self, item: Node | Block) -> Text:
+        if isinstance(item, Node):
+            return self.nodes.text(item)
+        return self.call_text(self.places.child(item), [self.read(value) for value in item.inputs])
+
+    @staticmethod
+    def call_text(function: str, args: list[Text]) -> Text:
+        names = set().union(*(arg.names for arg in args)) if args else set()
+        depth = 1 + max((arg.depth for arg in args), default=0)
+        return Text(f"{function}({', '.join(arg.code for arg in args)})", ATOM, depth, names)
+
+    # -------------------------------------------------------------------------------------------------------------- optional
+
+    def _optional(self, item: Item) -> None:
+        fallback = self._fallback(item)
+        if fallback is None or isinstance(item, Loop):
+            if not isinstance(item, Loop):
+                self._plain(item)
+            return
+        value = item.outputs[0]
+        base = self.name(fallback) if not fallback.is_parameter else self.places.parameter(fallback)
+        condition = self.places.condition(item, self._flag(item))
+        still_read = self.left.get(fallback, 0) > 1 or fallback.is_parameter
+        if not still_read:
+            self._flush(base, value)
+            mark = len(self.lines)
+            self.indent += 1
+            for dependent in self.deferred.get(item, []):
+                self._plain(dependent)  # type: ignore[arg-type]
+            text = self.item_text(item)  # type: ignore[arg-type]
+            self.say(f"{base} = {text.code}")
+            self.indent -= 1
+            self.lines.insert(mark, "    " * self.indent + f"if {condition}:")
+            self.names[value] = base
+            self._measure(value, base)
+            return
+        for dependent in self.deferred.get(item, []):
+            self._plain(dependent)  # type: ignore[arg-type]
+        text = self.item_text(item)  # type: ignore[arg-type]
+        code = f"{text.code} if {condition} else {base}"
+        self.assign(value, Text(code, 1, text.depth + 1, text.names | {base}))
+
+    def _flag(self, item: Item) -> Vector:
+        return {i: found is not None for i, found in enumerate(self.cls.of(item))}
+
+    # ----------------------------------------------------------------------------------------------------------------- loops
+
+    def _loop(self, loop: Loop) -> None:
+        turn = loop.turns[0]
+        carried = [slot for slot, place in enumerate(loop.carried) if place is not None]
+        for slot, value in enumerate(loop.slots[0]):
+            if value.is_parameter:
+                continue
+            self.left[value] -= 1
+            if slot not in carried:
+                self.name(value)
+                continue
+            if value in self.pending:
+                self.assign(value, self.pending.pop(value))
+            elif self.left.get(value, 0) > 0:
+                old = self.names[value]
+                fresh = self._free_name(turn[-1].outputs[0], {old})
+                self.say(f"{fresh} = {old}")
+                self.names[value] = fresh
+        slot_names = [
+            self.names[value] if not value.is_parameter else self.places.parameter(value) for value in loop.slots[0]
+        ]
+        for slot in carried:
+            self._flush(slot_names[slot], loop.slots[0][slot])
+        iterable, word = self.places.iterable(loop)
+        word = variable(word, self._busy() | set(slot_names), ("block", "layer", "module"))
+        self.say(f"for {word} in {iterable}:")
+        self.indent += 1
+        place_names = {place: slot_names[slot] for slot, place in enumerate(loop.carried) if place is not None}
+        self._turn(loop, turn, word, place_names)
+        self.indent -= 1
+        produced = [value for item in loop.turns[-1] for value in item.outputs]
+        for place, name in place_names.items():
+            self.names[produced[place]] = name
+
+    def _turn(self, loop: Loop, turn: list[Item], word: str, place_names: dict[int, str]) -> None:
+        """The loop's body: the call and what follows it, with the carried arrays assigned at the end."""
+        saved = (dict(self.names), dict(self.left))
+        produced = [value for item in turn for value in item.outputs]
+        for value in produced:
+            self.left[value] = sum(list(reads(item)).count(value) for item in turn) + (produced.index(value) in place_names)
+        block = turn[0]
+        assert isinstance(block, Block)
+        args = [Text(self.names[v], ATOM, 0, {self.names[v]}) if v in self.names else Text(self.places.parameter(v)) for v in block.inputs]
+        text = self.call_text(word, args)
+        if len(turn) == 1:
+            names = [place_names.get(place, "_") for place in range(len(produced))]
+            while len(names) > 1 and names[-1] == "_" and len(block.outputs) == 1:
+                names.pop()
+            self.say(f"{', '.join(names)} = {text.code}")
+        else:
+            self.pending[block.outputs[0]] = text
+            for node in turn[1:]:
+                assert isinstance(node, Node)
+                for value in node.inputs():
+                    self.left[value] = self.left.get(value, 0) + (value not in produced)
+                result = self.nodes.text(node)
+                place = produced.index(node.output)
+                if place in place_names:
+                    self.say(f"{place_names[place]} = {result.code}")
+                else:
+                    self._keep(node.output, result)
+        self.names, self.left = saved
+
+    # ---------------------------------------------------------------------------------------------------------------- return
+
+    def _return(self) -> None:
+        texts = [self.read(value) for value in self.template.outputs]
+        kind = self.places.output_kind(self.cls)
+        if isinstance(kind, list):
+            pairs = ", ".join(f'"{name}": {text.code}' for name, text in zip(kind, texts, strict=True))
+            self.say(f"return {{{pairs}}}")
+        elif len(texts) == 1:
+            self.say(f"return {texts[0].code}")
+        else:
+            self.say(f"return {sequence(texts, '()').code[1:-1]}")

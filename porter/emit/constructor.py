@@ -1,0 +1,215 @@
+"""The constructor of a class: its parameters, layers, lists and children."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from porter.emit.arguments import Arguments
+from porter.emit.attributes import Attributes, Place
+from porter.emit.expressions import Vector, is_constant
+from porter.emit.layers import CONSTRUCTORS
+from porter.emit.syntax import dtype_text
+from porter.errors import UnsupportedError
+from porter.ir import Node, Value
+from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.tree import Block, Loop, module_form
+
+Instances = list[tuple[int, Any]]  # (instance of the class, what the item is there)
+
+
+class Constructor:
+    """Writes what `__init__` assigns."""
+
+    def __init__(self, cls: BlockClass, arguments: Arguments, attributes: Attributes, child: Callable[[Block], Any]):
+        self.cls = cls
+        self.arguments = arguments
+        self.attributes = attributes
+        self.child = child  # block -> (class, its arguments, which instance the block is)
+
+    # ------------------------------------------------------------------------------------------------------------ expressions
+
+    def item(self, items: Instances) -> str:
+        """The constructor call of a layer, a child or a Sequential."""
+        first = items[0][1]
+        if isinstance(first, Node):
+            return self.layer(items)
+        if first.is_sequential:
+            return self.sequential(items)
+        return self.child_call(items)
+
+    def layer(self, items: Instances) -> str:
+        node: Node = items[0][1]
+        if not node.is_layer:
+            return module_form(node.op) or node.op
+        positional, keywords = CONSTRUCTORS[node.op]
+        parts = [self._number(items, name) for name in positional]
+        for name, default in keywords.items():
+            if name not in node.attrs:
+                continue
+            vector = {i: other.attrs[name] for i, other in items}
+            if is_constant(vector) and _same(vector[min(vector)], default):
+                continue
+            if name == "stride" and default is None and all(o.attrs.get("kernel_size") == o.attrs["stride"] for _, o in items):
+                continue
+            parts.append(f"{name}={self._number(items, name)}")
+        return f"{node.op}({', '.join(parts)})"
+
+    def _number(self, items: Instances, name: str) -> str:
+        vector = {i: other.attrs[name] for i, other in items}
+        return self.arguments.resolve(vector, name)
+
+    def child_call(self, items: Instances, index: str = "") -> str:
+        """`Block(args)` or `Block(dim, heads, stride=2)`."""
+        del index
+        cls, arguments, _ = self.child(items[0][1])
+        vectors = {}
+        for name, vector in arguments.parameters.items():
+            if arguments.default(name) is None:
+                vectors[name] = {i: vector.get(self.child(block)[2]) for i, block in items}
+        return self._call(cls.name, arguments, {n: self._argument(v, n) for n, v in vectors.items()})
+
+    def _argument(self, vector: Vector, name: str) -> str:
+        known = {i: value for i, value in vector.items() if value is not None}
+        return self.arguments.resolve(known, name) if known else "None"
+
+    def _call(self, name: str, arguments: Arguments, texts: dict[str, str]) -> str:
+        parts = ["args"] if arguments.uses_args else []
+        if arguments.uses_args:
+            self.arguments.uses_args = True
+        for position, (parameter, text) in enumerate(texts.items()):
+            plain = position < 3 and text not in ("True", "False", "None")
+            parts.append(text if plain and len(parts) == position + arguments.uses_args else f"{parameter}={text}")
+        return f"{name}({', '.join(_keywords_last(parts))})"
+
+    def sequential(self, items: Instances) -> str:
+        lengths = {len(block.items) for _, block in items}
+        assert len(lengths) == 1, "sequentials of one class have one length"
+        entries = [self.item([(i, block.items[p]) for i, block in items]) for p in range(lengths.pop())]
+        return f"nn.Sequential({', '.join(_runs(entries))})"
+
+    def loop(self, items: Instances) -> str:
+        """The list that a loop runs over, as a comprehension."""
+        first: Loop = items[0][1]
+        cls, arguments, _ = self.child(first.blocks[0])
+        texts, uses_index = {}, False
+        for name, vector in arguments.parameters.items():
+            if arguments.default(name) is not None:
+                continue
+            rows = {i: [vector.get(self.child(block)[2]) for block in loop.blocks] for i, loop in items}
+            texts[name], indexed = self._row(rows, name)
+            uses_index |= indexed
+        lengths = {i: len(loop.blocks) for i, loop in items}
+        count = self.arguments.resolve(lengths, self._list_name(first), "depth", "num_layers", "num_hidden_layers", "n_layer")
+        return f"[{self._call(cls.name, arguments, texts)} for {'i' if uses_index else '_'} in range({count})]"
+
+    def _list_name(self, loop: Loop) -> str:
+        return str(self.attributes.places[self.cls.template.relative(loop.blocks[0].path)][0])
+
+    def _row(self, rows: dict[int, list[Any]], name: str) -> tuple[str, bool]:
+        """An argument that may change along the list, and whether it names the index."""
+        if all(len(set(map(repr, row))) == 1 for row in rows.values()):
+            return self._argument({i: row[0] for i, row in rows.items()}, name), False
+        first = {i: row[0] for i, row in rows.items()}
+        rest = {i: row[1] for i, row in rows.items() if len(row) > 1}
+        if all(len(set(map(repr, row[1:]))) <= 1 for row in rows.values()):
+            return f"{self._argument(first, name)} if i == 0 else {self._argument(rest, name)}", True
+        if all(row[k] == row[k % 2] for row in rows.values() for k in range(len(row))):
+            return f"{self._argument(first, name)} if i % 2 == 0 else {self._argument(rest, name)}", True
+        tuples = {i: tuple(row) for i, row in rows.items()}
+        return f"{self.arguments.resolve(tuples, name)}[i]", True
+
+    def parameter(self, items: list[tuple[int, Value]]) -> str:
+        value = items[0][1]
+        sizes = []
+        for axis in range(value.rank):
+            vector = {i: v.shape[axis] for i, v in items}
+            sizes.append(self.arguments.resolve(vector, _shape_hint(value, axis)))
+        shape = f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
+        kind = "" if value.dtype.startswith(("float", "bfloat")) else f", dtype={dtype_text(value.dtype)}"
+        return f"mx.zeros({shape}{kind})"
+
+    # ------------------------------------------------------------------------------------------------------------------ lines
+
+    def lines(self, members: list[tuple[str, Instances]], order: Callable[[str], int]) -> list[str]:
+        """Assignments for the members (relative source path, what is there), lists gathered, in the source's order."""
+        by_name: dict[str, list[tuple[Place, str, Instances]]] = {}
+        for path, items in sorted(members, key=lambda member: (not isinstance(member[1][0][1], Value), order(member[0]))):
+            place = self.attributes.places[path]
+            by_name.setdefault(str(place[0]), []).append((place[1:], path, items))
+        result: list[str] = []
+        for name, entries in by_name.items():
+            present = {i for _, _, items in entries for i, _ in items}
+            lacking = set(range(len(self.cls.instances))) - present
+            condition = None
+            if lacking:
+                flag = {i: i in present for i in range(len(self.cls.instances))}
+                condition = self.arguments.flag(flag, name, f"has_{name}", f"use_{name}")
+            value = self._list(entries, 0) if entries[0][0] else self.text(entries[0][2])
+            if condition and condition != "True":
+                result += [f"if {condition}:", f"    self.{name} = {value}"]
+            else:
+                result.append(f"self.{name} = {value}")
+        return result
+
+    def text(self, items: Instances) -> str:
+        first = items[0][1]
+        if isinstance(first, Value):
+            return self.parameter(items)
+        if isinstance(first, Loop):
+            return self.loop(items)
+        return self.item(items)
+
+    def _list(self, entries: list[tuple[Place, str, Instances]], depth: int) -> str:
+        if len(entries) == 1 and isinstance(entries[0][2][0][1], Loop):
+            return self.text(entries[0][2])
+        rows: dict[int, list[tuple[Place, str, Instances]]] = {}
+        for place, path, items in entries:
+            first = items[0][1]
+            if isinstance(first, Loop):
+                if len({len(loop.blocks) for _, loop in items}) > 1:
+                    raise UnsupportedError(f"{self.cls.name} keeps lists of different lengths in {path}: porter can't write that yet.")
+                for k in range(len(first.blocks)):
+                    rows.setdefault(int(place[0]) + k, []).append((place[1:], path, [(i, loop.blocks[k]) for i, loop in items]))
+            else:
+                rows.setdefault(int(place[0]), []).append((place[1:], path, items))
+        texts = []
+        for number in sorted(rows):
+            inner = rows[number]
+            texts.append(self._list(inner, depth + 1) if inner[0][0] else self.text(inner[0][2]))
+        return f"[{', '.join(_runs(texts))}]"
+
+
+def _runs(texts: list[str]) -> list[str]:
+    """Equal constructor calls in a row as a comprehension."""
+    result: list[str] = []
+    start = 0
+    while start < len(texts):
+        stop = start
+        while stop < len(texts) and texts[stop] == texts[start]:
+            stop += 1
+        count = stop - start
+        if count > 2 or (count == 2 and len(texts[start]) > 30):
+            result.append(f"*({texts[start]} for _ in range({count}))")
+        else:
+            result += texts[start:stop]
+        start = stop
+    return result
+
+
+def _keywords_last(parts: list[str]) -> list[str]:
+    def is_keyword(part: str) -> bool:
+        return part.split("=")[0].isidentifier() and "=" in part and not part.startswith(("nn.", "mx."))
+
+    return [p for p in parts if not is_keyword(p)] + [p for p in parts if is_keyword(p)]
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and value == default
+
+
+def _shape_hint(value: Value, axis: int) -> str:
+    leaf = (value.path or "size").rpartition(".")[2]
+    return "dim" if axis == value.rank - 1 else f"{leaf}_size"
+
+

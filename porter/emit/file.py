@@ -1,0 +1,396 @@
+"""The whole file: classes from leaf to root, and with it the recipe of each parameter and what can be compared."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from porter.emit.arguments import Arguments, Config
+from porter.emit.attributes import Attributes
+from porter.emit.body import Body
+from porter.emit.constructor import Constructor
+from porter.emit.expressions import Vector, literal
+from porter.emit.names import class_name, unique
+from porter.ir import Node, Program, Value
+from porter.passes.factor.classes import BlockClass, factor_classes
+from porter.passes.factor.tree import Block, Item, Loop, build_tree, layer_path
+
+LINE_LENGTH = 100
+
+
+@dataclass(slots=True)
+class Emission:
+    """The emitted source, ModelArgs' fields, the recipes by MLX path, and the calls that can be compared one by one."""
+
+    source: str
+    config: dict[str, Any]
+    recipes: dict[str, Any]
+    modules: list[dict[str, Any]]
+    kept: dict[str, Value] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def emit(program: Program, config: dict[str, Any], model_type: str, title: str) -> Emission:
+    """Writes the program as an MLX module.
+
+    `config` holds the source's own names and values for its sizes; the fields that the source uses become ModelArgs.
+    """
+    root = build_tree(program)
+    writer = _ModelWriter(program, root, factor_classes(root), Config(dict(config)))
+    return writer.emit(model_type, title)
+
+
+class _ModelWriter:
+    def __init__(self, program: Program, root: Block, classes: dict[Block, BlockClass], config: Config):
+        self.program = program
+        self.root = root
+        self.classes = classes
+        self.config = config
+        self.instance = {block: cls.instances.index(block) for block, cls in classes.items()}
+        self.order = list(dict.fromkeys(classes[block] for block in root.walk() if not block.is_sequential))
+        self.arguments: dict[BlockClass, Arguments] = {}
+        self.attributes: dict[BlockClass, Attributes] = {}
+        self.notes: list[str] = []
+        self.module_order = {path: index for index, path in enumerate(program.modules)}
+        self._name_classes()
+
+    def _name_classes(self) -> None:
+        taken = {"Model", "ModelArgs"}
+        for cls in reversed(self.order):
+            cls.name = "Model" if cls.template is self.root else unique(class_name(cls.name), taken)
+
+    # ------------------------------------------------------------------------------------------------------------------ style
+
+    def _takes_args(self) -> dict[BlockClass, bool]:
+        """A class takes `args` where all its instances are alike and everything around it takes them too."""
+        prints = {block: _fingerprint(block, self.classes) for block in self.classes}
+        parents: dict[BlockClass, set[BlockClass]] = {}
+        for block in self.classes:
+            if not block.is_sequential:
+                for child in _children(block):
+                    parents.setdefault(self.classes[child], set()).add(self.classes[block])
+        result: dict[BlockClass, bool] = {}
+        for cls in reversed(self.order):
+            alike = len({prints[block] for block in cls.instances}) == 1
+            result[cls] = cls.template is self.root or (alike and all(result[p] for p in parents.get(cls, ())))
+        return result
+
+    # ------------------------------------------------------------------------------------------------------------------- emit
+
+    def emit(self, model_type: str, title: str) -> Emission:
+        takes_args = self._takes_args()
+        chunks = []
+        for cls in self.order:
+            chunks.append(_ClassWriter(self, cls, takes_args[cls]).write())
+        fields = {"model_type": model_type, **{n: v for n, v in self.config.used.items() if n != "model_type"}}
+        source = self._file(title, fields, chunks)
+        recipes: dict[str, Any] = {}
+        kept: dict[str, Value] = {}
+        modules: list[dict[str, Any]] = []
+        self._collect(self.root, "", recipes, kept, modules)
+        return Emission(format_source(source), fields, recipes, modules, kept, self.notes)
+
+    def _file(self, title: str, fields: dict[str, Any], chunks: list[str]) -> str:
+        body = "\n\n\n".join(chunks)
+        imports = ["from dataclasses import dataclass", "import mlx.core as mx" if "mx." in body else "", "import mlx.nn as nn"]
+        if "Callable" in body:
+            imports.insert(0, "from collections.abc import Callable")
+        lines = [f'"""{_docstring(title)}', "", *self._interface(), '"""', "", *filter(None, imports), "", ""]
+        lines += ["@dataclass", "class ModelArgs:"]
+        lines += [f"    {name}: {_field_type(value)} = {_quoted(value)}" for name, value in fields.items()]
+        return "\n".join(lines) + "\n\n\n" + body + "\n"
+
+    def _interface(self) -> list[str]:
+        """What goes in and out, for the docstring."""
+        rows = [("Input", value.origin or value.name or "x", value) for value in self.program.inputs]
+        rows += [("Output", name, value) for name, value in self.program.outputs]
+        width = max((len(name) for _, name, _ in rows), default=0)
+        shapes = [self._shape_text(value) for _, _, value in rows]
+        wide = max(map(len, shapes), default=0)
+        lines = []
+        for (kind, name, value), shape in zip(rows, shapes, strict=True):
+            layout = ", channels last" if value.permute and value.permute[-1] == 1 and value.rank > 2 else ""
+            lines.append(f"{kind:<7} {_docstring(name):<{width}}  {shape:<{wide}}  {value.dtype}{layout}".rstrip())
+        return lines
+
+    def _shape_text(self, value: Value) -> str:
+        names = {symbol: name for symbol, (name, _) in self.program.dims.items()}
+        sizes = [str(size) if isinstance(size, int) else str(size.subs(names)) for size in value.shape]
+        return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+    # ---------------------------------------------------------------------------------------------------------------- collect
+
+    def _collect(self, block: Block, prefix: str, recipes: dict, kept: dict, modules: list, attributes: Attributes | None = None) -> None:
+        """Walks the instances: MLX paths of parameters, and the calls to compare."""
+        attributes = attributes or self.attributes[self.classes[block]]
+
+        def at(path: str) -> str:
+            return f"{prefix}.{attributes.dotted(path)}" if prefix else attributes.dotted(path)
+
+        for position, item in enumerate(block.items):
+            for child, relative in _placed(block, item, attributes):
+                path = f"{prefix}.layers.{position}" if block.is_sequential else f"{prefix}.{relative}".lstrip(".")
+                self._entry(modules, path, child)
+                if child.is_sequential:
+                    self._collect(child, path, recipes, kept, modules, Attributes())
+                else:
+                    self._collect(child, path, recipes, kept, modules)
+            if isinstance(item, Node):
+                self._collect_node(block, item, position, prefix, at, recipes, kept, modules)
+
+    def _collect_node(self, block: Block, node: Node, position: int, prefix: str, at: Any, recipes: dict, kept: dict, modules: list) -> None:
+        if node.is_layer:
+            path = f"{prefix}.layers.{position}" if block.is_sequential else at(member_path(block, node))
+            for role, value in node.params.items():
+                self._add(recipes, kept, f"{path}.{role}", value)
+            self._entry(modules, path, node)
+            return
+        for value in node.inputs():
+            if value.is_parameter and block.owns(value.path or ""):
+                owner = self._layer_of(block, value)
+                if owner is None:
+                    self._add(recipes, kept, at(block.relative(value.path or "")), value)
+
+    def _layer_of(self, block: Block, value: Value) -> Node | None:
+        return next((n for n in block.items if isinstance(n, Node) and n.is_layer and any(p.path == value.path for p in n.params.values())), None)
+
+    def _add(self, recipes: dict[str, Any], kept: dict[str, Value], path: str, value: Value) -> None:
+        recipes[path] = value.recipe
+        if value.data is not None:
+            kept[path] = value
+
+    def _entry(self, modules: list[dict[str, Any]], path: str, item: Block | Node) -> None:
+        inputs = item.inputs if isinstance(item, Block) else item.args
+        values = [*inputs, *item.outputs]
+        if not all(isinstance(v, Value) and v.origin is not None and not v.is_parameter for v in values):
+            return
+        leaf = isinstance(item, Node)
+        cls = item.op if isinstance(item, Node) else ("nn.Sequential" if item.is_sequential else self.classes[item].name)
+        source = layer_path(item) if isinstance(item, Node) else item.path
+
+        def spec(value: Value) -> dict[str, Any]:
+            return {"value": value.origin, "permute": list(value.permute) if value.permute else None}
+
+        modules.append({"path": path, "class": cls, "leaf": leaf, "source": source, "inputs": [spec(v) for v in inputs], "outputs": [spec(v) for v in item.outputs]})
+
+
+def member_path(block: Block, node: Node) -> str:
+    """The relative source path of a layer; a pool called as a function is named after what it does."""
+    path = layer_path(node)
+    if path and path != block.path and block.owns(path):
+        return block.relative(path)
+    return {"nn.MaxPool": "maxpool", "nn.AvgPool": "avgpool"}.get(node.op[:10], node.op.removeprefix("nn.").lower())
+
+
+def _placed(block: Block, item: Item, attributes: Attributes) -> list[tuple[Block, str]]:
+    """The blocks that an item calls, with their attribute paths."""
+    if isinstance(item, Block):
+        return [(item, "" if block.is_sequential else attributes.dotted(block.relative(item.path)))]
+    if isinstance(item, Loop):
+        place = attributes.places[block.relative(item.blocks[0].path)]
+        return [(child, ".".join(map(str, (*place[:-1], int(place[-1]) + k)))) for k, child in enumerate(item.blocks)]
+    return []
+
+
+def _children(block: Block) -> list[Block]:
+    """The blocks with a class below, through Sequentials."""
+    result: list[Block] = []
+    for item in block.items:
+        for child in item.blocks if isinstance(item, Loop) else [item] if isinstance(item, Block) else []:
+            result += _children(child) if child.is_sequential else [child]
+    return result
+
+
+def _fingerprint(block: Block, classes: dict[Block, BlockClass]) -> str:
+    """Everything that may differ among instances of a class, as text."""
+
+    def part(item: Any) -> Any:
+        if isinstance(item, Value):
+            return "v"
+        if isinstance(item, dict):
+            return {key: part(value) for key, value in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [part(entry) for entry in item]
+        if isinstance(item, slice):
+            return ["slice", part(item.start), part(item.stop), part(item.step)]
+        return item if not hasattr(item, "free_symbols") else "s"
+
+    texts = []
+    for item in block.items:
+        if isinstance(item, Node):
+            shapes = [v.shape for v in item.inputs() if v.is_parameter]
+            texts.append(f"{item.op}{part(item.args)}{part(item.kwargs)}{part(item.attrs)}{shapes}")
+        else:
+            texts += [f"{id(classes[b])}{_fingerprint(b, classes)}" for b in (item.blocks if isinstance(item, Loop) else [item])]
+    return f"({';'.join(texts)})"
+
+
+class _ClassWriter:
+    """Writes one class; it is also what the body asks for the text of layers, children and parameters."""
+
+    def __init__(self, model: _ModelWriter, cls: BlockClass, takes_args: bool):
+        self.model = model
+        self.cls = cls
+        self.template = cls.template
+        self.arguments = Arguments.of(cls, model.config, takes_args, model.program.modules)
+        self.members = self._members()
+        self.attributes = Attributes.of(cls, list(dict.fromkeys(path for path, _ in self._paths())))
+        self.arguments.reserved = {str(place[0]) for place in self.attributes.places.values()}
+        model.arguments[cls] = self.arguments
+        model.attributes[cls] = self.attributes
+
+    def _paths(self) -> list[tuple[str, Item | Value]]:
+        """Relative source paths of everything the template keeps."""
+        found: list[tuple[str, Item | Value]] = []
+        for item in self.template.items:
+            if isinstance(item, Block):
+                found.append((self.template.relative(item.path), item))
+            elif isinstance(item, Loop):
+                found += [(self.template.relative(block.path), item) for block in item.blocks]
+            elif item.is_layer:
+                found.append((member_path(self.template, item), item))
+            else:
+                for value in item.inputs():
+                    if value.is_parameter and self.template.owns(value.path or "") and self.model._layer_of(self.template, value) is None:
+                        found.append((self.template.relative(value.path or ""), value))
+        return found
+
+    def _members(self) -> list[tuple[str, list[tuple[int, Any]]]]:
+        members: dict[str, list[tuple[int, Any]]] = {}
+        seen: set[int] = set()
+        for path, thing in self._paths():
+            if path in members or id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            if isinstance(thing, Value):
+                items: list[tuple[int, Any]] = [
+                    (i, mapping.get(thing, thing if i == 0 else None)) for i, mapping in enumerate(self.cls.values)
+                ]
+            else:
+                items = list(enumerate(self.cls.of(thing)))
+            members[path] = [(i, found) for i, found in items if found is not None]
+        return list(members.items())
+
+    def write(self) -> str:
+        constructor = Constructor(self.cls, self.arguments, self.attributes, self._child_info)
+        root = self.template is self.model.root
+        names = [value.origin or "x" for value in self.template.inputs] if root else None
+        self.conditions: dict[Item, str] = {}
+        member_lines = constructor.lines(self.members, self._source_order)
+        body = Body(self.cls, self.arguments, self, root, names)
+        call_lines = body.write()
+        attribute_lines = [f"self.{name} = {text}" for name, text in self.arguments.attributes.items()]
+        if root:
+            self.arguments.uses_args = True
+        init = ["super().__init__()", *attribute_lines, *member_lines]
+        parameters = ", ".join(["self", *self.arguments.signature()])
+        inputs = ", ".join(["self", *(f"{name}: mx.array" for name in body.names_of_inputs())])
+        returns = self._return_type()
+        lines = [f"class {self.cls.name}(nn.Module):"]
+        lines += [f"    def __init__({parameters}):", *(f"        {line}" for line in init), ""]
+        lines += [f"    def __call__({inputs}) -> {returns}:", *(f"        {line}" for line in call_lines)]
+        return "\n".join(lines)
+
+    def _return_type(self) -> str:
+        kind = self.output_kind(self.cls)
+        if isinstance(kind, list):
+            return "dict[str, mx.array]"
+        count = len(self.template.outputs)
+        return "mx.array" if count == 1 else f"tuple[{', '.join(['mx.array'] * count)}]"
+
+    def _source_order(self, path: str) -> int:
+        full = f"{self.template.path}.{path}" if self.template.path else path
+        order = self.model.module_order
+        return order.get(full, order.get(full.rpartition(".")[0], len(order)))
+
+    def _child_info(self, block: Block) -> tuple[BlockClass, Arguments, int]:
+        cls = self.model.classes[block]
+        return cls, self.model.arguments[cls], self.model.instance[block]
+
+    # ------------------------------------------------------------------------------------------------- what the body asks for
+
+    def child(self, block: Block) -> str:
+        return self.attributes.text(self.template.relative(block.path))
+
+    def layer(self, node: Node) -> str:
+        return self.attributes.text(member_path(self.template, node))
+
+    def parameter(self, value: Value) -> str:
+        owner = self.model._layer_of(self.template, value)
+        if owner is not None:
+            role = next(role for role, p in owner.params.items() if p.path == value.path)
+            return f"{self.layer(owner)}.{role}"
+        return self.attributes.text(self.template.relative(value.path or ""))
+
+    def iterable(self, loop: Loop) -> tuple[str, str]:
+        """`self.blocks` and `block`; a slice where the loop leaves some out."""
+        place = self.attributes.places[self.template.relative(loop.blocks[0].path)]
+        whole = "self" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[:-1])
+        start, count = int(place[-1]), len(loop.blocks)
+        siblings = [p for p in self.attributes.places.values() if p[:-1] == place[:-1]]
+        text = whole if start == 0 and len(siblings) == count else f"{whole}[{start or ''}:{start + count if start + count < len(siblings) else ''}]"
+        word = str(place[0])
+        singular = word[:-1] if word.endswith("s") and len(word) > 2 else word
+        return text, singular
+
+    def condition(self, item: Item, flag: Vector) -> str:
+        """How the forward asks whether this instance has an optional part."""
+        if isinstance(item, Block) or (isinstance(item, Node) and item.is_layer):
+            path = member_path(self.template, item) if isinstance(item, Node) else self.template.relative(item.path)
+            place = self.attributes.places[path]
+            if len(place) == 1:
+                return f'"{place[0]}" in self'
+        names = {"+": ("has_skip", "has_residual", "use_residual", "use_res_connect"), "mx.roll": ("shift", "shift_size")}
+        op = item.op if isinstance(item, Node) else ""
+        if isinstance(item, Node):
+            own = [v for v in item.inputs() if v.is_parameter and self.template.owns(v.path or "")]
+            if own and len(self.attributes.places.get(self.template.relative(own[0].path or ""), ())) == 1:
+                return f'"{self.attributes.places[self.template.relative(own[0].path or "")][0]}" in self'
+        return self.arguments.flag(flag, *names.get(op, (f"use_{op.rpartition('.')[2]}" if op else "enabled",)), in_call=True)
+
+    def output_kind(self, cls: BlockClass) -> list[str] | None:
+        """The keys of the returned dict, for the root of a model that returns one."""
+        if cls.template is self.model.root and self.model.program.output_kind == "dict":
+            return [name for name, _ in self.model.program.outputs]
+        return None
+
+    def traced_size(self, size: Any, node: Node) -> str:
+        value = self.model.program.hint(size)
+        note = f"a size stayed {value} as traced ({node.location})"
+        if note not in self.model.notes:
+            self.model.notes.append(note)
+        return str(value)
+
+
+def format_source(source: str) -> str:
+    """The source as ruff formats it, imports sorted."""
+    command = [sys.executable, "-m", "ruff"]
+    options = ["--line-length", str(LINE_LENGTH), "--stdin-filename", "model.py", "-"]
+    formatted = subprocess.run([*command, "format", "--isolated", *options], input=source, capture_output=True, text=True, check=False)
+    if formatted.returncode:
+        raise RuntimeError(f"porter emitted source that does not parse:\n{formatted.stderr}\n{source}")
+    fixed = subprocess.run(
+        [*command, "check", "--isolated", "--select", "I,F401,F841", "--fix", "--quiet", *options],
+        input=formatted.stdout, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return fixed.stdout
+
+
+def _docstring(text: str) -> str:
+    """Text from outside, safe inside a docstring."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return clean.replace("\\", "/").replace('"', "'")
+
+
+def _quoted(value: Any) -> str:
+    text = literal(value)
+    return text if not isinstance(value, str) else '"' + text[1:-1].replace('"', '\\"') + '"' if '"' not in text else text
+
+
+def _field_type(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        kinds = {type(item).__name__ for item in value}
+        return f"tuple[{kinds.pop() if len(kinds) == 1 else 'float'}, ...]"
+    return type(value).__name__

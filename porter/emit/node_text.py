@@ -1,0 +1,307 @@
+"""One node of a template as an expression; numbers that differ among the instances become arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sympy import Expr
+
+from porter.emit.arguments import Arguments
+from porter.emit.expressions import Code, Vector, is_constant
+from porter.emit.sizes import Dims, author_sizes, flatten_axes, is_symbolic, splits, symbols_of
+from porter.emit.syntax import (
+    ATOM,
+    DTYPES,
+    PRECEDENCE,
+    Text,
+    call,
+    dtype_text,
+    infix,
+    method,
+    plain,
+    prefix,
+    sequence,
+    slice_text,
+    subscript,
+)
+from porter.ir import Node, Value
+from porter.ir.builder import simplify
+from porter.ir.ops import INFIX
+from porter.passes.factor.classes import BlockClass
+
+
+class NodeText:
+    """Writes nodes; keeps the class's named dims."""
+
+    def __init__(self, cls: BlockClass, arguments: Arguments, places: Any, body: Any):
+        self.cls = cls
+        self.arguments = arguments
+        self.places = places
+        self.body = body
+        self.dims = Dims(cls)
+        self.sizes: dict[int, list[Any]] = {}
+        self._plan()
+
+    # ----------------------------------------------------------------------------------------------------------------- sizes
+
+    def _plan(self) -> None:
+        """Decides before anything is written where each size comes from, so that arrays that are measured get names."""
+        seen: list[Value] = list(self.cls.template.inputs)
+        for item in self.cls.template.items:
+            if isinstance(item, Node):
+                self._plan_node(item, seen)
+            seen += item.outputs
+
+    def _plan_node(self, node: Node, seen: list[Value]) -> None:
+        candidates = [v for v in seen if not v.is_parameter] or seen
+        operands = [v for v in node.inputs() if not v.is_parameter]
+        order = [*self.cls.template.inputs, *[v for v in operands if v in seen], *reversed(candidates)]
+        if node.op == ".reshape":
+            if flatten_axes(node) is None or not self._flattens_everywhere(node):
+                self.sizes[id(node)] = self._reshape_sizes(node, order)
+        else:
+            for part in (node.args, node.kwargs, node.attrs):
+                self._plan_symbols(part, node, order)
+
+    def _flattens_everywhere(self, node: Node) -> bool:
+        first = flatten_axes(node)
+        return all(flatten_axes(other) == first for other in self.cls.of(node) if other is not None)
+
+    def _plan_symbols(self, part: Any, node: Node, order: list[Value]) -> None:
+        """Reserves the dims that symbolic sizes outside reshapes need."""
+        for path, size in _sizes_in(part):
+            del path
+            if isinstance(size, Expr):
+                self._dim_text(self._vector_of(node, size), order)
+
+    def _vector_of(self, node: Node, size: Expr) -> Vector:
+        """The size in each instance, where instances hold equal places of equal nodes."""
+        paths = [(group, path) for group in ("args", "kwargs", "attrs") for path, s in _sizes_in(getattr(node, group)) if s is size]
+        group, path = paths[0]
+        return {i: _at(getattr(other, group), path) for i, other in enumerate(self.cls.of(node)) if other is not None}
+
+    def _reshape_sizes(self, node: Node, order: list[Value]) -> list[Any]:
+        others = self.cls.of(node)
+        count = len(node.args) - 1
+        vectors: list[Vector] = [{i: o.args[1 + p] for i, o in enumerate(others) if o is not None} for p in range(count)]
+        wrote = author_sizes(node.location, count)
+        split = splits(node)
+        inputs = [v for v in self.cls.template.inputs if not v.is_parameter]
+        texts: list[str | None] = []
+        for position, vector in enumerate(vectors):
+            text = None
+            if wrote[position] is not None and not is_symbolic(vector):
+                text = self.arguments.look_up(vector, str(wrote[position]), in_call=True)
+            small = is_constant(vector) and isinstance(vector[min(vector)], int) and abs(vector[min(vector)]) <= 3
+            if text is None and small:
+                text = str(vector[min(vector)])
+            if text is None and position == count - 1 and not is_symbolic(vector):
+                texts.append(None)
+                continue
+            if text is None:
+                text = self._dim_text(vector, order if is_symbolic(vector) else inputs)
+            texts.append(text)
+        free = [p for p, text in enumerate(texts) if text is None]
+        for position in free:
+            vector = vectors[position]
+            if position == free[-1] and "-1" not in texts:
+                texts[position] = "-1"
+                continue
+            divided = self._divided(node, split, position, vectors, texts)
+            texts[position] = divided or self.arguments.resolve(vector, "size", in_call=True)
+        return texts
+
+    def _divided(self, node: Node, split: dict[int, tuple[int, int]], position: int, vectors: list[Vector], texts: list[str | None]) -> str | None:
+        """`H // window` for the first part of an axis that is split in two."""
+        if position not in split:
+            return None
+        axis, rest = split[position]
+        source = node.args[0]
+        measured = {i: m[source].shape[axis] for i, m in enumerate(self.cls.values) if source in m}
+        whole = self._dim_text(measured, [v for v in self.cls.template.inputs if not v.is_parameter])
+        if whole is None:
+            return None
+        part = texts[rest]
+        if part is None or part == "-1":
+            part = texts[rest] = self.arguments.resolve(vectors[rest], "window_size", in_call=True)
+        return f"{whole} // {part}"
+
+    def _dim_text(self, vector: Vector, order: list[Value]) -> str | None:
+        """A size as an expression over named dims; None where no array has it."""
+        found = self.dims.find(vector, order)
+        if found is not None:
+            return self.dims.name(*found, set(self.body_names()))
+        if not is_symbolic(vector):
+            return None
+        first = min(vector)
+        for value in order:
+            for axis in range(value.rank):
+                have = self.dims.vector(value, axis)
+                if any(i not in have for i in vector) or not isinstance(have[first], Expr):
+                    continue
+                ratio = simplify(vector[first] / have[first])
+                inverse = simplify(have[first] / vector[first])
+                if isinstance(ratio, int) and all(simplify(vector[i] - ratio * have[i]) == 0 for i in vector):
+                    return f"{ratio} * {self.dims.name(value, axis, set(self.body_names()))}"
+                if isinstance(inverse, int) and all(simplify(vector[i] * inverse - have[i]) == 0 for i in vector):
+                    return f"{self.dims.name(value, axis, set(self.body_names()))} // {inverse}"
+        return self._by_symbols(vector, order)
+
+    def _by_symbols(self, vector: Vector, order: list[Value]) -> str | None:
+        """The expression itself, its symbols read off arrays that have them as an axis."""
+        expression = vector[min(vector)]
+        names = {}
+        for symbol in symbols_of({0: expression}):
+            found = next(
+                ((v, axis) for v in order for axis in range(v.rank) if simplify(v.shape[axis] - symbol) == 0), None
+            )
+            if found is None:
+                return None
+            names[symbol] = self.dims.name(*found, set(self.body_names()))
+        code = str(expression)
+        for symbol, name in names.items():
+            code = code.replace(str(symbol), name)
+        return f"({code})" if " " in code else code
+
+    def body_names(self) -> list[str]:
+        return list(self.body.taken_by_inputs) if hasattr(self.body, "taken_by_inputs") else []
+
+    def dim_names(self) -> set[str]:
+        return set(self.dims.names.values())
+
+    def is_measured(self, value: Value) -> bool:
+        return bool(self.dims.axes(value))
+
+    def shape_line(self, value: Value, name: str) -> str:
+        """`B, L, _ = x.shape`."""
+        axes = self.dims.axes(value)
+        if not axes:
+            return ""
+        if len(axes) == 1:
+            axis, dim = next(iter(axes.items()))
+            return f"{dim} = {name}.shape[{axis}]"
+        return f"{', '.join(axes.get(axis, '_') for axis in range(value.rank))} = {name}.shape"
+
+    def shape_lines(self, values: list[Value], names: list[str]) -> list[str]:
+        lines = [self.shape_line(value, name) for value, name in zip(values, names, strict=True)]
+        return [line for line in lines if line]
+
+    # ----------------------------------------------------------------------------------------------------------- expressions
+
+    def text(self, node: Node) -> Text:
+        others = [(i, other) for i, other in enumerate(self.cls.of(node)) if other is not None] or [(0, node)]
+        if node.is_layer:
+            return call(self.places.layer(node), [self.body.read(value) for value in node.args])
+        if node.op == ".reshape":
+            return self._reshape(node)
+        if node.op == "[]":
+            key = [self._part([(i, o.attrs["key"][p]) for i, o in others], node, "index") for p in range(len(node.attrs["key"]))]
+            # an index array is read before the array that it indexes is named
+            receiver = self.body.read(node.args[0])
+            return subscript(receiver, key)
+        if node.op == "unpack":
+            return self.body.read(node.args[0])
+        args = [self._part([(i, o.args[p]) for i, o in others], node, _role(node, p)) for p in range(len(node.args))]
+        kwargs = {
+            key: self._part([(i, o.kwargs[key]) for i, o in others], node, key)
+            for key in node.kwargs
+            if not (node.kwargs[key] is None and all(o.kwargs[key] is None for _, o in others))
+        }
+        return self._compose(node, others, args, kwargs)
+
+    def _compose(self, node: Node, others: list[tuple[int, Node]], args: list[Text], kwargs: dict[str, Text]) -> Text:
+        op = node.op
+        if op in INFIX:
+            return infix(op, *args)
+        if op in ("neg", "~"):
+            return prefix(op, args[0])
+        if op == ".astype":
+            return method(args[0], "astype", [Text(dtype_text(node.output.dtype))])
+        if op.startswith("."):
+            return method(args[0], op[1:], args[1:])
+        if op in _METHODS and node.args and isinstance(node.args[0], Value):
+            keyword = [Text(f"{key}={value.code}", ATOM, value.depth, value.names) for key, value in kwargs.items()]
+            return method(args[0], op.removeprefix("mx."), args[1:] + keyword)
+        function = self.arguments.resolve({i: Code(o.op) for i, o in others}, "activation", in_call=True)
+        return call(function, args, kwargs)
+
+    def _reshape(self, node: Node) -> Text:
+        flat = flatten_axes(node)
+        receiver = self.body.read(node.args[0])
+        if id(node) not in self.sizes and flat is not None:
+            first, last = flat
+            end = last if last < node.args[0].rank - 1 else -1
+            arguments = [] if (first, end) == (0, -1) else [plain(first)] if end == -1 else [plain(first), plain(end)]
+            return method(receiver, "flatten", arguments)
+        sizes = self.sizes[id(node)]
+        names = {name for name in self.dim_names() if any(name in str(size) for size in sizes)}
+        result = method(receiver, "reshape", [Text(str(size)) for size in sizes])
+        result.names |= names
+        return result
+
+    def _part(self, items: list[tuple[int, Any]], node: Node, role: str) -> Text:
+        """One argument, given as (instance, what it is there)."""
+        first = items[0][1]
+        if isinstance(first, Value):
+            return self.body.read(first)
+        if isinstance(first, (list, tuple)):
+            width = {len(item) for _, item in items}
+            parts = [self._part([(i, item[p]) for i, item in items], node, role) for p in range(min(width))]
+            return sequence(parts, "[]" if isinstance(first, list) else "()")
+        if isinstance(first, slice):
+            bounds = [self._bound([(i, getattr(item, name)) for i, item in items], node, name) for name in ("start", "stop", "step")]
+            return slice_text(*bounds)
+        if first is Ellipsis:
+            return Text("...")
+        vector = dict(items)
+        if is_symbolic(vector):
+            text = self._dim_text(vector, [*self.cls.template.inputs, *[v for v in node.inputs()]])
+            if text is None:
+                text = self._traced(vector, node)
+            return Text(text, 10 if " " in text else ATOM, 0, {n for n in self.dim_names() if n in text})
+        if isinstance(first, str) and role == "dtype" and (first in DTYPES or first == "bool"):
+            return Text(dtype_text(first))
+        return self._scalar(vector, role)
+
+    def _scalar(self, vector: Vector, role: str) -> Text:
+        value = next(iter(vector.values()))
+        if is_constant(vector) and (isinstance(value, (bool, str)) or value is None or role in ("axis", "index", "")):
+            return plain(value)
+        code = self.arguments.resolve(vector, role or "value", in_call=True)
+        return Text(code, PRECEDENCE["neg"] if code.startswith("-") else ATOM)
+
+    def _bound(self, items: list[tuple[int, Any]], node: Node, name: str) -> Text | None:
+        if all(bound is None for _, bound in items):
+            return None
+        return self._part(items, node, name)
+
+    def _traced(self, vector: Vector, node: Node) -> str:
+        """A size that no array has: as it was when traced, and the user hears of it."""
+        return self.places.traced_size(vector[min(vector)], node)
+
+
+#: Reductions read better as methods.
+_METHODS = {f"mx.{name}" for name in "sum mean max min prod all any var std argmax argmin squeeze".split()}
+
+
+def _role(node: Node, position: int) -> str:
+    """What a number in an argument's place is, to name it."""
+    if node.op in (".transpose", "mx.expand_dims", ".squeeze", "mx.broadcast_to", "mx.pad", "mx.roll", "mx.split", "mx.tile"):
+        return "axis" if node.op in (".transpose", "mx.expand_dims", ".squeeze") else "size"
+    return "scale" if node.op in ("*", "/") else ""
+
+
+def _sizes_in(part: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+    if isinstance(part, dict):
+        return [found for key, item in part.items() for found in _sizes_in(item, (*path, key))]
+    if isinstance(part, (list, tuple)):
+        return [found for p, item in enumerate(part) for found in _sizes_in(item, (*path, p))]
+    if isinstance(part, slice):
+        return [found for key in ("start", "stop", "step") for found in _sizes_in(getattr(part, key), (*path, key))]
+    return [(path, part)] if isinstance(part, Expr) else []
+
+
+def _at(part: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        part = getattr(part, key) if isinstance(part, slice) else part[key]
+    return part

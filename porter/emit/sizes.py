@@ -1,0 +1,120 @@
+"""Sizes inside a forward: which come from an array's shape, which from an attribute, which is -1."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any
+
+from sympy import Expr, Symbol
+
+from porter.emit.expressions import Vector, is_constant
+from porter.ir import Location, Node, Size, Value
+from porter.ir.builder import simplify
+from porter.passes.factor.classes import BlockClass
+from porter.passes.layout.permutations import reshape_blocks
+
+_LETTERS = {1: "N", 2: "BL", 3: "BLD", 4: "BHWC", 5: "BTHWC", 6: "BTHWCD"}
+
+
+@dataclass(slots=True)
+class Dims:
+    """The axes of arrays that a forward needs by name: `B, L, D = x.shape`."""
+
+    cls: BlockClass
+    names: dict[tuple[Value, int], str] = field(default_factory=dict)
+
+    def shapes(self, value: Value) -> list[tuple[Size, ...]]:
+        """The value's shape in each instance that has it."""
+        return [mapping[value].shape for mapping in self.cls.values if value in mapping]
+
+    def vector(self, value: Value, axis: int) -> Vector:
+        return {i: mapping[value].shape[axis] for i, mapping in enumerate(self.cls.values) if value in mapping}
+
+    def find(self, vector: Vector, candidates: list[Value]) -> tuple[Value, int] | None:
+        """An axis of a candidate that has the wanted size in every instance."""
+        for key in self.names:
+            if self._fits(vector, *key):
+                return key
+        for value in candidates:
+            for axis in range(value.rank):
+                if self._fits(vector, value, axis):
+                    return value, axis
+        return None
+
+    def _fits(self, vector: Vector, value: Value, axis: int) -> bool:
+        have = self.vector(value, axis)
+        return all(i in have and simplify(have[i] - size) == 0 for i, size in vector.items())
+
+    def name(self, value: Value, axis: int, taken: set[str]) -> str:
+        key = (value, axis)
+        if key not in self.names:
+            letters = _LETTERS.get(value.rank, "BTHWCDEF")
+            choices = [letters[axis % len(letters)], *"NSMKPQRUVWXYZ"]
+            used = set(self.names.values()) | taken
+            self.names[key] = next(letter for letter in choices if letter not in used)
+        return self.names[key]
+
+    def axes(self, value: Value) -> dict[int, str]:
+        return {axis: name for (owner, axis), name in self.names.items() if owner is value}
+
+
+def is_symbolic(vector: Vector) -> bool:
+    return any(isinstance(size, Expr) for size in vector.values())
+
+
+def symbols_of(vector: Vector) -> set[Symbol]:
+    return {symbol for size in vector.values() if isinstance(size, Expr) for symbol in size.free_symbols}  # type: ignore[misc]
+
+
+def flatten_axes(node: Node) -> tuple[int, int] | None:
+    """(first, last) where a reshape only merges a run of axes."""
+    source, target = node.args[0].shape, node.output.shape
+    merged = len(source) - len(target)
+    if merged < 1:
+        return None
+    for first in range(len(target)):
+        last = first + merged
+        before = all(simplify(a - b) == 0 for a, b in zip(source[:first], target[:first], strict=True))
+        after = all(simplify(a - b) == 0 for a, b in zip(source[last + 1 :], target[first + 1 :], strict=True))
+        if before and after:
+            return first, last
+    return None
+
+
+def splits(node: Node) -> dict[int, tuple[int, int]]:
+    """Target axes of a reshape that are the first part of a split axis: {target axis: (source axis, product of the rest)}."""
+    blocks = reshape_blocks(node.args[0].shape, node.output.shape)
+    result: dict[int, tuple[int, int]] = {}
+    for left, right in blocks or []:
+        if len(left) == 1 and len(right) == 2 and isinstance(node.output.shape[right[1]], int):
+            result[right[0]] = (left[0], right[1])
+    return result
+
+
+def author_sizes(location: Location | None, count: int) -> list[str | None]:
+    """What the author wrote for each size of a reshape on that line: the attribute of self that he used, or None."""
+    from porter.frontends.source_lines import statement_at
+
+    statement = statement_at(location.file, location.line) if location else None
+    if statement is None:
+        return [None] * count
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("reshape", "view"):
+            args: list[ast.expr] = list(node.args)
+            if len(args) == 1 and isinstance(args[0], (ast.Tuple, ast.List)):
+                args = list(args[0].elts)
+            if len(args) == count:
+                return [_attribute(arg) for arg in args]
+    return [None] * count
+
+
+def _attribute(expression: ast.expr) -> str | None:
+    if isinstance(expression, ast.Attribute) and isinstance(expression.value, ast.Name) and expression.value.id == "self":
+        return expression.attr
+    return None
+
+
+def constant(vector: Vector) -> Any:
+    """The one value of a constant vector."""
+    return next(iter(vector.values())) if is_constant(vector) else None

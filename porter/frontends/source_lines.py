@@ -1,0 +1,43 @@
+"""The author's source: which statement stands on a line, and what it assigns."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from functools import lru_cache
+
+
+@lru_cache(maxsize=256)
+def _statements(file: str) -> dict[int, ast.stmt]:
+    """The innermost simple statement over each line of a file."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return {}
+    table: dict[int, ast.stmt] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)):
+            for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+                table[line] = node
+    return table
+
+
+def statement_at(file: str, line: int) -> ast.stmt | None:
+    """The simple statement over a line of a source file."""
+    return _statements(file).get(line)
+
+
+def assigned_names(file: str, line: int) -> tuple[str, ...]:
+    """The plain names that the statement over a source line assigns."""
+    statement = statement_at(file, line)
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target = statement.targets[0]
+    elif isinstance(statement, (ast.AugAssign, ast.AnnAssign)):
+        target = statement.target
+    else:
+        return ()
+    if isinstance(target, ast.Name):
+        return (target.id,)
+    if isinstance(target, ast.Tuple):
+        return tuple(item.id if isinstance(item, ast.Name) else "_" for item in target.elts)
+    return ()

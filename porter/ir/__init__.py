@@ -1,0 +1,18 @@
+"""The intermediate representation: a flat, typed program of MLX calls."""
+
+from porter.ir.program import Frame, Location, ModuleInfo, Node, Program, Size, Value, map_values, values_in
+from porter.ir.verifier import VerificationError, verify
+
+__all__ = [
+    "Frame",
+    "Location",
+    "ModuleInfo",
+    "Node",
+    "Program",
+    "Size",
+    "Value",
+    "VerificationError",
+    "map_values",
+    "values_in",
+    "verify",
+]

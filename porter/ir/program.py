@@ -1,0 +1,204 @@
+"""Values, nodes and the program that holds them.
+
+A node is one MLX call. `op` says how it is written:
+
+==============  =====================================================================
+``mx.NAME``     a function of mlx.core (``mx.fast.NAME`` too)
+``nn.name``     a function of mlx.nn
+``nn.Name``     a layer: `params` are its parameters, `attrs` its constructor arguments
+``.name``       a method of the first argument
+``+`` ...       an operator
+``[]``          indexing: the first argument by `attrs["key"]`
+``unpack``      the first argument taken apart along its first axis
+``shape``       a Python number made of sizes: `attrs["value"]`
+==============  =====================================================================
+
+Sizes are ints, or sympy expressions over the symbols of the exported program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy
+
+Size = int | sympy.Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One module call around a node: the module's path, its class, and which call of it this is."""
+
+    path: str
+    cls: str
+    call: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """The author's source line that a node came from."""
+
+    file: str
+    line: int
+    function: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}" if self.text else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleInfo:
+    """What is known of a source module: its class, constructor arguments and plain attributes."""
+
+    path: str
+    cls: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Value:
+    """An array: an input, a parameter, or an output of a node.
+
+    `origin` names the tensor of the source graph it holds; `permute` is the order in which that tensor's axes are
+    taken to give this value (None: as they are). A parameter has a `path` (where the MLX module keeps it) and a
+    `recipe` (how it is made from checkpoint tensors); `data` holds the elements of a small constant.
+    """
+
+    shape: tuple[Size, ...]
+    dtype: str
+    node: Node | None = None
+    name: str | None = None
+    origin: str | None = None
+    permute: tuple[int, ...] | None = None
+    path: str | None = None
+    recipe: Any = None
+    source_shape: tuple[int, ...] | None = None
+    data: Any = None
+
+    @property
+    def is_parameter(self) -> bool:
+        return self.path is not None
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        label = self.path or self.origin or self.name or hex(id(self))[-4:]
+        return f"%{label}:{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One MLX call; see the module's docstring for `op`."""
+
+    op: str
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    attrs: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Value] = field(default_factory=dict)
+    outputs: list[Value] = field(default_factory=list)
+    scope: tuple[Frame, ...] = ()
+    location: Location | None = None
+    layout: bool = False  # a transpose that a lowering put in for MLX's channels-last layers, not the author's
+
+    @property
+    def output(self) -> Value:
+        return self.outputs[0]
+
+    @property
+    def is_layer(self) -> bool:
+        return self.op.startswith("nn.") and self.op[3].isupper()
+
+    def inputs(self) -> Iterator[Value]:
+        """Every value read, parameters included, in the order of the arguments."""
+        yield from values_in(self.args)
+        yield from values_in(self.kwargs)
+        yield from values_in(self.attrs)
+        yield from self.params.values()
+
+    def replace_inputs(self, function: Callable[[Value], Value]) -> None:
+        self.args = map_values(self.args, function)
+        self.kwargs = map_values(self.kwargs, function)
+        self.attrs = map_values(self.attrs, function)
+        self.params = map_values(self.params, function)
+
+
+@dataclass(slots=True, eq=False)
+class Program:
+    """A whole model: nodes in execution order, parameters by path, and what is known of the source's modules."""
+
+    name: str
+    cls: str
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[tuple[str, Value]] = field(default_factory=list)
+    output_kind: str = "array"  # or "tuple", "dict"
+    nodes: list[Node] = field(default_factory=list)
+    parameters: dict[str, Value] = field(default_factory=dict)
+    modules: dict[str, ModuleInfo] = field(default_factory=dict)
+    dims: dict[sympy.Symbol, tuple[str, int]] = field(default_factory=dict)  # symbol -> (name, size when traced)
+    notes: list[str] = field(default_factory=list)
+
+    def users(self) -> dict[Value, list[Node]]:
+        """Each value's readers, once per reader."""
+        table: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs()):
+                table.setdefault(value, []).append(node)
+        return table
+
+    def output_values(self) -> list[Value]:
+        return [value for _, value in self.outputs]
+
+    def replace(self, mapping: dict[Value, Value]) -> None:
+        """Reads `mapping[value]` wherever `value` was read (chains are followed)."""
+        if not mapping:
+            return
+
+        def final(value: Value) -> Value:
+            while value in mapping:
+                value = mapping[value]
+            return value
+
+        for node in self.nodes:
+            node.replace_inputs(final)
+        self.outputs = [(name, final(value)) for name, value in self.outputs]
+
+    def hint(self, size: Size) -> int:
+        """The size when traced."""
+        if isinstance(size, int):
+            return size
+        return int(size.subs({symbol: value for symbol, (_, value) in self.dims.items()}))
+
+
+def values_in(structure: Any) -> Iterator[Value]:
+    """The values inside nested lists, tuples, dicts and slices."""
+    if isinstance(structure, Value):
+        yield structure
+    elif isinstance(structure, (list, tuple)):
+        for item in structure:
+            yield from values_in(item)
+    elif isinstance(structure, dict):
+        for item in structure.values():
+            yield from values_in(item)
+    elif isinstance(structure, slice):
+        yield from values_in([structure.start, structure.stop, structure.step])
+
+
+def map_values(structure: Any, function: Callable[[Value], Any]) -> Any:
+    """The same structure with every value replaced by `function(value)`."""
+    if isinstance(structure, Value):
+        return function(structure)
+    if isinstance(structure, list):
+        return [map_values(item, function) for item in structure]
+    if isinstance(structure, tuple):
+        return tuple(map_values(item, function) for item in structure)
+    if isinstance(structure, dict):
+        return {key: map_values(item, function) for key, item in structure.items()}
+    if isinstance(structure, slice):
+        return slice(*map_values([structure.start, structure.stop, structure.step], function))
+    return structure

@@ -1,0 +1,139 @@
+"""Convolutions. MLX's are channels-last, so each is wrapped in two transposes, which the layout pass takes away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from porter.ir import Size, Value
+from porter.lowering.axes import channels_first, channels_last, collapse, spread
+from porter.lowering.parameters import are_parameters, permuted, regrouped
+from porter.lowering.refusal import refuse
+from porter.lowering.registry import Call, lowering
+
+
+def _conv(call: Call, x: Value, weight: Value, bias: Value | None, stride: Any, padding: Any, dilation: Any, groups: int) -> Value:
+    count = weight.rank - 2
+    build = call.build
+    if x.rank == count + 1:
+        batched = Call(build, [((1, *call.shape), call.dtype)], call.name, call.location)
+        x = build.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype)
+        result = _conv(batched, x, weight, bias, stride, padding, dilation, groups)
+        return build.op(".squeeze", result, 0, shape=call.shape, dtype=call.dtype)
+    if count == 3 and groups != 1:
+        raise refuse(call, "MLX has no grouped 3-D convolution")
+    stride, dilation = spread(stride, count), spread(dilation, count)
+    kernel = weight.shape[2:]
+    x = build.transpose(x, channels_last(x.rank))
+    if isinstance(padding, str):
+        x, padding = _pad_by_name(call, x, padding, kernel, dilation)
+    padding = spread(padding, count)
+    shape = [call.shape[axis] for axis in channels_last(x.rank)]
+    moves = {"stride": collapse(stride), "padding": collapse(padding), "dilation": collapse(dilation)}
+    if are_parameters(weight) and (bias is None or are_parameters(bias)):
+        params = {"weight": permuted(weight, channels_last(weight.rank))} | ({} if bias is None else {"bias": bias})
+        attrs: dict[str, Any] = {
+            "in_channels": x.shape[-1], "out_channels": weight.shape[0], "kernel_size": collapse(kernel), **moves
+        }  # fmt: skip
+        if count < 3:
+            attrs["groups"] = groups
+        result = build.layer(f"nn.Conv{count}d", x, params, shape, **attrs, bias=bias is not None)
+    else:
+        kernel_last = (
+            permuted(weight, channels_last(weight.rank))
+            if are_parameters(weight)
+            else build.transpose(weight, channels_last(weight.rank))
+        )
+        options = {key: value for key, value in moves.items() if value != (0 if key == "padding" else 1)}
+        if groups != 1:
+            options["groups"] = groups
+        result = build.op(f"mx.conv{count}d", x, kernel_last, shape=shape, dtype=call.dtype, **options)
+        if bias is not None:
+            result = build.op("+", result, bias, shape=shape, dtype=call.dtype)
+    return build.transpose(result, channels_first(result.rank))
+
+
+def _pad_by_name(call: Call, x: Value, name: str, kernel: Sequence[Size], dilation: Sequence[int]) -> tuple[Value, Any]:
+    """torch's "same" pads the odd cell at the end."""
+    if name == "valid":
+        return x, 0
+    totals = [step * (int(size) - 1) for size, step in zip(kernel, dilation, strict=True)]
+    if all(total % 2 == 0 for total in totals):
+        return x, tuple(total // 2 for total in totals)
+    widths = [(0, 0), *((total // 2, total - total // 2) for total in totals), (0, 0)]
+    shape = [size + sum(width) for size, width in zip(x.shape, widths, strict=True)]
+    return call.build.op("mx.pad", x, widths, shape=shape, dtype=x.dtype), 0
+
+
+def _register_conv(count: int) -> None:
+    @lowering(f"aten.conv{count}d.default", f"aten.conv{count}d.padding")
+    def conv(
+        call: Call, x: Value, weight: Value, bias: Value | None = None,
+        stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    ) -> Value:  # fmt: skip
+        return _conv(call, x, weight, bias, stride, padding, dilation, groups)
+
+    name = "aten.conv_transpose1d.default" if count == 1 else f"aten.conv_transpose{count}d.input"
+
+    @lowering(name)
+    def conv_transpose(
+        call: Call, x: Value, weight: Value, bias: Value | None = None,
+        stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+    ) -> Value:  # fmt: skip
+        return _conv_transpose(call, x, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+for _count in (1, 2, 3):
+    _register_conv(_count)
+
+
+@lowering("aten.convolution.default", "aten._convolution.default")
+def convolution(
+    call: Call, x: Value, weight: Value, bias: Value | None, stride: Any, padding: Any, dilation: Any,
+    transposed: bool, output_padding: Any, groups: int, *_: Any,
+) -> Value:  # fmt: skip
+    if transposed:
+        return _conv_transpose(call, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _conv(call, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _conv_transpose(
+    call: Call, x: Value, weight: Value, bias: Value | None,
+    stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any,
+) -> Value:  # fmt: skip
+    count = weight.rank - 2
+    build = call.build
+    if x.rank == count + 1:
+        batched = Call(build, [((1, *call.shape), call.dtype)], call.name, call.location)
+        x = build.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype)
+        result = _conv_transpose(batched, x, weight, bias, stride, padding, output_padding, groups, dilation)
+        return build.op(".squeeze", result, 0, shape=call.shape, dtype=call.dtype)
+    if groups != 1 and (count == 3 or not weight.is_parameter):
+        raise refuse(call, "a grouped transposed convolution needs one or two axes and a weight that is a parameter")
+    moves = {
+        "stride": collapse(spread(stride, count)),
+        "padding": collapse(spread(padding, count)),
+        "dilation": collapse(spread(dilation, count)),
+        "output_padding": collapse(spread(output_padding, count)),
+    }
+    x = build.transpose(x, channels_last(x.rank))
+    shape = [call.shape[axis] for axis in channels_last(x.rank)]
+    if groups == 1 and are_parameters(weight) and (bias is None or are_parameters(bias)):
+        params = {"weight": regrouped(weight, 1)} | ({} if bias is None else {"bias": bias})
+        result = build.layer(
+            f"nn.ConvTranspose{count}d", x, params, shape,
+            in_channels=weight.shape[0], out_channels=weight.shape[1], kernel_size=collapse(weight.shape[2:]),
+            **moves, bias=bias is not None,
+        )  # fmt: skip
+        return build.transpose(result, channels_first(result.rank))
+    last = (1, *range(2, 2 + count), 0)
+    turned = regrouped(weight, groups) if weight.is_parameter else build.transpose(weight, last)
+    options = {key: value for key, value in moves.items() if value != (0 if "padding" in key else 1)}
+    if groups != 1:
+        options["groups"] = groups
+    result = build.op(f"mx.conv_transpose{count}d", x, turned, shape=shape, dtype=call.dtype, **options)
+    if bias is not None:
+        result = build.op("+", result, bias, shape=shape, dtype=call.dtype)
+    return build.transpose(result, channels_first(result.rank))
+
+

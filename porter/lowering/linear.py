@@ -1,0 +1,93 @@
+"""Linear layers, matrix products and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from porter.ir import Value
+from porter.lowering.parameters import are_parameters
+from porter.lowering.promotion import is_float
+from porter.lowering.refusal import refuse
+from porter.lowering.registry import Call, lowering
+
+
+@lowering("aten.linear.default")
+def linear(call: Call, x: Value, weight: Value, bias: Value | None = None) -> Value:
+    """x @ weight.T + bias; a layer where the parameters are the model's own."""
+    build = call.build
+    if weight.rank == 2 and are_parameters(weight) and (bias is None or are_parameters(bias)) and x.rank > 0:
+        params = {"weight": weight} | ({} if bias is None else {"bias": bias})
+        outer, inner = weight.shape
+        return build.layer(
+            "nn.Linear", x, params, call.shape, input_dims=inner, output_dims=outer, bias=bias is not None
+        )
+    turned = build.transpose(weight, (1, 0)) if weight.rank == 2 else weight
+    product = build.op("@", x, turned, shape=call.shape, dtype=call.dtype)
+    return product if bias is None else build.op("+", product, bias, shape=call.shape, dtype=call.dtype)
+
+
+@lowering("aten.matmul.default", "aten.mm.default", "aten.bmm.default", "aten.mv.default", "aten.dot.default",
+          "aten.inner.default", "aten.vdot.default", "aten.linalg_matmul.default")  # fmt: skip
+def matmul(call: Call, x: Value, y: Value) -> Value:
+    if not is_float(call.dtype):
+        raise refuse(call, "MLX multiplies only matrices of floats")
+    if "inner" in call.name and y.rank > 1:
+        y = call.build.transpose(y, (*range(y.rank - 2), y.rank - 1, y.rank - 2))
+        if y.rank > 2:
+            raise refuse(call, "the second operand has more than two axes")
+    if "inner" in call.name and 0 in (x.rank, y.rank):
+        return call.build.op("*", x, y, shape=call.shape, dtype=call.dtype)
+    return call.build.op("@", x, y, shape=call.shape, dtype=call.dtype)
+
+
+@lowering("aten.addmm.default", "aten.addmv.default", "aten.baddbmm.default")
+def addmm(call: Call, x: Value, first: Value, second: Value, *, beta: Any = 1, alpha: Any = 1) -> Value:
+    """beta * x + alpha * (first @ second)"""
+    if not is_float(call.dtype):
+        raise refuse(call, "MLX multiplies only matrices of floats")
+    build = call.build
+    if "addmm" in call.name:
+        factors = ({} if alpha == 1 else {"alpha": alpha}) | ({} if beta == 1 else {"beta": beta})
+        if beta != 0:
+            return build.op("mx.addmm", x, first, second, shape=call.shape, dtype=call.dtype, **factors)
+    product = build.op("@", first, second, shape=call.shape, dtype=call.dtype)
+    if alpha != 1:
+        product = build.op("*", alpha, product)
+    if beta == 0:
+        return product
+    added = x if beta == 1 else build.op("*", beta, x)
+    return build.op("+", added, product, shape=call.shape, dtype=call.dtype)
+
+
+@lowering("aten.einsum.default")
+def einsum(call: Call, equation: str, operands: Sequence[Value], path: Any = None) -> Value:
+    if "..." in equation or not is_float(call.dtype):
+        raise refuse(call, "an ellipsis in the equation" if "..." in equation else "it is over integers")
+    return call.build.op("mx.einsum", equation.replace(" ", ""), *operands, shape=call.shape, dtype=call.dtype)
+
+
+@lowering("aten.outer.default", "aten.ger.default")
+def outer(call: Call, x: Value, y: Value) -> Value:
+    return call.build.op("mx.outer", x, y, shape=call.shape, dtype=call.dtype)
+
+
+@lowering("aten.embedding.default")
+def embedding(call: Call, weight: Value, indices: Value, *_: Any, **__: Any) -> Value:
+    """The padding index matters to the gradient only."""
+    if weight.is_parameter:
+        count, dims = weight.shape
+        node = call.build.node(
+            "nn.Embedding", indices, shapes=[call.shape], dtypes=[call.dtype],
+            attrs={"num_embeddings": count, "dims": dims}, params={"weight": weight},
+        )  # fmt: skip
+        return node.output
+    return call.build.op("mx.take", weight, indices, shape=call.shape, dtype=call.dtype, axis=0)
+
+
+@lowering("aten.bilinear.default")
+def bilinear(call: Call, x: Value, y: Value, weight: Value, bias: Value | None = None) -> Value:
+    if x.rank != 2:
+        raise refuse(call, "the inputs have more than one batch axis")
+    product = call.build.op("mx.einsum", "bi,oij,bj->bo", x, weight, y, shape=call.shape, dtype=call.dtype)
+    return product if bias is None else call.build.op("+", product, bias, shape=call.shape, dtype=call.dtype)

@@ -1,0 +1,174 @@
+"""Normalization layers, and their spelled-out forms where statistics or weights are not parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from porter.ir import Value
+from porter.ir.builder import simplify
+from porter.lowering.axes import channels_first, channels_last
+from porter.lowering.parameters import are_parameters, reshaped
+from porter.lowering.refusal import refuse
+from porter.lowering.registry import Call, lowering
+
+# torch's eps of an rms_norm that names none.
+_EPSILON = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+def _affine(weight: Value | None, bias: Value | None) -> dict[str, Value]:
+    return {key: value for key, value in (("weight", weight), ("bias", bias)) if value is not None}
+
+
+def _owned(*values: Value | None) -> bool:
+    """Whether all that are there are parameters."""
+    return all(value is None for value in values) or are_parameters(*values)
+
+
+@lowering("aten.batch_norm.default")
+def batch_norm(
+    call: Call, x: Value, weight: Value | None, bias: Value | None, mean: Value | None, var: Value | None,
+    training: bool, momentum: Any, eps: float, cudnn: bool = True,
+) -> Value:  # fmt: skip
+    if training and mean is not None:
+        raise refuse(call, "it is in training mode: call eval() on the model")
+    if mean is None or not _owned(weight, bias, mean, var) or (weight is None) != (bias is None) or eps <= 0:
+        return _spelled_batch_norm(call, x, weight, bias, mean, var, eps)
+    params = _affine(weight, bias) | {"running_mean": mean, "running_var": var}
+    attrs = {
+        "num_features": mean.shape[0], "eps": eps, "momentum": momentum,
+        "affine": weight is not None, "track_running_stats": True,
+    }  # fmt: skip
+    return _channels_last(call, "nn.BatchNorm", x, params, attrs)  # type: ignore[arg-type]
+
+
+@lowering("aten._native_batch_norm_legit_no_training.default")
+def native_batch_norm(
+    call: Call, x: Value, weight: Value | None, bias: Value | None, mean: Value, var: Value, momentum: Any, eps: float
+) -> list[Value]:
+    return [batch_norm(call, x, weight, bias, mean, var, False, momentum, eps)]
+
+
+def _channels_last(call: Call, cls: str, x: Value, params: dict[str, Value], attrs: dict[str, Any]) -> Value:
+    build = call.build
+    if x.rank == 2:
+        return build.layer(cls, x, params, x.shape, **attrs)
+    last = build.transpose(x, channels_last(x.rank))
+    flat = last
+    if cls == "nn.BatchNorm" and x.rank == 5:  # mlx.nn's takes at most four axes
+        n, depth, height, width, channels = last.shape
+        flat = build.reshape(last, (n, simplify(depth * height), width, channels))
+    result = build.reshape(build.layer(cls, flat, params, flat.shape, **attrs), last.shape)
+    return build.transpose(result, channels_first(x.rank))
+
+
+def _spelled_batch_norm(
+    call: Call, x: Value, weight: Value | None, bias: Value | None, mean: Value | None, var: Value | None, eps: float
+) -> Value:
+    """(x - mean) * rsqrt(var + eps) * weight + bias over axis 1; without statistics those of the batch."""
+    build = call.build
+
+    def along_channels(value: Value) -> Value:
+        return build.reshape(value, (value.shape[0], *[1] * (x.rank - 2)))
+
+    if mean is None or var is None:
+        axes = tuple(axis for axis in range(x.rank) if axis != 1)
+        shape = tuple(size if axis == 1 else 1 for axis, size in enumerate(x.shape))
+        mean = build.op("mx.mean", x, shape=shape, dtype=x.dtype, axis=axes, keepdims=True)
+        var = build.op("mx.var", x, shape=shape, dtype=x.dtype, axis=axes, keepdims=True)
+    else:
+        mean, var = along_channels(mean), along_channels(var)
+    result = build.op("*", build.op("-", x, mean), build.op("mx.rsqrt", build.op("+", var, eps)))
+    if weight is not None:
+        result = build.op("*", result, along_channels(weight))
+    if bias is not None:
+        result = build.op("+", result, along_channels(bias))
+    return result
+
+
+@lowering("aten.instance_norm.default")
+def instance_norm(
+    call: Call, x: Value, weight: Value | None, bias: Value | None, mean: Value | None, var: Value | None,
+    use_input_stats: bool, momentum: Any, eps: float, cudnn: bool = True,
+) -> Value:  # fmt: skip
+    if not use_input_stats:
+        return batch_norm(call, x, weight, bias, mean, var, False, momentum, eps)
+    if not _owned(weight, bias) or (weight is None) != (bias is None) or eps <= 0:
+        raise refuse(call, "its weight or bias is computed, or only one of them is there")
+    attrs = {"dims": x.shape[1], "eps": eps, "affine": weight is not None}
+    return _channels_last(call, "nn.InstanceNorm", x, _affine(weight, bias), attrs)
+
+
+@lowering("aten.group_norm.default")
+def group_norm(
+    call: Call, x: Value, groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5, cudnn: bool = True
+) -> Value:
+    build = call.build
+    if _owned(weight, bias) and (weight is None) == (bias is None) and eps > 0:
+        attrs = {
+            "num_groups": groups, "dims": x.shape[1], "eps": eps,
+            "affine": weight is not None, "pytorch_compatible": True,
+        }  # fmt: skip
+        return _channels_last(call, "nn.GroupNorm", x, _affine(weight, bias), attrs)
+    grouped = build.reshape(x, (x.shape[0], groups, simplify(prod(x.shape[1:])) // groups))
+    grouped = build.op("mx.fast.layer_norm", grouped, None, None, eps, shape=grouped.shape, dtype=x.dtype)
+    result = build.reshape(grouped, x.shape)
+    for op, value in (("*", weight), ("+", bias)):
+        if value is not None:
+            result = build.op(op, result, build.reshape(value, (value.shape[0], *[1] * (x.rank - 2))))
+    return result
+
+
+@lowering("aten.layer_norm.default")
+def layer_norm(
+    call: Call, x: Value, sizes: Sequence[Any], weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5, cudnn: bool = True
+) -> Value:
+    build = call.build
+    flat, weight, bias = _over_last_axis(call, x, sizes, weight, bias)
+    if _owned(weight, bias) and not (weight is None and bias is not None) and eps > 0 and isinstance(flat.shape[-1], int):
+        attrs = {"dims": flat.shape[-1], "eps": eps, "affine": weight is not None, "bias": bias is not None}
+        if weight is None:
+            attrs["bias"] = True  # mlx.nn's default, without meaning here
+        result = build.layer("nn.LayerNorm", flat, _affine(weight, bias), flat.shape, **attrs)
+    else:
+        result = build.op("mx.fast.layer_norm", flat, weight, bias, eps, shape=flat.shape, dtype=x.dtype)
+    return build.reshape(result, x.shape)
+
+
+@lowering("aten.native_layer_norm.default")
+def native_layer_norm(
+    call: Call, x: Value, sizes: Sequence[Any], weight: Value | None, bias: Value | None, eps: float
+) -> list[Value]:
+    """Without the statistics, which only the gradient needs."""
+    return [layer_norm(call, x, sizes, weight, bias, eps)]
+
+
+@lowering("aten.rms_norm.default")
+def rms_norm(call: Call, x: Value, sizes: Sequence[Any], weight: Value | None = None, eps: float | None = None) -> Value:
+    build = call.build
+    eps = _EPSILON[x.dtype] if eps is None else eps
+    flat, weight, _ = _over_last_axis(call, x, sizes, weight, None)
+    if weight is not None and weight.is_parameter and eps > 0:
+        attrs = {"dims": flat.shape[-1], "eps": eps}
+        result = build.layer("nn.RMSNorm", flat, {"weight": weight}, flat.shape, **attrs)
+    else:
+        result = build.op("mx.fast.rms_norm", flat, weight, eps, shape=flat.shape, dtype=x.dtype)
+    return build.reshape(result, x.shape)
+
+
+def _over_last_axis(
+    call: Call, x: Value, sizes: Sequence[Any], weight: Value | None, bias: Value | None
+) -> tuple[Value, Value | None, Value | None]:
+    """Several normalized axes as one."""
+    if len(sizes) == 1:
+        return x, weight, bias
+    total = simplify(prod(x.shape[x.rank - len(sizes) :]))
+    flat = call.build.reshape(x, (*x.shape[: x.rank - len(sizes)], total))
+
+    def flattened(value: Value | None) -> Value | None:
+        if value is None:
+            return None
+        return reshaped(value, (total,)) if value.is_parameter else call.build.reshape(value, (total,))  # type: ignore[arg-type]
+
+    return flat, flattened(weight), flattened(bias)

@@ -1,0 +1,12 @@
+"""How a lowering says that it has no exact form for the arguments it was given."""
+
+from __future__ import annotations
+
+from porter.errors import Gap, UnsupportedError
+from porter.lowering.registry import Call
+
+
+def refuse(call: Call, reason: str) -> UnsupportedError:
+    """The error to raise; `reason` says which argument it is and what would be needed."""
+    where = str(call.location or "the root")
+    return UnsupportedError(f"{call.name} can't be ported exactly here:", (Gap(call.name, 1, where, reason),))

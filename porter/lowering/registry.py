@@ -1,0 +1,104 @@
+"""The table of all lowerings; duplicates raise."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from porter.ir import Location, Size, Value
+from porter.ir.builder import Builder
+
+FAMILIES = (
+    "porter.lowering.elementwise",
+    "porter.lowering.activations",
+    "porter.lowering.shapes",
+    "porter.lowering.reductions",
+    "porter.lowering.linear",
+    "porter.lowering.convolution",
+    "porter.lowering.normalization",
+    "porter.lowering.pooling",
+    "porter.lowering.padding",
+    "porter.lowering.attention",
+    "porter.lowering.indexing",
+    "porter.lowering.creation",
+    "porter.lowering.interpolation",
+)
+
+
+@dataclass(slots=True)
+class Call:
+    """What a lowering is given beside the op's arguments: a builder, and the shape and dtype that must come out."""
+
+    build: Builder
+    outputs: list[tuple[tuple[Size, ...], str]]
+    name: str
+    location: Location | None = None
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        return self.outputs[0][0]
+
+    @property
+    def dtype(self) -> str:
+        return self.outputs[0][1]
+
+
+Lowering = Callable[..., Any]
+_REGISTRY: dict[str, Lowering] = {}
+
+
+def lowering(*names: str) -> Callable[[Lowering], Lowering]:
+    """Registers a function for source ops, by their full names (``"aten.gelu.default"``, ``"mylib::op"``).
+
+    The function gets a Call, then the op's arguments (arrays as Value, numbers as they are) and returns the Value, or a
+    list of them, that the op gives. Raises ValueError where an op has a lowering already.
+    """
+
+    def register(function: Lowering) -> Lowering:
+        for name in names:
+            name = _canonical(name)
+            if name in _REGISTRY:
+                raise ValueError(f"{name} has a lowering already: {_REGISTRY[name]}.")
+            _REGISTRY[name] = function
+        return function
+
+    return register
+
+
+def register_table(table: dict[str, str]) -> None:
+    """Registers one-line ops: the MLX call takes the op's own array arguments and numbers, in their order."""
+    for name, op in table.items():
+        lowering(name)(_row(op))
+
+
+def _row(op: str) -> Lowering:
+    def lower(call: Call, *args: Any, **_: Any) -> Value:
+        return call.build.op(op, *args, shape=call.shape, dtype=call.dtype)
+
+    lower.__name__ = op
+    return lower
+
+
+def _canonical(name: str) -> str:
+    if "::" in name:
+        name = name.replace("::", ".")
+        return name if name.count(".") > 1 else f"{name}.default"
+    return name
+
+
+@cache
+def _load() -> None:
+    for family in FAMILIES:
+        importlib.import_module(family)
+    for entry in entry_points(group="porter.lowerings"):
+        entry.load()
+
+
+def registry() -> dict[str, Lowering]:
+    """Every lowering by the source op's name, the user's own included."""
+    _load()
+    return _REGISTRY

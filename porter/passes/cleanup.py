@@ -1,0 +1,55 @@
+"""Removing what nothing reads, and sharing what is computed twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from porter.ir import Node, Program, Value
+
+
+def remove_dead(program: Program) -> int:
+    """Drops nodes whose outputs nothing reads. Returns how many."""
+    live: set[Value] = set(program.output_values())
+    kept: list[Node] = []
+    for node in reversed(program.nodes):
+        if any(value in live for value in node.outputs):
+            kept.append(node)
+            live.update(node.inputs())
+    removed = len(program.nodes) - len(kept)
+    program.nodes = kept[::-1]
+    return removed
+
+
+def share_equal(program: Program) -> int:
+    """Nodes of one module call that compute the same from the same are done once. Returns how many were dropped."""
+    seen: dict[Any, Node] = {}
+    mapping: dict[Value, Value] = {}
+    kept: list[Node] = []
+
+    def final(value: Value) -> Value:
+        return mapping.get(value, value)
+
+    for node in program.nodes:
+        node.replace_inputs(final)
+        key = (node.op, _key(node.args), _key(node.kwargs), _key(node.attrs), _key(node.params), node.scope)
+        twin = seen.get(key)
+        if twin is None or node.is_layer:
+            seen[key] = node
+            kept.append(node)
+        else:
+            mapping.update(zip(node.outputs, twin.outputs, strict=True))
+    program.nodes = kept
+    program.replace(mapping)
+    return len(mapping)
+
+
+def _key(item: Any) -> Any:
+    if isinstance(item, Value):
+        return id(item)
+    if isinstance(item, (list, tuple)):
+        return tuple(map(_key, item))
+    if isinstance(item, dict):
+        return tuple((key, _key(value)) for key, value in item.items())
+    if isinstance(item, slice):
+        return ("slice", _key(item.start), _key(item.stop), _key(item.step))
+    return (type(item).__name__, item)

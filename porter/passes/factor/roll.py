@@ -1,0 +1,127 @@
+"""Calls of a list's modules in a row become a loop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from porter.ir import Node, Value
+from porter.passes.factor.tree import Block, Item, Loop, reads
+
+_INDEXED = re.compile(r"^(.*?)\.?(\d+)$")
+
+
+def list_position(path: str) -> tuple[str, int] | None:
+    """("blocks", 3) of "blocks.3", ("denselayer", 3) of "denselayer3"; None where no number ends the path."""
+    match = _INDEXED.match(path)
+    return (match[1], int(match[2])) if match and match[1] else None
+
+
+def roll_loops(block: Block, same_class: Callable[[Block, Block], bool]) -> None:
+    """Replaces runs of at least two turns among the block's items by loops. The block's children have their classes."""
+    if block.is_sequential:
+        return
+    position = 0
+    while position < len(block.items):
+        loop, length = _loop_at(block, position, same_class)
+        if loop is not None:
+            block.items[position : position + length] = [loop]
+        position += 1
+
+
+def _loop_at(block: Block, start: int, same_class: Callable[[Block, Block], bool]) -> tuple[Loop | None, int]:
+    first = block.items[start]
+    if not isinstance(first, Block) or (place := list_position(block.relative(first.path))) is None:
+        return None, 0
+    starts = [start]
+    for position in range(start + 1, len(block.items)):
+        item = block.items[position]
+        if isinstance(item, Block):
+            expected = (place[0], place[1] + len(starts))
+            if list_position(block.relative(item.path)) != expected or not same_class(first, item):
+                break
+            starts.append(position)
+        elif not isinstance(item, Node):
+            break
+    while len(starts) >= 2:
+        stride = starts[1] - starts[0]
+        even = [p for i, p in enumerate(starts) if p == start + i * stride]
+        while len(even) >= 2:
+            if even[-1] + stride <= len(block.items):
+                turns = [block.items[p : p + stride] for p in even]
+                loop = _rolled(block, turns, start, even[-1] + stride)
+                if loop is not None:
+                    return loop, stride * len(even)
+            even.pop()
+        break
+    return None, 0
+
+
+def _rolled(block: Block, turns: list[list[Item]], start: int, stop: int) -> Loop | None:
+    codes = [_encoded(turn) for turn in turns]
+    if any(code[0] != codes[0][0] for code in codes):
+        return None
+    slots = [code[1] for code in codes]
+    produced = [[value for item in turn for value in item.outputs] for turn in turns]
+    carried: list[int | None] = []
+    for slot in range(len(slots[0])):
+        if all(values[slot] is slots[0][slot] for values in slots):
+            carried.append(None)
+            continue
+        places = {
+            produced[i].index(slots[i + 1][slot]) if slots[i + 1][slot] in produced[i] else None for i in range(len(turns) - 1)
+        }
+        if len(places) != 1 or None in places:
+            return None
+        carried.append(places.pop())
+    if not any(place is not None for place in carried):
+        return None
+    passed_on = {place for place in carried if place is not None}
+    after = {v for item in block.items[stop:] for v in reads(item)} | set(block.outputs)
+    for i, values in enumerate(produced):
+        last = i == len(turns) - 1
+        for place, value in enumerate(values):
+            read_later = value in after or (not last and any(value in s for s in slots[i + 2 :]))
+            if not last and read_later:
+                return None
+            if last and value in after and place not in passed_on:
+                return None
+    loop = Loop(turns, slots, carried)
+    loop.inputs = list(slots[0])
+    loop.outputs = [value for value in produced[-1] if value in after]
+    return loop
+
+
+def _encoded(turn: list[Item]) -> tuple[Any, list[Value]]:
+    """The turn's structure with slots in the place of the arrays from outside, and these arrays."""
+    outside: list[Value] = []
+    inside: dict[Value, tuple[int, int]] = {}
+
+    def code(item: Any) -> Any:
+        if isinstance(item, Value):
+            if item in inside:
+                return ("in", inside[item])
+            if item.is_parameter:
+                return ("parameter", item.path)
+            if item not in outside:
+                outside.append(item)
+            return ("slot", outside.index(item))
+        if isinstance(item, (list, tuple)):
+            return tuple(map(code, item))
+        if isinstance(item, dict):
+            return tuple((key, code(value)) for key, value in item.items())
+        if isinstance(item, slice):
+            return ("slice", code(item.start), code(item.stop), code(item.step))
+        return item
+
+    parts = []
+    for position, item in enumerate(turn):
+        if isinstance(item, Node):
+            if item.params:
+                return (object(),), []
+            parts.append((item.op, code(item.args), code(item.kwargs), code(item.attrs)))
+        else:
+            parts.append(("call", code(item.inputs), len(item.outputs)))
+        inside.update({value: (position, place) for place, value in enumerate(item.outputs)})
+    return tuple(parts), outside

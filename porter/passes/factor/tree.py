@@ -1,0 +1,239 @@
+"""The tree of module calls behind a flat program."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from porter.ir import Frame, Node, Program, Value
+
+_SEQUENTIAL = "torch.nn.modules.container.Sequential"
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """One call of a source module: its nodes and the calls of its children, in execution order.
+
+    `inputs` are the arrays it reads from outside its module, `outputs` those read outside it.
+    """
+
+    path: str
+    cls: str
+    call: int = 0
+    items: list[Item] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+
+    @property
+    def is_sequential(self) -> bool:
+        return self.cls == _SEQUENTIAL
+
+    def relative(self, path: str) -> str:
+        """A path below this block, seen from it."""
+        return path.removeprefix(f"{self.path}.") if self.path else path
+
+    def owns(self, path: str) -> bool:
+        return not self.path or path == self.path or path.startswith(f"{self.path}.")
+
+    def walk(self) -> Iterator[Block]:
+        """This block and all below it, children first."""
+        for item in self.items:
+            if isinstance(item, Block):
+                yield from item.walk()
+            elif isinstance(item, Loop):
+                for block in item.blocks:
+                    yield from block.walk()
+        yield self
+
+
+@dataclass(slots=True, eq=False)
+class Loop:
+    """`for block in self.blocks: x = block(x, mask)`: turns that do the same to what the turn before gave.
+
+    A turn is a block and the nodes that follow it up to the next. `slots` are the arrays that the first turn reads from
+    outside; `carried[i]` is the place, among the arrays that a turn writes, of what the next turn reads in slot i (None: the
+    same array in every turn).
+    """
+
+    turns: list[list[Item]]
+    slots: list[list[Value]]
+    carried: list[int | None]
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [turn[0] for turn in self.turns]  # type: ignore[misc]
+
+
+Item = Node | Block | Loop
+
+
+def reads(item: Item) -> list[Value]:
+    """The arrays an item reads that no parameter of its own is."""
+    return list(dict.fromkeys(item.inputs())) if isinstance(item, Node) else item.inputs
+
+
+def build_tree(program: Program) -> Block:
+    """Groups the nodes by module call, and dissolves the groups that don't deserve a class."""
+    root = Block("", program.cls)
+    root.items = _group(program, program.nodes, 0, root)
+    root.inputs = list(program.inputs)
+    root.outputs = program.output_values()
+    _connect(root, set(root.outputs))
+    return root
+
+
+def layer_path(node: Node) -> str:
+    """Where a layer's parameters live in the source: what their names share."""
+    paths = [value.path or "" for value in node.params.values()]
+    if not paths:
+        return node.scope[-1].path if node.scope else ""
+    stems = {path.rpartition(".")[0] if path.rpartition(".")[2] in _LEAVES else _stem(path) for path in paths}
+    return stems.pop() if len(stems) == 1 else ""
+
+
+_LEAVES = {"weight", "bias", "running_mean", "running_var", "gamma", "beta", "scale"}
+
+
+def _stem(path: str) -> str:
+    for suffix in ("_weight", "_bias"):
+        if path.endswith(suffix):
+            return path.removesuffix(suffix)
+    return path
+
+
+def _group(program: Program, nodes: list[Node], depth: int, parent: Block) -> list[Item]:
+    groups: dict[Frame, list[Node]] = {}
+    items: list[Node | Frame] = []
+    for node in nodes:
+        if len(node.scope) > depth:
+            frame = node.scope[depth]
+            if frame not in groups:
+                items.append(frame)
+            groups.setdefault(frame, []).append(node)
+        else:
+            items.append(node)
+    result: list[Item] = []
+    for item in items:
+        if isinstance(item, Node):
+            result.append(item)
+            continue
+        block = Block(item.path, item.cls, item.call)
+        block.items = _group(program, groups[item], depth + 1, block)
+        result += [block] if _deserves_class(program, block, parent) else block.items
+    return _ordered(result)
+
+
+def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
+    """Whether a module call stays a call: it has parameters of its own that no single layer takes over."""
+    nodes = list(_nodes(block))
+    own = [node for node in nodes if any(v.is_parameter and block.owns(v.path or "") for v in node.inputs())]
+    if not own or block.path == parent.path:
+        return False
+    if any(node.is_layer and layer_path(node) == block.path for node in nodes):
+        return False
+    if len(nodes) == 1 and not isinstance(block.items[0], Block) and not nodes[0].is_layer:
+        return False  # one function of one parameter: x * self.gamma
+    children = [item for item in block.items if isinstance(item, Block)]
+    if block.is_sequential:
+        return _is_chain(block)
+    return bool(children) or len(nodes) > 0
+
+
+def _nodes(block: Block) -> Iterator[Node]:
+    for item in block.items:
+        if isinstance(item, Block):
+            yield from _nodes(item)
+        elif isinstance(item, Node):
+            yield item
+
+
+def _is_chain(block: Block) -> bool:
+    """Whether each item reads one array, the one that the item before wrote, and it alone."""
+    previous: Value | None = None
+    for item in block.items:
+        inside = set()
+        arrays = [v for v in _external(item) if not (v.is_parameter and block.owns(v.path or ""))]
+        if len(arrays) != 1 or (previous is not None and arrays[0] is not previous):
+            return False
+        written = item.outputs if isinstance(item, Node) else [v for n in _nodes(item) for v in n.outputs]  # type: ignore[arg-type]
+        inside.update(written)
+        if isinstance(item, Node):
+            if len(item.outputs) != 1 or not (item.is_layer or item.op.startswith(("nn.", "mx.")) and len(item.args) == 1):
+                return False
+            if item.kwargs or (not item.is_layer and item.op not in _AS_MODULE):
+                return False
+            previous = item.output
+        else:
+            previous = written[-1] if written else None
+    return True
+
+
+_AS_MODULE = {
+    "nn.relu": "nn.ReLU()", "nn.gelu": "nn.GELU()", "nn.silu": "nn.SiLU()", "nn.hardswish": "nn.Hardswish()",
+    "nn.relu6": "nn.ReLU6()", "mx.sigmoid": "nn.Sigmoid()", "mx.tanh": "nn.Tanh()", "nn.mish": "nn.Mish()",
+    "nn.gelu_approx": 'nn.GELU(approx="precise")', "nn.elu": "nn.ELU()", "nn.softplus": "nn.Softplus()",
+}  # fmt: skip
+
+
+def module_form(op: str) -> str | None:
+    """The mlx.nn module that does what a function does, for nn.Sequential."""
+    return _AS_MODULE.get(op)
+
+
+def _external(item: Item) -> list[Value]:
+    if isinstance(item, Node):
+        return [v for v in dict.fromkeys(item.inputs()) if v not in item.params.values()]
+    assert isinstance(item, Block)
+    written = {value for node in _nodes(item) for value in node.outputs}
+    read = [v for node in _nodes(item) for v in node.inputs()]
+    return [v for v in dict.fromkeys(read) if v not in written and not (v.is_parameter and item.owns(v.path or ""))]
+
+
+def _ordered(items: list[Item]) -> list[Item]:
+    """Sorts so that everything is written before it is read, earlier items first; a cycle of calls is dissolved."""
+    writer: dict[Value, int] = {}
+    for index, item in enumerate(items):
+        for node in [item] if isinstance(item, Node) else _nodes(item):  # type: ignore[arg-type]
+            for value in node.outputs:
+                writer[value] = index
+    waits = [{writer[v] for v in _external(item) if v in writer} - {index} for index, item in enumerate(items)]
+    followers: dict[int, list[int]] = {}
+    for index, before in enumerate(waits):
+        for other in before:
+            followers.setdefault(other, []).append(index)
+    ready = [index for index, before in enumerate(waits) if not before]
+    heapq.heapify(ready)
+    result: list[Item] = []
+    left = [len(before) for before in waits]
+    while ready:
+        index = heapq.heappop(ready)
+        result.append(items[index])
+        for follower in followers.get(index, []):
+            left[follower] -= 1
+            if not left[follower]:
+                heapq.heappush(ready, follower)
+    if len(result) == len(items):
+        return result
+    stuck = next(item for index, item in enumerate(items) if left[index] and isinstance(item, Block))
+    position = items.index(stuck)
+    return _ordered(items[:position] + stuck.items + items[position + 1 :])
+
+
+def written(item: Item) -> list[Value]:
+    """The arrays that an item gives to those around it."""
+    return item.outputs
+
+
+def _connect(block: Block, wanted: set[Value]) -> None:
+    """Fills the inputs and outputs of the blocks below: what they read from outside, and what is read of them outside."""
+    later = set(wanted)
+    for item in reversed(block.items):
+        read = _external(item)
+        if isinstance(item, Block):
+            item.inputs = read
+            item.outputs = [value for node in _nodes(item) for value in node.outputs if value in later]
+            _connect(item, set(item.outputs))
+        later.update(read)

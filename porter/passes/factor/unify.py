@@ -1,0 +1,159 @@
+"""Whether two calls compute the same up to numbers, activations and parts that one of them lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from porter.ir import Node, Value
+from porter.ir.ops import ACTIVATIONS
+from porter.passes.factor.tree import Block, Item, Loop
+
+#: Functions that one class may take as an argument.
+_EXCHANGEABLE = ACTIVATIONS | {"mx.sigmoid", "mx.tanh"}
+
+
+class Unifier:
+    """Maps the values and items of a template block to those of another.
+
+    `values` and `items` hold the pairs found; an item of the template that the other lacks maps to None.
+    """
+
+    def __init__(self, template: Block, block: Block, same_class: Callable[[Block, Block], bool]):
+        self.template = template
+        self.block = block
+        self.same_class = same_class
+        self.values: dict[Value, Value] = {}
+        self.items: dict[Item, Item | None] = {}
+        self._writers = [_writers(template), _writers(block)]
+
+    def run(self) -> bool:
+        """Whether the other block is an instance of the template."""
+        a, b = self.template, self.block
+        if len(a.outputs) != len(b.outputs) or len(a.inputs) != len(b.inputs):
+            return False
+        if not all(self._value(x, y) for x, y in zip(a.outputs, b.outputs, strict=True)):
+            return False
+        matched = {item for item in self.items.values() if item is not None}
+        if len(matched) != len(b.items):
+            return False
+        for item in a.items:
+            self.items.setdefault(item, None)
+        bound = [self.values.get(value) for value in a.inputs]
+        if any(value is None for value in bound) or set(bound) != set(b.inputs):
+            return False
+        b.inputs = [value for value in bound if value is not None]
+        return True
+
+    def _value(self, a: Value, b: Value) -> bool:
+        if a in self.values:
+            return self.values[a] is b
+        if a.is_parameter or b.is_parameter:
+            return self._parameter(a, b)
+        item_a, item_b = self._writers[0].get(a), self._writers[1].get(b)
+        if item_a is None or item_b is None:
+            if item_a is None and item_b is None and a.rank == b.rank and a.dtype == b.dtype and b not in self.values.values():
+                self.values[a] = b
+                return True
+            return item_a is not None and self._skip(a, item_a, b)
+        saved = (dict(self.values), dict(self.items))
+        if self._item(item_a, item_b) and item_a.outputs.index(a) == item_b.outputs.index(b):
+            return True
+        self.values, self.items = saved
+        return self._skip(a, item_a, b)
+
+    def _parameter(self, a: Value, b: Value) -> bool:
+        if not (a.is_parameter and b.is_parameter) or a.rank != b.rank:
+            return False
+        inside = self.template.owns(a.path or ""), self.block.owns(b.path or "")
+        same = self.template.relative(a.path or "") == self.block.relative(b.path or "")
+        if inside == (True, True) and not same:
+            return False
+        if inside[0] != inside[1] or str(a.recipe).count("(") != str(b.recipe).count("("):
+            return False
+        self.values[a] = b
+        return True
+
+    def _skip(self, a: Value, item: Item, b: Value) -> bool:
+        """The template's item is a part that the other block lacks: one of the item's operands takes its place."""
+        if isinstance(item, Loop) or len(item.outputs) != 1 or item in self.items:
+            return False
+        operands = [v for v in (item.inputs() if isinstance(item, Node) else item.inputs) if not v.is_parameter]
+        if isinstance(item, Node) and item.is_layer and len(operands) != 1:
+            return False
+        for operand in operands:
+            if operand.rank != b.rank:
+                continue
+            saved = (dict(self.values), dict(self.items))
+            self.items[item] = None
+            if self._value(operand, b):
+                self.values[a] = b
+                return True
+            self.values, self.items = saved
+        return False
+
+    def _item(self, a: Item, b: Item) -> bool:
+        if a in self.items:
+            return self.items[a] is b
+        self.items[a] = b
+        if isinstance(a, Node) and isinstance(b, Node):
+            fits = self._node(a, b)
+        elif isinstance(a, Block) and isinstance(b, Block):
+            fits = (
+                self.template.relative(a.path) == self.block.relative(b.path)
+                and self.same_class(a, b)
+                and self._all(a.inputs, b.inputs)
+                and len(a.outputs) == len(b.outputs)
+            )
+        elif isinstance(a, Loop) and isinstance(b, Loop):
+            fits = self._loop(a, b)
+        else:
+            return False
+        if fits:
+            self.values.update(zip(a.outputs, b.outputs, strict=True))
+        return fits
+
+    def _node(self, a: Node, b: Node) -> bool:
+        if a.op != b.op and not (a.op in _EXCHANGEABLE and b.op in _EXCHANGEABLE):
+            return False
+        if len(a.outputs) != len(b.outputs) or a.params.keys() != b.params.keys() or a.attrs.keys() != b.attrs.keys():
+            return False
+        return (
+            self._all(list(a.params.values()), list(b.params.values()))
+            and self._structure(a.args, b.args)
+            and self._structure(a.kwargs, b.kwargs)
+            and self._structure(a.attrs, b.attrs)
+        )
+
+    def _loop(self, a: Loop, b: Loop) -> bool:
+        if a.carried != b.carried or len(a.turns[0]) != len(b.turns[0]):
+            return False
+        if not self.same_class(a.blocks[0], b.blocks[0]):
+            return False
+        if self.template.relative(a.blocks[0].path) != self.block.relative(b.blocks[0].path):
+            return False
+        glue = zip(a.turns[0][1:], b.turns[0][1:], strict=True)
+        if any(not isinstance(x, Node) or not isinstance(y, Node) or x.op != y.op for x, y in glue):
+            return False
+        return self._all(a.slots[0], b.slots[0])
+
+    def _all(self, a: list[Value], b: list[Value]) -> bool:
+        return len(a) == len(b) and all(self._value(x, y) for x, y in zip(a, b, strict=True))
+
+    def _structure(self, a: Any, b: Any) -> bool:
+        if isinstance(a, Value) or isinstance(b, Value):
+            return isinstance(a, Value) and isinstance(b, Value) and self._value(a, b)
+        if isinstance(a, dict) and isinstance(b, dict):
+            return a.keys() == b.keys() and all(self._structure(a[key], b[key]) for key in a)
+        if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+            return len(a) == len(b) and all(self._structure(x, y) for x, y in zip(a, b, strict=True))
+        if isinstance(a, slice) and isinstance(b, slice):
+            return self._structure([a.start, a.stop, a.step], [b.start, b.stop, b.step])
+        numbers = (int, float)
+        if isinstance(a, bool) or isinstance(b, bool) or isinstance(a, str) or isinstance(b, str) or a is None or b is None:
+            return a == b and type(a) is type(b) or (isinstance(a, bool) and isinstance(b, bool))
+        return isinstance(a, numbers) == isinstance(b, numbers) or hasattr(a, "free_symbols") or hasattr(b, "free_symbols")
+
+
+def _writers(block: Block) -> dict[Value, Item]:
+    return {value: item for item in block.items for value in item.outputs}

@@ -1,0 +1,1 @@
+"""Fusions: a pattern, its check and its rewrite in one file each."""

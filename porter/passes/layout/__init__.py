@@ -1,0 +1,1 @@
+"""Where transposes go: along the program, into each other, and into the weights."""

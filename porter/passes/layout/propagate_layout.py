@@ -1,0 +1,381 @@
+"""Channels-last from end to end.
+
+Lowerings put a transpose before and after each conv, pool and norm. Here a transpose becomes a label: each value is
+stored in some order of its axes, and every op is told what its axes are called in that order. A real transpose is left
+only where an op needs an order that its operand isn't stored in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from porter.ir import Node, Program, Value, values_in
+from porter.ir.builder import Builder
+from porter.ir.ops import ACTIVATIONS, ALONG_AXIS, ELEMENTWISE, LAST_AXIS_LAYERS, REDUCTIONS
+from porter.passes.layout.permutations import (
+    Permutation,
+    axes_between,
+    identity,
+    inserted,
+    permuted_reshape,
+    relabel,
+    without,
+)
+
+
+def propagate_layout(program: Program, input_layout: str = "nhwc") -> int:
+    """Rewrites the program so that layouts flow instead of transposes. Returns how many transposes are left.
+
+    With `input_layout` "nchw" the inputs stay as torch has them, at the cost of a transpose.
+    """
+    planner = _Planner(program)
+    if input_layout == "nhwc":
+        planner.choose_inputs()
+    for node in program.nodes:
+        planner.place(node)
+    program.nodes = planner.nodes
+    program.outputs = [
+        (name, planner.stored[value][0] if value in planner.stored else value) for name, value in program.outputs
+    ]
+    return sum(node.op == ".transpose" for node in program.nodes)
+
+
+class _Planner:
+    """`stored[v]` is (the value that holds it, the order of v's axes there)."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.nodes: list[Node] = []
+        self.stored: dict[Value, tuple[Value, Permutation]] = {}
+        self.logical: dict[Value, tuple[Any, ...]] = {}
+        self.producers: dict[Value, Node] = {}
+        self.converted: dict[tuple[Value, Permutation], Value] = {}
+        for value in program.inputs:
+            self._keep(value)
+        self.users = program.users()
+
+    # ------------------------------------------------------------------------------------------------------- stored orders
+
+    def _keep(self, value: Value, order: Permutation | None = None) -> None:
+        """The value is its own storage, in `order` of its logical axes."""
+        order = order or identity(value.rank)
+        self.stored[value] = (value, order)
+        self.logical[value] = value.shape
+        if order != identity(value.rank):
+            value.shape = tuple(value.shape[axis] for axis in order)
+            value.permute = order
+
+    def order(self, value: Value) -> Permutation:
+        return self.stored[value][1] if value in self.stored else identity(value.rank)
+
+    def shape(self, value: Value) -> tuple[Any, ...]:
+        """The logical shape."""
+        return self.logical.get(value, value.shape)
+
+    def rank(self, value: Value) -> int:
+        return len(self.shape(value))
+
+    def demand(self, value: Value, order: Permutation, node: Node) -> Value:
+        """A value that holds `value` in `order`; a transpose is added where nothing cheaper does."""
+        if value.is_parameter and value not in self.stored:
+            return self._permuted_parameter(value, order)
+        holder, current = self.stored[value]
+        if current == order:
+            return holder
+        key = (value, order)
+        if key in self.converted:
+            return self.converted[key]
+        result = self._pull(value, order, node)
+        if result is None:
+            result = self._transpose(holder, axes_between(current, order), node)
+            result.origin, result.name = holder.origin, holder.name
+            logical = holder.permute or identity(holder.rank)
+            composed = tuple(logical[axis] for axis in axes_between(current, order))
+            result.permute = None if composed == identity(len(composed)) else composed
+        self.converted[key] = result
+        return result
+
+    def _transpose(self, value: Value, axes: Permutation, node: Node) -> Value:
+        builder = Builder(node.scope, node.location)
+        result = builder.transpose(value, axes)
+        self.nodes += builder.nodes
+        return result
+
+    def _permuted_parameter(self, value: Value, order: Permutation) -> Value:
+        from porter.lowering.parameters import permuted
+
+        return value if order == identity(value.rank) else permuted(value, order)
+
+    def _pull(self, value: Value, order: Permutation, node: Node) -> Value | None:
+        """Goes back through the author's own transposes and reshapes, where the wanted order lies behind them."""
+        producer = self.producers.get(value)
+        if producer is None:
+            return None
+        source = producer.args[0]
+        if producer.op == ".transpose":
+            axes = tuple(producer.args[1:])
+            return self.demand(source, tuple(axes[axis] for axis in order), node)
+        if producer.op == ".reshape" and not source.is_parameter:
+            back = permuted_reshape(self.shape(value), self.shape(source), order)
+            if back is None or not self._is_cheap(source, back):
+                return None
+            if permuted_reshape(self.shape(source), self.shape(value), back) != order:
+                return None
+            held = self.demand(source, back, node)
+            builder = Builder(node.scope, node.location)
+            result = builder.reshape(held, [self.shape(value)[axis] for axis in order])
+            self.nodes += builder.nodes
+            result.origin, result.permute, result.name = value.origin, order, value.name
+            return result
+        return None
+
+    def _is_cheap(self, value: Value, order: Permutation) -> bool:
+        if self.order(value) == order or (value, order) in self.converted:
+            return True
+        producer = self.producers.get(value)
+        if producer is None or producer.op != ".transpose":
+            return False
+        axes = tuple(producer.args[1:])
+        return self._is_cheap(producer.args[0], tuple(axes[axis] for axis in order))
+
+    # -------------------------------------------------------------------------------------------------------------- inputs
+
+    def choose_inputs(self) -> None:
+        """An input that a channels-last layer reads first is taken channels-last."""
+        for value in self.program.inputs:
+            seen: set[Value] = set()
+            queue = [value]
+            while queue:
+                current = queue.pop()
+                for user in self.users.get(current, []):
+                    if user.layout and user.args[0].rank == value.rank:
+                        self._keep(value, tuple(user.args[1:]))
+                        queue.clear()
+                        break
+                    if user.op in ELEMENTWISE and user.output not in seen and user.output.rank == value.rank:
+                        seen.add(user.output)
+                        queue.append(user.output)
+
+    # --------------------------------------------------------------------------------------------------------------- nodes
+
+    def place(self, node: Node) -> None:
+        arrays = [value for value in node.inputs() if not value.is_parameter]
+        if node.op == ".transpose":
+            if node.args[0].is_parameter:
+                return self._plain(node)
+            return self._place_transpose(node)
+        if all(self.order(value) == identity(self.rank(value)) for value in arrays):
+            return self._plain(node)
+        self._rule(node)(node)
+        return None
+
+    def _rule(self, node: Node) -> Callable[[Node], None]:
+        if node.op in ELEMENTWISE or node.op in ACTIVATIONS:
+            return self._place_elementwise
+        if node.op in REDUCTIONS:
+            return self._place_reduction
+        if node.op in ALONG_AXIS:
+            return self._place_along_axis
+        if node.op in LAST_AXIS_LAYERS:
+            return self._place_last_axis
+        return {
+            ".reshape": self._place_reshape,
+            "mx.pad": self._place_pad,
+            "mx.roll": self._place_roll,
+            "mx.expand_dims": self._place_expand_dims,
+            ".squeeze": self._place_squeeze,
+            "mx.broadcast_to": self._place_broadcast,
+            "[]": self._place_index,
+        }.get(node.op, self._plain)
+
+    def _emit(self, node: Node, order: Permutation | None = None) -> None:
+        """Adds the node; its outputs are stored in `order`."""
+        self.nodes.append(node)
+        for value in node.outputs:
+            self.producers[value] = node
+            self._keep(value, order if order is not None and len(order) == value.rank else None)
+
+    def _plain(self, node: Node) -> None:
+        """The node needs its operands as they are logically."""
+        original = list(node.args)
+        node.replace_inputs(lambda value: self.demand(value, identity(self.rank(value)), node))
+        self._emit(node)
+        if node.op in (".transpose", ".reshape"):  # what `_pull` goes back through
+            self.producers[node.output] = Node(node.op, original)
+
+    def _place_transpose(self, node: Node) -> None:
+        source, axes = node.args[0], tuple(node.args[1:])
+        holder, current = self.stored[source]
+        order = relabel(current, axes)
+        if node.layout or current != identity(len(current)) or order == identity(len(order)):
+            self.stored[node.output] = (holder, order)
+            self.logical[node.output] = tuple(self.shape(source)[axis] for axis in axes)
+            self.producers[node.output] = Node(node.op, list(node.args))
+            if holder.name is None:
+                holder.name = node.output.name
+            return
+        self._plain(node)
+
+    def _place_elementwise(self, node: Node) -> None:
+        rank = node.output.rank
+        order = next(
+            (
+                self.order(v)
+                for v in sorted(values_in(node.args), key=lambda v: 1 in self.shape(v))
+                if not v.is_parameter and self.rank(v) == rank and self.order(v) != identity(rank)
+            ),
+            identity(rank),
+        )
+
+        def operand(value: Value) -> Value:
+            missing = rank - self.rank(value)
+            if missing == 0:
+                held = self.demand(value, order, node)
+                return self._without_leading_ones(held) if value.is_parameter else held
+            tail = tuple(axis - missing for axis in order[missing:])
+            if sorted(tail) == list(range(self.rank(value))):
+                return self.demand(value, tail, node)
+            held = self.demand(value, identity(self.rank(value)), node)
+            builder = Builder(node.scope, node.location)
+            shape = [1] * missing + list(self.shape(value))
+            if value.is_parameter:
+                from porter.lowering.parameters import reshaped
+
+                return self._without_leading_ones(self._permuted_parameter(reshaped(held, tuple(shape)), order))
+            wide = builder.reshape(held, [shape[axis] for axis in order]) if shape.count(1) >= rank - 1 else None
+            if wide is None:
+                wide = builder.transpose(builder.reshape(held, shape), order)
+            self.nodes += builder.nodes
+            return wide
+
+        node.args = [operand(a) if isinstance(a, Value) else a for a in node.args]
+        self._emit(node, order)
+
+    def _without_leading_ones(self, value: Value) -> Value:
+        """A parameter of shape (1, 1, C) is stored as (C,): it broadcasts the same."""
+        from porter.lowering.parameters import reshaped
+
+        sizes = list(value.shape)
+        while len(sizes) > 1 and sizes[0] == 1:
+            sizes.pop(0)
+        return value if len(sizes) == value.rank else reshaped(value, tuple(sizes))
+
+    def _place_reduction(self, node: Node) -> None:
+        value = node.args[0]
+        order = self.order(value)
+        axis = node.kwargs.get("axis")
+        if axis is None:
+            node.args[0] = self.stored[value][0]
+            return self._emit(node)
+        axes = {a % len(order) for a in (axis if isinstance(axis, (tuple, list)) else [axis])}
+        places = tuple(sorted(order.index(a) for a in axes))
+        node.args[0] = self.stored[value][0]
+        node.kwargs["axis"] = places if isinstance(axis, (tuple, list)) else places[0]
+        self._emit(node, order if node.kwargs.get("keepdims") else without(order, axes))
+        return None
+
+    def _place_along_axis(self, node: Node) -> None:
+        arrays = list(values_in(node.args))
+        rank = self.rank(arrays[0])
+        order = next((o for v in arrays if not v.is_parameter and (o := self.order(v)) != identity(rank)), identity(rank))
+        if "axis" not in node.kwargs:
+            return self._plain(node)
+        node.args = [self._demanded(item, order, node) for item in node.args]
+        node.kwargs["axis"] = order.index(node.kwargs["axis"] % rank)
+        self._emit(node, order)
+        return None
+
+    def _demanded(self, item: Any, order: Permutation, node: Node) -> Any:
+        if isinstance(item, Value):
+            return self.demand(item, order, node)
+        return [self._demanded(entry, order, node) for entry in item] if isinstance(item, list) else item
+
+    def _place_last_axis(self, node: Node) -> None:
+        value = node.args[0]
+        order = self.order(value)
+        if order[-1] != len(order) - 1:
+            return self._plain(node)
+        node.args[0] = self.stored[value][0]
+        self._emit(node, order)
+        return None
+
+    def _place_reshape(self, node: Node) -> None:
+        value = node.args[0]
+        order = permuted_reshape(self.shape(value), node.output.shape, self.order(value))
+        if order is None:
+            return self._plain(node)
+        held = self.stored[value][0]
+        target = [node.output.shape[axis] for axis in order]
+        if tuple(target) == held.shape:  # only axes of size 1 moved
+            self.stored[node.output] = (held, order)
+            self.logical[node.output] = node.output.shape
+            self.producers[node.output] = Node(node.op, list(node.args))
+            return None
+        source = list(node.args)
+        node.args = [held, *target]
+        self._emit(node, order)
+        self.producers[node.output] = Node(node.op, source)
+        return None
+
+    def _place_pad(self, node: Node) -> None:
+        order = self.order(node.args[0])
+        node.args[0] = self.stored[node.args[0]][0]
+        node.args[1] = [node.args[1][axis] for axis in order]
+        self._emit(node, order)
+
+    def _place_roll(self, node: Node) -> None:
+        value, axis = node.args[0], node.kwargs.get("axis")
+        if axis is None:
+            return self._plain(node)
+        order = self.order(value)
+        single = isinstance(axis, int)
+        places = [order.index(a % len(order)) for a in ([axis] if single else axis)]
+        node.args[0] = self.stored[value][0]
+        node.kwargs["axis"] = places[0] if single else tuple(places)
+        self._emit(node, order)
+        return None
+
+    def _place_expand_dims(self, node: Node) -> None:
+        value, axis = node.args[0], node.args[1]
+        if not isinstance(axis, int):
+            return self._plain(node)
+        order = inserted(self.order(value), axis % (self.rank(value) + 1))
+        node.args = [self.stored[value][0], order.index(axis % len(order))]
+        self._emit(node, order)
+        return None
+
+    def _place_squeeze(self, node: Node) -> None:
+        value, axis = node.args[0], node.args[1]
+        if not isinstance(axis, int):
+            return self._plain(node)
+        order = self.order(value)
+        axis %= len(order)
+        node.args = [self.stored[value][0], order.index(axis)]
+        self._emit(node, without(order, {axis}))
+        return None
+
+    def _place_broadcast(self, node: Node) -> None:
+        value, shape = node.args[0], node.args[1]
+        if len(shape) != self.rank(value):
+            return self._plain(node)
+        order = self.order(value)
+        node.args = [self.stored[value][0], tuple(shape[axis] for axis in order)]
+        self._emit(node, order)
+        return None
+
+    def _place_index(self, node: Node) -> None:
+        """Slices and single ints follow the axes; index arrays and new axes need the logical order."""
+        value, key = node.args[0], node.attrs["key"]
+        rank = self.rank(value)
+        if any(isinstance(k, Value) or k is None or k is Ellipsis for k in key):
+            return self._plain(node)
+        full = [*key, *[slice(None)] * (rank - len(key))]
+        order = self.order(value)
+        moved = [full[axis] for axis in order]
+        while len(moved) > 1 and moved[-1] == slice(None):
+            moved.pop()
+        node.args = [self.stored[value][0]]
+        node.attrs = {"key": tuple(moved)}
+        self._emit(node, without(order, {axis for axis, k in enumerate(full) if isinstance(k, int)}))
+        return None

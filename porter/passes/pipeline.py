@@ -1,0 +1,52 @@
+"""The passes in their order, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from porter.errors import PorterError
+from porter.ir import Program, verify
+from porter.passes.cleanup import remove_dead, share_equal
+from porter.passes.constants import simplify_constants
+from porter.passes.fuse.fuse_activations import fuse_activations
+from porter.passes.fuse.fuse_attention import fuse_attention
+from porter.passes.fuse.fuse_norms import fuse_norms
+from porter.passes.hoist_concatenate import hoist_concatenate
+from porter.passes.layout.fold_parameters import fold_parameters
+from porter.passes.layout.propagate_layout import propagate_layout
+from porter.passes.reshapes import drop_broadcasts, merge_reshapes
+
+Pass = Callable[[Program], int]
+
+PIPELINE: tuple[tuple[Pass, str], ...] = (
+    (remove_dead, "asserts, unused outputs and size computations leave nothing behind"),
+    (simplify_constants, "masks of ones, gathers by arange and fills of one number become what they are"),
+    (fuse_norms, "RMS norms spelled out become nn.RMSNorm"),
+    (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
+    (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
+    (fold_parameters, "a parameter that is reshaped or permuted first is stored that way"),
+    (drop_broadcasts, "MLX broadcasts by itself where torch's author expands"),
+    (propagate_layout, "channels-last from end to end, so that no transpose stands beside a conv"),
+    (fold_parameters, "what the layout moved onto parameters"),
+    (merge_reshapes, "a reshape of a reshape is one"),
+    (hoist_concatenate, "a layer of a dense block takes one array, not a growing list"),
+    (share_equal, "equal computations in one module are done once"),
+    (remove_dead, "what the passes left unused"),
+)
+
+
+def run_pipeline(program: Program, dump: Callable[[str, Program], None] | None = None) -> Program:
+    """Runs every pass, verifying after each. Raises PorterError that names the pass that failed and those before it."""
+    verify(program)
+    done: list[str] = []
+    for transform, _ in PIPELINE:
+        name = transform.__name__
+        try:
+            transform(program)
+            verify(program)
+        except PorterError as error:
+            raise type(error)(f"Pass {name} (after {', '.join(done) or 'none'}) failed: {error}") from error
+        done.append(name)
+        if dump is not None:
+            dump(name, program)
+    return program

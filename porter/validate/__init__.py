@@ -1,0 +1,10 @@
+"""Does a port compute what its source does? The plan is docs/VALIDATION.md.
+
+The reference (torch) and the candidate (MLX) run in processes of their own and meet on disk.
+"""
+
+from porter.report import Report
+from porter.validate.recording import record
+from porter.validate.validation import validate
+
+__all__ = ["Report", "record", "validate"]

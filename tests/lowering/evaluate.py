@@ -1,0 +1,174 @@
+"""Lowers a tiny module and runs the IR nodes in MLX as they stand: no passes, no emitter.
+
+Every node's result is checked against the shape and dtype that its lowering declared.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import sympy
+import torch
+from torch.export import Dim
+
+from porter.frontends.torch_export import import_program
+from porter.ir import Node, Program, Value, map_values, verify
+from porter.weights.recipes import evaluate as evaluate_recipe
+from porter.weights.tensors import TensorSpec, dtype_name
+
+OPERATORS = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
+    "%": operator.mod, "**": operator.pow, "@": operator.matmul, "==": operator.eq, "!=": operator.ne,
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "&": operator.and_,
+    "|": operator.or_, "^": operator.xor, "<<": operator.lshift, ">>": operator.rshift,
+    "neg": operator.neg, "~": operator.invert,
+}  # fmt: skip
+
+
+@dataclass
+class StateTensors:
+    """A state dict as the recipes read it."""
+
+    state: dict[str, torch.Tensor]
+
+    def read(self, key: str) -> mx.array:
+        return to_mlx(self.state[key])
+
+    def spec(self, key: str) -> TensorSpec:
+        array = self.read(key)
+        return TensorSpec(dtype_name(array.dtype), tuple(array.shape))
+
+
+@dataclass
+class Lowered:
+    program: Program
+    tensors: StateTensors
+    dims: list[tuple] = field(default_factory=list)
+
+
+def lower(module: torch.nn.Module, args: tuple, dynamic: Any = None, kwargs: dict | None = None) -> Lowered:
+    """Exports and lowers; `dynamic` is axis sets per argument (None: fixed sizes)."""
+    shapes = None
+    if dynamic is not None:
+        shapes = tuple({axis: Dim.AUTO for axis in axes} if axes else None for axes in dynamic)
+    with torch.no_grad():
+        exported = torch.export.export(module.eval(), args, kwargs or {}, dynamic_shapes=shapes, strict=False)
+    source: Any = SimpleNamespace(
+        module=module, name="test", spec="test", constructors={}, keys={}, dynamic={}, program=exported, config=None
+    )
+    program = import_program(exported, source)
+    verify(program)
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers()), **exported.constants}
+    return Lowered(program, StateTensors({k: v.detach() for k, v in state.items() if isinstance(v, torch.Tensor)}))
+
+
+def run(lowered: Lowered, inputs: list[torch.Tensor]) -> list[mx.array]:
+    """The outputs, in order; symbols are bound by the inputs' shapes."""
+    program = lowered.program
+    values: dict[Value, mx.array] = {}
+    symbols: dict[sympy.Symbol, int] = {}
+    for value, tensor in zip(program.inputs, inputs, strict=True):
+        values[value] = to_mlx(tensor)
+        for size, actual in zip(value.shape, tensor.shape, strict=True):
+            if isinstance(size, sympy.Symbol):
+                symbols[size] = actual
+    machine = _Machine(values, symbols, lowered.tensors)
+    for node in program.nodes:
+        machine.step(node)
+    return [machine.value(value) for value in program.output_values()]
+
+
+@dataclass
+class _Machine:
+    values: dict[Value, mx.array]
+    symbols: dict[sympy.Symbol, int]
+    tensors: StateTensors
+
+    def value(self, value: Value) -> mx.array:
+        if value not in self.values:
+            assert value.is_parameter, f"{value!r} is read but nothing wrote it"
+            array = evaluate_recipe(value.recipe, self.tensors)
+            assert tuple(array.shape) == value.shape, f"recipe {value.recipe} gives {array.shape}, not {value.shape}"
+            self.values[value] = array
+        return self.values[value]
+
+    def size(self, item: Any) -> Any:
+        if isinstance(item, sympy.Basic):
+            number = item.subs(self.symbols)
+            return int(number) if number.is_integer else float(number)
+        return item
+
+    def resolve(self, item: Any) -> Any:
+        item = map_values(item, self.value)
+
+        def sizes(part: Any) -> Any:
+            if isinstance(part, (list, tuple)):
+                return type(part)(map(sizes, part))
+            if isinstance(part, slice):
+                return slice(*map(sizes, (part.start, part.stop, part.step)))
+            return self.size(part)
+
+        return sizes(item)
+
+    def step(self, node: Node) -> None:
+        args = [self.resolve(item) for item in node.args]
+        kwargs = {key: self.resolve(item) for key, item in node.kwargs.items()}
+        if "dtype" in kwargs:
+            kwargs["dtype"] = dtype(kwargs["dtype"])
+        result = self.call(node, args, kwargs)
+        results = list(result) if isinstance(result, (list, tuple)) else [result]
+        assert len(results) == len(node.outputs), f"{node.op} gives {len(results)} arrays, not {len(node.outputs)}"
+        for value, array in zip(node.outputs, results, strict=True):
+            declared = tuple(self.size(size) for size in value.shape)
+            assert tuple(array.shape) == declared, f"{node.op} gives {tuple(array.shape)}, declared {declared} {value.shape}"
+            assert array.dtype == dtype(value.dtype), f"{node.op} gives {array.dtype}, declared {value.dtype}"
+            self.values[value] = array
+
+    def call(self, node: Node, args: list, kwargs: dict) -> Any:
+        op = node.op
+        if op in OPERATORS:
+            return OPERATORS[op](*args, **kwargs)
+        if op == "[]":
+            return args[0][self.resolve(node.attrs["key"])]
+        if op == "unpack":
+            return [args[0][i] for i in range(args[0].shape[0])]
+        if op == ".astype":
+            return args[0].astype(dtype(node.output.dtype))
+        if op.startswith("."):
+            return getattr(args[0], op[1:])(*args[1:], **kwargs)
+        if node.is_layer:
+            return self.layer(node)(*args)
+        function: Any = {"mx": mx, "nn": nn}[op[:2]]
+        for name in op[3:].split("."):
+            function = getattr(function, name)
+        return function(*args, **kwargs)
+
+    def layer(self, node: Node) -> nn.Module:
+        layer = getattr(nn, node.op[3:])(**self.resolve(node.attrs))
+        layer.eval()
+        layer.load_weights([(key, self.value(value)) for key, value in node.params.items()], strict=True)
+        return layer
+
+
+def dtype(name: Any) -> Any:
+    if not isinstance(name, str):
+        return name
+    return mx.bool_ if name == "bool" else getattr(mx, name)
+
+
+def to_mlx(tensor: torch.Tensor) -> mx.array:
+    if tensor.dtype == torch.bfloat16:
+        return mx.array(tensor.float().numpy()).astype(mx.bfloat16)
+    if tensor.dtype == torch.float64:
+        tensor = tensor.float()
+    return mx.array(tensor.detach().contiguous().numpy())
+
+
+def to_numpy(array: mx.array) -> np.ndarray:
+    return np.array(array.astype(mx.float32) if array.dtype == mx.bfloat16 else array)
