@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from types import TracebackType
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 QUIET_SECONDS = 5.0  # between two plain lines of the same stage
+COUNTED = re.compile(
+    r"\d"
+)  # "reference 3/120 layers.0" is of the same stage as "reference 2/120 norm"
 
 
 class Progress:
@@ -22,7 +26,7 @@ class Progress:
     def __init__(self) -> None:
         self._bars: Bars | None = None
         self._task: TaskID | None = None
-        self._stage = ""
+        self._kind = ""
         self._started = self._spoke = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -52,19 +56,17 @@ class Progress:
 
     def __call__(self, stage: str, done: int | None = None, total: int | None = None) -> None:
         """Say that `stage` runs; `done` of `total` of its steps are through."""
+        kind = COUNTED.split(stage)[0].strip()
         if self._bars is not None:
-            self._show(self._bars, stage, done, total)
-            return
-        now = time.monotonic()
-        if stage == self._stage and now - self._spoke < QUIET_SECONDS:
-            return
-        count = "" if done is None or total is None else f" {done}/{total}"
-        click.echo(f"[{now - self._started:7.1f} s] {stage}{count}", err=True)
-        self._stage, self._spoke = stage, now
-
-    def _show(self, bars: Bars, stage: str, done: int | None, total: int | None) -> None:
-        if self._task is None or stage != self._stage:
-            if self._task is not None:
-                bars.remove_task(self._task)
-            self._task, self._stage = bars.add_task(stage, total=total), stage
-        bars.update(self._task, completed=done or 0, total=total)
+            if self._task is None or kind != self._kind:
+                if self._task is not None:
+                    self._bars.remove_task(self._task)
+                self._task = self._bars.add_task(stage, total=total)
+            self._bars.update(self._task, description=stage, completed=done or 0, total=total)
+        else:
+            now = time.monotonic()
+            if kind != self._kind or now - self._spoke >= QUIET_SECONDS:
+                count = "" if done is None or total is None else f" {done}/{total}"
+                click.echo(f"[{now - self._started:7.1f} s] {stage}{count}", err=True)
+                self._spoke = now
+        self._kind = kind

@@ -93,6 +93,9 @@ class Arguments:
         if self.takes_args and name in self.config.known:
             self.uses_args = True
             return self.config.use(name)
+        for known, vector in self.parameters.items():
+            if known != name and vector == self.symbols[name] and not is_constant(vector):
+                return known
         self.parameters.setdefault(name, self.symbols[name])
         return name
 

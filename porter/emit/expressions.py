@@ -93,6 +93,11 @@ def find(vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...] = ()
     return next(_composites(vector, usable, constant), None)
 
 
+def _is_width(name: str) -> bool:
+    """Whether a config's field speaks of the model's width, of which other sizes are multiples."""
+    return bool(words(name) & {"dim", "hidden", "model"}) and not words(name) & {"num", "size"} - {"size"}
+
+
 def _equal(vector: Vector, symbol: Vector) -> bool:
     return all(i in symbol and type(symbol[i]) is type(value) and symbol[i] == value for i, value in vector.items())
 
@@ -110,11 +115,11 @@ def _composites(vector: Vector, symbols: dict[str, Vector], constant: bool) -> I
     ratios = {n: s for n, s in symbols.items() if all(isinstance(s[i], float) and s[i] > 0 for i in vector) and "ratio" in n}
     for a, x in integers.items():
         for r, y in ratios.items():
-            if "size" not in a and _check(vector, lambda i, x=x, y=y: int(x[i] * y[i])):
+            if (not constant or _is_width(a)) and _check(vector, lambda i, x=x, y=y: int(x[i] * y[i])):
                 yield Expression((a, r), "int({} * {})")
     for factor in (2, 3, 4):
         for a, x in integers.items():
-            if _check(vector, lambda i, x=x, k=factor: k * x[i]):
+            if (not constant or _is_width(a)) and _check(vector, lambda i, x=x, k=factor: k * x[i]):
                 yield Expression((a,), f"{factor} * {{}}")
     for divisor in (2, 4):
         for a, x in integers.items():
@@ -122,7 +127,7 @@ def _composites(vector: Vector, symbols: dict[str, Vector], constant: bool) -> I
                 yield Expression((a,), f"{{}} // {divisor}")
     for a, x in integers.items():
         for b, y in any_integers.items():
-            if a == b:
+            if a == b or (constant and not (words(a) | words(b)) & {"heads", "patch"}):
                 continue
             if _check(vector, lambda i, x=x, y=y: x[i] // y[i] if x[i] % y[i] == 0 and y[i] > 1 else None):
                 yield Expression((a, b), "{} // {}")
@@ -168,7 +173,7 @@ def _power(vector: Vector, symbols: dict[str, Vector]) -> Expression | None:
 def _flag(vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...]) -> Expression | None:
     """A yes or no that a symbol is, or that follows from comparing numbers."""
     for name in sorted(symbols, key=lambda n: n not in hints):
-        if _equal(vector, symbols[name]):
+        if (name in hints or not is_constant(vector)) and _equal(vector, symbols[name]):
             return Expression((name,), "{}")
     if is_constant(vector):
         return None

@@ -14,7 +14,7 @@ from porter.emit.constructor import Constructor
 from porter.emit.expressions import Vector, literal
 from porter.emit.names import class_name, unique
 from porter.ir import Node, Program, Value
-from porter.passes.factor.classes import BlockClass, factor_classes
+from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
 from porter.passes.factor.tree import Block, Item, Loop, build_tree, layer_path
 
 LINE_LENGTH = 100
@@ -65,7 +65,7 @@ class _ModelWriter:
 
     def _takes_args(self) -> dict[BlockClass, bool]:
         """A class takes `args` where all its instances are alike and everything around it takes them too."""
-        prints = {block: _fingerprint(block, self.classes) for block in self.classes}
+        prints = {block: fingerprint(block, self.classes) for block in self.classes}
         parents: dict[BlockClass, set[BlockClass]] = {}
         for block in self.classes:
             if not block.is_sequential:
@@ -201,30 +201,6 @@ def _children(block: Block) -> list[Block]:
         for child in item.blocks if isinstance(item, Loop) else [item] if isinstance(item, Block) else []:
             result += _children(child) if child.is_sequential else [child]
     return result
-
-
-def _fingerprint(block: Block, classes: dict[Block, BlockClass]) -> str:
-    """Everything that may differ among instances of a class, as text."""
-
-    def part(item: Any) -> Any:
-        if isinstance(item, Value):
-            return "v"
-        if isinstance(item, dict):
-            return {key: part(value) for key, value in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [part(entry) for entry in item]
-        if isinstance(item, slice):
-            return ["slice", part(item.start), part(item.stop), part(item.step)]
-        return item if not hasattr(item, "free_symbols") else "s"
-
-    texts = []
-    for item in block.items:
-        if isinstance(item, Node):
-            shapes = [v.shape for v in item.inputs() if v.is_parameter]
-            texts.append(f"{item.op}{part(item.args)}{part(item.kwargs)}{part(item.attrs)}{shapes}")
-        else:
-            texts += [f"{id(classes[b])}{_fingerprint(b, classes)}" for b in (item.blocks if isinstance(item, Loop) else [item])]
-    return f"({';'.join(texts)})"
 
 
 class _ClassWriter:

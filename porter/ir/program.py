@@ -106,6 +106,9 @@ class Node:
     location: Location | None = None
     layout: bool = False  # a transpose that a lowering put in for MLX's channels-last layers, not the author's
 
+    def __repr__(self) -> str:
+        return f"Node({self.op}, {self.location})"
+
     @property
     def output(self) -> Value:
         return self.outputs[0]

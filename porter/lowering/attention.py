@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 from porter.ir import Size, Value
@@ -33,7 +33,7 @@ def attention(
     result = build.op(
         "mx.fast.scaled_dot_product_attention", q4, k4, v4, shape=shape, dtype=call.dtype, scale=float(scale), mask=given
     )
-    if mask is not None and mask.dtype == "bool" and depends_on_input(mask):
+    if mask is not None and depends_on_input(mask) and (mask.dtype == "bool" or _holds_infinity(mask)):
         result = _zero_where_all_masked(call, result, given)
     return build.reshape(result, call.shape)
 
@@ -59,21 +59,30 @@ def _causal(call: Call, queries: Size, keys: Size) -> Any:
 
 
 def _zero_where_all_masked(call: Call, result: Value, mask: Value) -> Value:
-    """A query that may see no key gets zeros in torch, and the mean of all values in MLX."""
+    """A query that may see no key gets zeros in torch; in MLX the mean of all values, or NaN of an infinite mask."""
     build = call.build
-    some = build.op("mx.any", mask, shape=(*mask.shape[:-1], 1), dtype="bool", axis=mask.rank - 1, keepdims=True)
+    allowed = mask if mask.dtype == "bool" else build.op(">", mask, -inf, shape=mask.shape, dtype="bool")
+    some = build.op("mx.any", allowed, shape=(*mask.shape[:-1], 1), dtype="bool", axis=mask.rank - 1, keepdims=True)
     return build.op("mx.where", some, result, 0, shape=broadcast_shapes(some.shape, result.shape), dtype=result.dtype)
 
 
-def depends_on_input(value: Value) -> bool:
-    """Whether a mask is made from the model's inputs; one made of positions alone leaves each query a key."""
+def depends_on_input(mask: Value) -> bool:
+    """Whether it is made from the model's inputs; one made of positions alone leaves each query a key."""
+    return any(value.node is None and not value.is_parameter for value in _ancestry(mask))
+
+
+def _holds_infinity(mask: Value) -> bool:
+    """Whether a -inf was written into it."""
+    nodes = [value.node for value in _ancestry(mask) if value.node is not None]
+    return any(isinstance(item, float) and item == -inf for node in nodes for item in node.args)
+
+
+def _ancestry(value: Value) -> set[Value]:
+    """The value and all that it is made from."""
     stack, seen = [value], set()
     while stack:
         item = stack.pop()
-        if item in seen or item.is_parameter:
-            continue
-        seen.add(item)
-        if item.node is None:
-            return True
-        stack.extend(item.node.inputs())
-    return False
+        if item not in seen:
+            seen.add(item)
+            stack.extend(item.node.inputs() if item.node is not None else ())
+    return seen

@@ -139,10 +139,8 @@ def logical_xor(call: Call, x: Value, other: Value) -> Value:
     return call.build.op("!=", call.build.cast(x, "bool"), call.build.cast(other, "bool"), dtype="bool")
 
 
-@lowering("aten.positive.default", "aten.conj.default", "aten.resolve_conj.default", "aten.resolve_neg.default")
+@lowering("aten.positive.default", "aten.resolve_conj.default", "aten.resolve_neg.default")
 def positive(call: Call, x: Value) -> Value:
-    if category(x) == 3:
-        raise refuse(call, "complex numbers are not ported")
     return x
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from porter.ir import Value
+from porter.lowering.axes import axis_of
 from porter.lowering.parameters import are_parameters
 from porter.lowering.promotion import is_float
 from porter.lowering.refusal import refuse
@@ -91,3 +92,15 @@ def bilinear(call: Call, x: Value, y: Value, weight: Value, bias: Value | None =
         raise refuse(call, "the inputs have more than one batch axis")
     product = call.build.op("mx.einsum", "bi,oij,bj->bo", x, weight, y, shape=call.shape, dtype=call.dtype)
     return product if bias is None else call.build.op("+", product, bias, shape=call.shape, dtype=call.dtype)
+
+
+@lowering("aten._weight_norm.default")
+def weight_norm(call: Call, direction: Value, size: Value, dim: int = 0) -> Value:
+    """direction * size / the norm of direction over all axes but `dim`."""
+    axes = tuple(axis for axis in range(direction.rank) if dim == -1 or axis != axis_of(dim, direction.rank))
+    build = call.build
+    total = build.op(
+        "mx.sum", build.op("mx.square", direction), shape=size.shape if dim != -1 else (), dtype=call.dtype,
+        axis=axes, **({} if dim == -1 else {"keepdims": True}),
+    )  # fmt: skip
+    return build.op("*", direction, build.op("/", size, build.op("mx.sqrt", total)), shape=call.shape, dtype=call.dtype)

@@ -10,7 +10,7 @@ from porter.ir import Value
 from porter.ir.builder import simplify
 from porter.lowering.axes import channels_first, channels_last
 from porter.lowering.parameters import are_parameters, reshaped
-from porter.lowering.refusal import refuse
+from porter.lowering.refusal import absent, refuse
 from porter.lowering.registry import Call, lowering
 
 # torch's eps of an rms_norm that names none.
@@ -47,7 +47,8 @@ def batch_norm(
 def native_batch_norm(
     call: Call, x: Value, weight: Value | None, bias: Value | None, mean: Value, var: Value, momentum: Any, eps: float
 ) -> list[Value]:
-    return [batch_norm(call, x, weight, bias, mean, var, False, momentum, eps)]
+    normed = batch_norm(call, x, weight, bias, mean, var, False, momentum, eps)
+    return [normed, absent(call, 1, "the mean"), absent(call, 2, "the deviation")]
 
 
 def _channels_last(call: Call, cls: str, x: Value, params: dict[str, Value], attrs: dict[str, Any]) -> Value:
@@ -141,7 +142,8 @@ def native_layer_norm(
     call: Call, x: Value, sizes: Sequence[Any], weight: Value | None, bias: Value | None, eps: float
 ) -> list[Value]:
     """Without the statistics, which only the gradient needs."""
-    return [layer_norm(call, x, sizes, weight, bias, eps)]
+    normed = layer_norm(call, x, sizes, weight, bias, eps)
+    return [normed, absent(call, 1, "the mean"), absent(call, 2, "the deviation")]
 
 
 @lowering("aten.rms_norm.default")

@@ -12,7 +12,7 @@ from porter.ir import Size, Value
 from porter.ir.builder import simplify
 from porter.lowering.axes import channels_first, channels_last, collapse, spread
 from porter.lowering.creation import made
-from porter.lowering.refusal import refuse
+from porter.lowering.refusal import absent, refuse
 from porter.lowering.registry import Call, lowering
 
 
@@ -148,6 +148,10 @@ def _register(count: int) -> None:
     ) -> Value:
         return max_pool(call, x, kernel, stride, padding, dilation, ceil_mode, count)
 
+    @lowering(f"aten.max_pool{count}d_with_indices.default")
+    def max_pool_with_places(call: Call, x: Value, *args: Any) -> list[Value]:
+        return [max_pool_nd(call, x, *args), absent(call, 1, "the places")]
+
     @lowering(f"aten.avg_pool{count}d.default")
     def avg_pool_nd(
         call: Call, x: Value, kernel: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -224,11 +228,11 @@ def window_mask(call: Call, size: Size, n: Size) -> Value:
 
 @lowering("aten.adaptive_max_pool1d.default", "aten.adaptive_max_pool2d.default", "aten.adaptive_max_pool3d.default")
 def adaptive_max_pool(call: Call, x: Value, output_size: Any) -> list[Value]:
-    """The maximum of each window, without the places (reading those is refused by the importer)."""
+    """The maximum of each window, without the places."""
     count = int(call.name[len("aten.adaptive_max_pool")])
     for axis, n in zip(range(x.rank - count, x.rank), call.shape[-count:], strict=True):
         x = _max_of_windows(call, x, axis, n)
-    return [x]
+    return [x, absent(call, 1, "the places")]
 
 
 def _max_of_windows(call: Call, x: Value, axis: int, n: Size) -> Value:

@@ -150,6 +150,16 @@ def var_mean(call: Call, x: Value, dims: Any = None, *, correction: Any = None, 
     return [var_corrected(call, x, dims, correction=correction, keepdim=keepdim), mean_along(call, x, dims, keepdim)]
 
 
+@lowering("aten.var_mean.dim", "aten.std_mean.dim")
+def var_mean_along(call: Call, x: Value, dims: Any, unbiased: bool = True, keepdim: bool = False) -> list[Value]:
+    return var_mean(call, x, dims, correction=int(unbiased), keepdim=keepdim)
+
+
+@lowering("aten.var_mean.default", "aten.std_mean.default")
+def var_mean_all(call: Call, x: Value, unbiased: bool = True) -> list[Value]:
+    return var_mean(call, x, None, correction=int(unbiased))
+
+
 @lowering("aten.cumsum.default", "aten.cumsum_.default", "aten.cumprod.default")
 def cumulative(call: Call, x: Value, dim: int, dtype: str | None = None) -> Value:
     """In float32 for half types: MLX adds them up in their own precision."""

@@ -25,6 +25,9 @@ FAMILIES = (
     "porter.lowering.attention",
     "porter.lowering.indexing",
     "porter.lowering.creation",
+    "porter.lowering.windows",
+    "porter.lowering.writing",
+    "porter.lowering.spectral",
     "porter.lowering.interpolation",
 )
 

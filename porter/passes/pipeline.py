@@ -14,7 +14,7 @@ from porter.passes.fuse.fuse_norms import fuse_norms
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
-from porter.passes.reshapes import drop_broadcasts, merge_reshapes
+from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, merge_reshapes
 
 Pass = Callable[[Program], int]
 
@@ -29,20 +29,24 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (propagate_layout, "channels-last from end to end, so that no transpose stands beside a conv"),
     (fold_parameters, "what the layout moved onto parameters"),
     (merge_reshapes, "a reshape of a reshape is one"),
+    (drop_kept_dims, "a spatial mean is x.mean(axis=(1, 2))"),
     (hoist_concatenate, "a layer of a dense block takes one array, not a growing list"),
     (share_equal, "equal computations in one module are done once"),
     (remove_dead, "what the passes left unused"),
 )
 
 
-def run_pipeline(program: Program, dump: Callable[[str, Program], None] | None = None) -> Program:
+def run_pipeline(program: Program, input_layout: str = "nhwc", dump: Callable[[str, Program], None] | None = None) -> Program:
     """Runs every pass, verifying after each. Raises PorterError that names the pass that failed and those before it."""
     verify(program)
     done: list[str] = []
     for transform, _ in PIPELINE:
         name = transform.__name__
         try:
-            transform(program)
+            if transform is propagate_layout:
+                propagate_layout(program, input_layout)
+            else:
+                transform(program)
             verify(program)
         except PorterError as error:
             raise type(error)(f"Pass {name} (after {', '.join(done) or 'none'}) failed: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from porter.ir import Program, Value
 from porter.ir.builder import broadcast_shapes
-from porter.ir.ops import ELEMENTWISE
+from porter.ir.ops import ELEMENTWISE, REDUCTIONS
 
 
 def merge_reshapes(program: Program) -> int:
@@ -52,3 +52,24 @@ def drop_broadcasts(program: Program) -> int:
             program.nodes.remove(node)
             count += 1
     return count
+
+
+def drop_kept_dims(program: Program) -> int:
+    """A reduction that keeps its axes only for a reshape to remove them doesn't keep them. Returns how many changed."""
+    users = program.users()
+    mapping: dict[Value, Value] = {}
+    for node in program.nodes:
+        source = node.args[0].node if node.op in (".reshape", ".squeeze") else None
+        if source is None or source.op not in REDUCTIONS or not source.kwargs.get("keepdims"):
+            continue
+        axis = source.kwargs.get("axis")
+        axes = {a % source.output.rank for a in (axis if isinstance(axis, (tuple, list)) else [axis])} if axis is not None else set()
+        left = tuple(size for a, size in enumerate(source.output.shape) if a not in axes)
+        if not axes or node.output.shape != left or len(users[source.output]) != 1 or source.output in program.output_values():
+            continue
+        del source.kwargs["keepdims"]
+        source.output.shape, source.output.origin, source.output.permute = left, node.output.origin, node.output.permute
+        mapping[node.output] = source.output
+    program.nodes = [node for node in program.nodes if node.outputs[0] not in mapping]
+    program.replace(mapping)
+    return len(mapping)

@@ -44,13 +44,15 @@ def speed_lines(report: Report) -> list[str]:
     if not speed:
         return []
     lines = []
-    if speed.get("ratio_to_reference"):
+    notes = [str(note) for note in speed.get("notes", [])]
+    unclear = {note.partition(":")[0] for note in notes if "inconclusive" in note}
+    if speed.get("ratio_to_reference") and "reference" not in unclear:
         lines.append(
             f"{speed['ratio_to_reference']:.2f} times as fast as {machine(report.reference)}"
         )
-    if speed.get("ratio_compiled_to_eager"):
+    if speed.get("ratio_compiled_to_eager") and "compiled" not in unclear:
         lines.append(f"{speed['ratio_compiled_to_eager']:.2f} times as fast compiled as eager")
-    return lines + [str(note) for note in speed.get("notes", [])]
+    return lines + notes
 
 
 def machine(reference: dict[str, Any]) -> str:

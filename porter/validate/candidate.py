@@ -21,7 +21,7 @@ from mlx.utils import tree_flatten
 
 from porter import artifact
 from porter.errors import PorterError
-from porter.validate import checks
+from porter.validate import bugs, checks
 from porter.validate.candidate_results import RESULTS
 from porter.validate.data import (
     Job,
@@ -76,6 +76,11 @@ class Candidate:
         (self._folder / RESULTS).write_text(json.dumps(results), encoding="utf-8")
 
     def ask(self, command: Message) -> Message:
+        if command["do"] == "bugs":
+            paths = [r["path"] for r in self._manifest["entries"] if r["cases"]]
+            return {"bugs": bugs.plantable(dict(self._model.named_modules()), paths)}
+        if command["do"] == "plant":
+            return self._planted(command)
         if command["do"] == "weights":
             return self._weights(str(command["path"]), Path(command["file"]))
         if self._timer is None:
@@ -157,6 +162,29 @@ class Candidate:
             return [s.index("batch") if "batch" in s else None for s in shapes]
 
         return axes(self._job.inputs), axes(self._job.outputs)
+
+    def _planted(self, command: Message) -> Message:
+        """Runs what a planted bug bears on into another folder, and takes the bug out again."""
+        modules = dict(self._model.named_modules())
+        undo = bugs.plant(command["kind"], modules[command["path"]])
+        folder, self._folder = self._folder, Path(command["folder"])
+        results: dict[str, Any] = {"runs": {}, "cases": {}}
+        try:
+            for record in self._manifest["entries"]:
+                above = command["path"] == record["path"] or command["path"].startswith(
+                    record["path"] + "."
+                )
+                for case in record["cases"] if above else ():
+                    if case["dtype"] == "float32":
+                        results["cases"][case["file"]] = self._attempt(
+                            case["file"], self._module_case, modules,
+                            self._job.entries[record["index"]], case,
+                        )  # fmt: skip
+            (self._folder / RESULTS).write_text(json.dumps(results), encoding="utf-8")
+        finally:
+            undo()
+            self._folder = folder
+        return {"planted": True}
 
     def _weights(self, path: str, file: Path) -> Message:
         """A module's parameters to `file`, and its scalar attributes, for the localiser."""

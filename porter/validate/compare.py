@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from porter.report import ModuleResult, OutputResult
 from porter.validate.budget import CAP, budget, margin, rounding_ratio, verdict
 from porter.validate.candidate_results import read_results
 from porter.validate.data import read_arrays, read_manifest
-from porter.validate.metrics import Difference, broken, difference, tokens
+from porter.validate.metrics import SATURATED, Difference, broken, difference, tokens
 
 HALVES = ("float16", "bfloat16")
+#: A quarter of float16's range: above it an unlucky input overflows.
+HEADROOM = 65504 / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Comparison:
     cases: dict[str, list[Scored]] = field(default_factory=dict)
     uncompared: list[str] = field(default_factory=list)
     ratios: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.manifest = read_manifest(self.reference)
@@ -69,6 +74,8 @@ class Comparison:
 
     def _case(self, record: dict[str, Any], case: dict[str, Any]) -> list[Scored]:
         leaf = bool(record["leaf"])
+        if case["dtype"] == "float16":
+            self._check_headroom(record["path"], case)
         return self._score(
             case, self.results["cases"].get(case["file"]),
             kappa=case["kappa"] if leaf else 1.0, depth=1 if leaf else case["depth"],
@@ -105,6 +112,12 @@ class Comparison:
                 torch_error, index, promoted, computed,
             ))  # fmt: skip
         return scored
+
+    def _check_headroom(self, path: str, case: dict[str, Any]) -> None:
+        truth = read_arrays(self.reference / case["file"], "out").values()
+        peak = max((float(np.nanmax(np.abs(y))) for y in truth if y.size), default=0.0)
+        if HEADROOM < peak < SATURATED:
+            self.notes.append(f"{path} reaches {peak:.3g}, near float16's largest number, 65504")
 
     def _learn_ratios(self) -> None:
         """How much worse than torch's the port's correct leafs round, for each dtype."""

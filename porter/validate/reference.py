@@ -57,7 +57,7 @@ class Reference:
         program, notes = export_program(source)
         self._notes += notes
         graph = Graph.bind(_functionalized(program), self._module)
-        inputs = graph.feed(source.args, source.kwargs)
+        inputs = graph.feed(*self._inputs(torch.float32))
         names = [k for k, v in inputs.items() if isinstance(v, torch.Tensor)]
         entries = scopes(graph) if job.scopes else job.entries
         work = Entries(graph, entries, self._folder, self._dtype, job.probes, self._progress)

@@ -55,12 +55,12 @@ def validate(
     try:
         for name in ("reference", "candidate"):
             (folder / name).mkdir()
-        job = _job(port, folder, source, options, probes)
+        job = job_for(port, folder, source, options, probes)
         if reference is not None:
             recording.adopt(Path(reference), port, folder / "reference")
         else:
-            sides["reference"] = _start_reference(port, job, folder, source, progress)
-        sides["candidate"] = _start_candidate(job, folder, progress)
+            sides["reference"] = start_reference(port, job, folder, source, progress)
+        sides["candidate"] = start_candidate(job, folder, progress)
         report = _compare(port, job, folder, sides["candidate"])
         if speed:
             report.speed = _speed(sides, report, progress)
@@ -86,7 +86,7 @@ def save(report: Report, port: Deployed) -> None:
     deployed.write_atomically(port.directory / "porter.json", text)
 
 
-def _job(
+def job_for(
     port: Deployed,
     folder: Path,
     source: str | Source | None,
@@ -104,7 +104,7 @@ def _job(
     )  # fmt: skip
 
 
-def _start_reference(
+def start_reference(
     port: Deployed, job: Job, folder: Path, source: str | Source | None, progress: Progress
 ) -> Side:
     if port.quantized:
@@ -132,7 +132,7 @@ def _start_reference(
     return process
 
 
-def _start_candidate(job: Job, folder: Path, progress: Progress) -> Process:
+def start_candidate(job: Job, folder: Path, progress: Progress) -> Process:
     own = replace(job, folder=str(folder / "candidate"))
     process = Process(
         "porter.validate.candidate", own.write(folder / "candidate.json"),
@@ -166,7 +166,7 @@ def _compare(port: Deployed, job: Job, folder: Path, candidate: Side) -> Report:
         verdict="incomplete", source=comparison.manifest["source"],
         reference=comparison.manifest["reference"], outputs=outputs, modules=modules,
         culprits=guilty, uncompared=uncompared, tokens=comparison.tokens(), compile=compiled,
-        checks=checks, notes=list(comparison.manifest["notes"]),
+        checks=checks, notes=[*comparison.manifest["notes"], *comparison.notes],
         memory=dict(comparison.results.get("memory", {})),
     )  # fmt: skip
     report.verdict = verdict(report)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from lowering.evaluate import lower, run, to_numpy
@@ -34,6 +35,7 @@ class Case:
     kappa: float = 1.0
     probes: tuple[float, ...] = PROBES
     count: int | None = None  # how many of the outputs are compared
+    xfail: str = ""  # why it must fail today; strict
 
     def __str__(self) -> str:
         return self.name
@@ -126,3 +128,9 @@ def bools(*shape: int) -> torch.Tensor:
 
 def positive(*shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).uniform(0.1, 3, shape).astype(np.float32))
+
+
+def rows(cases: Sequence[Case]) -> list[Any]:
+    """The table as pytest's parameters."""
+    marks = [pytest.mark.xfail(reason=case.xfail, strict=True) if case.xfail else () for case in cases]
+    return [pytest.param(case, marks=mark, id=case.name) for case, mark in zip(cases, marks, strict=True)]

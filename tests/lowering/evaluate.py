@@ -5,8 +5,9 @@ Every node's result is checked against the shape and dtype that its lowering dec
 
 from __future__ import annotations
 
+import inspect
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,14 +50,15 @@ class StateTensors:
 class Lowered:
     program: Program
     tensors: StateTensors
-    dims: list[tuple] = field(default_factory=list)
 
 
 def lower(module: torch.nn.Module, args: tuple, dynamic: Any = None, kwargs: dict | None = None) -> Lowered:
-    """Exports and lowers; `dynamic` is axis sets per argument (None: fixed sizes)."""
-    shapes = None
+    """Exports and lowers; `dynamic` is a set of axes for each argument (None: fixed sizes)."""
+    shapes: Any = None
     if dynamic is not None:
-        shapes = tuple({axis: Dim.AUTO for axis in axes} if axes else None for axes in dynamic)
+        shapes = tuple(dict.fromkeys(axes, Dim.AUTO) if axes else None for axes in dynamic)
+        if "args" in inspect.signature(module.forward).parameters:
+            shapes = (shapes,)
     with torch.no_grad():
         exported = torch.export.export(module.eval(), args, kwargs or {}, dynamic_shapes=shapes, strict=False)
     source: Any = SimpleNamespace(
@@ -75,9 +77,8 @@ def run(lowered: Lowered, inputs: list[torch.Tensor]) -> list[mx.array]:
     symbols: dict[sympy.Symbol, int] = {}
     for value, tensor in zip(program.inputs, inputs, strict=True):
         values[value] = to_mlx(tensor)
-        for size, actual in zip(value.shape, tensor.shape, strict=True):
-            if isinstance(size, sympy.Symbol):
-                symbols[size] = actual
+        pairs = zip(value.shape, tensor.shape, strict=True)
+        symbols |= {size: actual for size, actual in pairs if isinstance(size, sympy.Symbol)}
     machine = _Machine(values, symbols, lowered.tensors)
     for node in program.nodes:
         machine.step(node)
@@ -126,7 +127,7 @@ class _Machine:
         assert len(results) == len(node.outputs), f"{node.op} gives {len(results)} arrays, not {len(node.outputs)}"
         for value, array in zip(node.outputs, results, strict=True):
             declared = tuple(self.size(size) for size in value.shape)
-            assert tuple(array.shape) == declared, f"{node.op} gives {tuple(array.shape)}, declared {declared} {value.shape}"
+            assert tuple(array.shape) == declared, f"{node.op} gives {tuple(array.shape)}, not {declared} {value.shape}"
             assert array.dtype == dtype(value.dtype), f"{node.op} gives {array.dtype}, declared {value.dtype}"
             self.values[value] = array
 

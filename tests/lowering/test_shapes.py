@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from lowering.check import Case, bools, check, integers
+from lowering.check import Case, bools, check, integers, rows
 
 X = (2, 3, 5)
 IMAGE = (2, 4, 6, 7)
@@ -114,6 +114,6 @@ MADE = [
 CASES = VIEWS + JOINS + PARTS + INDEXING + PADDING + MADE
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", rows(CASES))
 def test_shapes(case):
     check(case)

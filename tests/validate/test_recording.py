@@ -90,5 +90,7 @@ def test_module_across_other_borders_uses_the_recorded_values(port, plant, recor
     plant.facts(merge)
     report = validate(port, reference=recording, speed=False)
     found = next(m for m in report.modules if m.path == "blocks.0.front")
-    assert "no module blocks.0.front" in found.hint  # the data was there, this port has no such part
+    assert (
+        "no module blocks.0.front" in found.hint
+    )  # the data was there, this port has no such part
     assert not any("front" in what for what in report.uncompared)

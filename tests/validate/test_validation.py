@@ -181,6 +181,7 @@ def test_half_precision_port_is_judged_at_its_own_rounding(port, plant):
     save_file({k: v.astype(np.float16) for k, v in weights.items()}, port / "model.safetensors")
     report = validate(port, speed=False)
     assert report.verdict == "pass", report.to_dict()
+    assert not report.uncompared  # the graph ran on the same rounded inputs as the eager model
     assert any("deployed" in o.name and o.dtype == "float16" for o in report.outputs)
 
 
@@ -228,3 +229,13 @@ def test_source_that_does_not_exist_is_its_own_error(port):
 def test_recording_and_source_together_are_wrong_usage(port, recording):
     with pytest.raises(UsageError):
         validate(port, reference=recording, source="x")
+
+
+def test_overflow_headroom_is_noted(port):
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(port / "model.safetensors")
+    save_file({k: v.astype(np.float16) for k, v in weights.items()}, port / "model.safetensors")
+    spec = json.loads((port / "porter.json").read_text())["source"]
+    report = validate(port, source=spec + "_with_large_values", speed=False, write=False)
+    assert any(note.startswith("conv reaches") for note in report.notes), report.notes

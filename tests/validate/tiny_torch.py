@@ -47,3 +47,8 @@ def net_with_nan():
     model, (image,) = net()
     image[0, 0, 0, 0] = float("nan")
     return model, (image,)
+
+
+def net_with_large_values():
+    model, (image,) = net()
+    return model, (image * 2e4,)

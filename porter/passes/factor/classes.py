@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from porter.ir import Value
+from porter.ir import Node, Value
 from porter.passes.factor.roll import roll_loops
-from porter.passes.factor.tree import Block, Item
+from porter.passes.factor.tree import Block, Item, Loop
 from porter.passes.factor.unify import Unifier
 
 
@@ -24,6 +24,9 @@ class BlockClass:
     items: list[dict[Item, Item | None]] = field(default_factory=list)
     values: list[dict[Value, Value]] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"BlockClass({self.name}, {len(self.instances)} instances)"
+
     def of(self, item: Any) -> list[Any]:
         """An item of the template in each instance."""
         return [mapping.get(item) for mapping in self.items]
@@ -34,9 +37,7 @@ class BlockClass:
 
 def factor_classes(root: Block) -> dict[Block, BlockClass]:
     """Rolls loops and assigns a class to every block below and including the root, children first."""
-    heights: dict[Block, int] = {}
-    for block in root.walk():
-        heights[block] = 1 + max((heights[item] for item in block.items if isinstance(item, Block)), default=0)
+    heights = _levels(root)
     assigned: dict[Block, BlockClass] = {}
     known: dict[str, list[BlockClass]] = {}
 
@@ -48,6 +49,7 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
     for height in range(1, max(heights.values()) + 1):
         level = [block for block, h in heights.items() if h == height]
         for block in level:
+            _splice_sequentials(block, assigned)
             roll_loops(block, same)
         for block in sorted(level, key=lambda b: -len(b.items)):
             for candidate in known.setdefault(block.cls, []):
@@ -66,3 +68,75 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
                 known[block.cls].append(fresh)
                 assigned[block] = fresh
     return assigned
+
+
+def _levels(root: Block) -> dict[Block, int]:
+    """The order of factoring: children before parents, and all blocks of one source class at once.
+
+    A class that occurs inside itself can't be had at once; its blocks then go by their own heights.
+    """
+    blocks = list(root.walk())
+    heights: dict[Block, int] = {}
+    for block in blocks:
+        heights[block] = 1 + max((heights[item] for item in block.items if isinstance(item, Block)), default=0)
+    levels = dict(heights)
+    for _ in range(64):
+        before = dict(levels)
+        highest: dict[str, int] = {}
+        for block in blocks:
+            below = max((levels[item] for item in block.items if isinstance(item, Block)), default=0)
+            levels[block] = max(levels[block], 1 + below)
+            highest[block.cls] = max(highest.get(block.cls, 0), levels[block])
+        for block in blocks:
+            if not block.is_sequential:
+                levels[block] = highest[block.cls]
+        if levels == before:
+            return levels
+    return heights
+
+
+def _splice_sequentials(block: Block, assigned: dict[Block, BlockClass]) -> None:
+    """A Sequential of blocks that are alike, or that take turns in two forms, becomes a list with a loop."""
+    if block.is_sequential:
+        return
+    items: list[Item] = []
+    for item in block.items:
+        if isinstance(item, Block) and item.is_sequential and _is_even(item, assigned):
+            items += item.items
+        else:
+            items.append(item)
+    block.items = items
+
+
+def _is_even(block: Block, assigned: dict[Block, BlockClass]) -> bool:
+    blocks = [item for item in block.items if isinstance(item, Block)]
+    if len(blocks) < 2 or len(blocks) != len(block.items) or any(b.is_sequential for b in blocks):
+        return False
+    if len({id(assigned[b]) for b in blocks}) > 1:
+        return False
+    prints = [fingerprint(b, assigned) for b in blocks]
+    return all(p == prints[k % 2] for k, p in enumerate(prints)) and (len(blocks) > 2 or len(set(prints)) == 1)
+
+
+def fingerprint(block: Block, classes: dict[Block, BlockClass]) -> str:
+    """Everything that may differ among instances of a class, as text."""
+
+    def part(item: Any) -> Any:
+        if isinstance(item, Value):
+            return "v"
+        if isinstance(item, dict):
+            return {key: part(value) for key, value in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [part(entry) for entry in item]
+        if isinstance(item, slice):
+            return ["slice", part(item.start), part(item.stop), part(item.step)]
+        return item if not hasattr(item, "free_symbols") else "s"
+
+    texts = []
+    for item in block.items:
+        if isinstance(item, Node):
+            shapes = [v.shape for v in item.inputs() if v.is_parameter]
+            texts.append(f"{item.op}{part(item.args)}{part(item.kwargs)}{part(item.attrs)}{shapes}")
+        else:
+            texts += [f"{id(classes[b])}{fingerprint(b, classes)}" for b in (item.blocks if isinstance(item, Loop) else [item])]
+    return f"({';'.join(texts)})"

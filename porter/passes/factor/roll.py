@@ -32,7 +32,7 @@ def roll_loops(block: Block, same_class: Callable[[Block, Block], bool]) -> None
 
 def _loop_at(block: Block, start: int, same_class: Callable[[Block, Block], bool]) -> tuple[Loop | None, int]:
     first = block.items[start]
-    if not isinstance(first, Block) or (place := list_position(block.relative(first.path))) is None:
+    if not isinstance(first, Block) or first.is_sequential or (place := list_position(block.relative(first.path))) is None:
         return None, 0
     starts = [start]
     for position in range(start + 1, len(block.items)):

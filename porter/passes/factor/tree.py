@@ -25,6 +25,9 @@ class Block:
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"Block({self.path!r}, {self.cls}, {len(self.items)} items)"
+
     @property
     def is_sequential(self) -> bool:
         return self.cls == _SEQUENTIAL

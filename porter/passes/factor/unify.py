@@ -32,6 +32,8 @@ class Unifier:
         a, b = self.template, self.block
         if len(a.outputs) != len(b.outputs) or len(a.inputs) != len(b.inputs):
             return False
+        if a.is_sequential and len(a.items) != len(b.items):
+            return False
         if not all(self._value(x, y) for x, y in zip(a.outputs, b.outputs, strict=True)):
             return False
         matched = {item for item in self.items.values() if item is not None}

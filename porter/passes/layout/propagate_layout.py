@@ -166,7 +166,7 @@ class _Planner:
                 return self._plain(node)
             return self._place_transpose(node)
         if all(self.order(value) == identity(self.rank(value)) for value in arrays):
-            return self._plain(node)
+            return self._place_after_transpose(node) if node.op == ".reshape" else self._plain(node)
         self._rule(node)(node)
         return None
 
@@ -317,6 +317,17 @@ class _Planner:
         self._emit(node, order)
         self.producers[node.output] = Node(node.op, source)
         return None
+
+    def _place_after_transpose(self, node: Node) -> None:
+        """A reshape that the author's transpose makes no difference to (beside sizes of 1) reads what was before it."""
+        source = node.args[0]
+        producer = self.producers.get(source)
+        if producer is not None and producer.op == ".transpose" and self.rank(source) > node.output.rank:
+            before = producer.args[0]
+            order = relabel(self.order(before), tuple(producer.args[1:]))
+            if permuted_reshape(self.shape(source), node.output.shape, order) == identity(node.output.rank):
+                node.args[0] = self.stored[before][0]
+        self._plain(node)
 
     def _place_pad(self, node: Node) -> None:
         order = self.order(node.args[0])

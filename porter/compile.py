@@ -1,0 +1,142 @@
+"""From a resolved source to the port: graph, passes, classes, source, recipes. No weight is read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from porter.emit import emit
+from porter.errors import Gap, UnsupportedError
+from porter.frontends.torch_export import export_program, import_program
+from porter.ir import Program, Value
+from porter.passes import run_pipeline
+from porter.weights import recipes
+from porter.weights.overlay import PREFIX
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from porter.sources import Source
+
+Progress = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Everything of the output but the weights' data; docs/ARCHITECTURE.md says what each field holds."""
+
+    model_py: str
+    model_type: str
+    config: dict[str, Any]
+    recipes: dict[str, recipes.Recipe]
+    kept: dict[str, np.ndarray]
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    modules: list[dict[str, Any]]
+    notes: list[str]
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `porter inspect` says of a conversion: the ops, and those without a lowering."""
+
+    gaps: tuple[Gap, ...]
+    notes: list[str]
+    ops: dict[str, int]
+    route: str = "graph"
+
+
+def plan(source: Source) -> Plan:
+    """Runs the same lowering as a conversion and reports what it lacks."""
+    exported, notes = export_program(source)
+    ops: dict[str, int] = {}
+    for node in exported.graph.nodes:
+        if node.op == "call_function":
+            name = str(node.target).replace("torch.ops.", "")
+            ops[name] = ops.get(name, 0) + 1
+    try:
+        import_program(exported, source)
+    except UnsupportedError as error:
+        return Plan(error.gaps, notes, ops)
+    return Plan((), notes, ops)
+
+
+def compile_port(
+    source: Source,
+    input_layout: str = "nhwc",
+    progress: Progress = lambda *_: None,
+    dump: Callable[[str, Program], None] | None = None,
+) -> Port:
+    """Ports the source's graph. Raises UnsupportedError that names every op without a lowering."""
+    clock = time.perf_counter()
+    timings: dict[str, float] = {}
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        timings[name] = now - clock
+        clock = now
+
+    progress("exporting the graph")
+    exported, notes = export_program(source)
+    lap("export")
+    progress("lowering to MLX")
+    program = import_program(exported, source)
+    lap("lower")
+    run_pipeline(program, input_layout, dump)
+    lap("passes")
+    progress("writing model.py")
+    emission = emit(program, config_of(source), model_type(source), f"{program.name}, ported from {program.cls}.")
+    lap("emit")
+    kept: dict[str, np.ndarray] = {}
+    table = dict(emission.recipes)
+    available = set(source.tensors.keys())
+    for path, value in emission.kept.items():
+        if not recipes.sources(value.recipe) <= available:
+            kept[path] = value.data
+            table[path] = recipes.source(f"{PREFIX}{path}")
+    return Port(
+        emission.source,
+        model_type(source),
+        emission.config,
+        table,
+        kept,
+        [_described(program, value.origin or "x", value) for value in program.inputs],
+        [_described(program, name, value) for name, value in program.outputs],
+        emission.modules,
+        [*source.notes, *notes, *program.notes, *emission.notes],
+        timings,
+    )
+
+
+def model_type(source: Source) -> str:
+    """What config.json calls the model: the source's own name for it."""
+    named = (source.config or {}).get("model_type")
+    name = named if isinstance(named, str) else source.name
+    return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_") or "model"
+
+
+def config_of(source: Source) -> dict[str, Any]:
+    """The source's own names and values for its sizes: config.json's fields, else the constructor's arguments."""
+
+    def fields(table: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+        for name, value in table.items():
+            if not name.isidentifier() or name.startswith("_"):
+                continue
+            if isinstance(value, (bool, int, float)):
+                yield name, value
+            elif isinstance(value, (list, tuple)) and value and all(type(item) in (int, float) for item in value):
+                yield name, tuple(value)
+
+    config = dict(fields(source.config or {}))
+    config.update(fields(source.constructors.get("", {})))
+    return config
+
+
+def _described(program: Program, name: str, value: Value) -> dict[str, Any]:
+    names = {symbol: dim for symbol, (dim, _) in program.dims.items()}
+    shape = [size if isinstance(size, int) else str(size.subs(names)) for size in value.shape]
+    return {"name": name, "dtype": value.dtype, "shape": shape, "permute": list(value.permute) if value.permute else None}

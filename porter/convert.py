@@ -1,0 +1,218 @@
+"""The whole conversion: source, port, weights, proof, and the folder that appears at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from porter import artifact
+from porter.compile import Port, compile_port, plan
+from porter.errors import InputError, UnsupportedError, UsageError
+from porter.ir import Program
+from porter.report import Report
+from porter.sources import Source, SourceOptions, from_module, resolve
+from porter.weights import writer
+from porter.weights.mapping import Mapping
+from porter.weights.overlay import PREFIX, Overlay
+from porter.weights.readers import Tensors, open_tensors
+from porter.weights.recipes import sources
+
+__all__ = ["Conversion", "convert", "plan"]
+
+Progress = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion gave. `verdict` is "pass", "fail", "incomplete" or "unproven"; `timings` are seconds."""
+
+    directory: Path
+    verdict: str
+    report: Report | None
+    notes: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "directory": str(self.directory),
+            "verdict": self.verdict,
+            "report": self.report.to_dict() if self.report else None,
+            "notes": list(self.notes),
+            "timings": self.timings,
+        }
+
+
+def convert(
+    source: Any,
+    out: str | Path,
+    *,
+    example_inputs: Any = None,
+    dtype: str | None = None,
+    quantize: dict[str, Any] | None = None,
+    input_layout: str = "nhwc",
+    mapping: str | None = None,
+    route: str = "auto",
+    inputs: tuple[str, ...] = (),
+    checkpoint: str | None = None,
+    trust_pickle: bool = False,
+    trust_remote_code: bool = False,
+    overwrite: bool = False,
+    proof: bool = True,
+    progress: Progress = lambda *_: None,
+    dump_passes: Callable[[str, Program], None] | None = None,
+    seed: int = 0,
+) -> Conversion:
+    """Ports `source` (a SOURCE, or a torch module with `example_inputs`) to the folder `out`.
+
+    `example_inputs` is a tuple of positional or a dict of keyword arguments. `out` appears whole or not at all, and
+    unless `proof` is off it has been compared with the source before. Raises a PorterError; a port that fails its
+    proof is no exception but the Conversion's verdict.
+    """
+    start = time.perf_counter()
+    if route == "mlx-lm":
+        raise UnsupportedError("The route mlx-lm is not there yet; --route graph ports the model's own graph.")
+    options = SourceOptions(
+        tuple(inputs), checkpoint, mapping, trust_pickle, trust_remote_code, None, seed
+    )
+    progress("resolving the source")
+    resolved = _resolved(source, example_inputs, options)
+    with artifact.stage(out, overwrite) as folder:
+        if mapping is not None:
+            notes, timings = _reuse(resolved, Path(mapping), folder, dtype, progress)
+        else:
+            port = compile_port(resolved, input_layout, progress, dump_passes)
+            notes, timings = list(port.notes), dict(port.timings)
+            (folder / artifact.MODEL_FILE).write_text(port.model_py, "utf-8")
+            timings["until_source"] = time.perf_counter() - start
+            _write(resolved, port, folder, dtype, progress)
+        if quantize is not None:
+            from porter.weights.quantize import quantize_folder
+
+            progress("quantizing")
+            notes += quantize_folder(folder, quantize)
+        report = _proof(resolved, folder, proof and mapping is None or (proof and resolved.module is not None), progress)
+        _card(folder, resolved, report)
+    timings["total"] = time.perf_counter() - start
+    verdict = report.verdict if report else "unproven"
+    return Conversion(Path(out), verdict, report, tuple(notes), timings)
+
+
+def _resolved(source: Any, example_inputs: Any, options: SourceOptions) -> Source:
+    if isinstance(source, (str, Path)):
+        if example_inputs is not None:
+            raise UsageError("example_inputs goes with a module; for a SOURCE give inputs=('NAME=SPEC',).")
+        return resolve(str(source), options)
+    args, kwargs = ((), example_inputs) if isinstance(example_inputs, dict) else (tuple(example_inputs or ()), {})
+    return from_module(source, args, kwargs, options)
+
+
+def _write(source: Source, port: Port, folder: Path, dtype: str | None, progress: Progress) -> None:
+    """Weights, config, mapping and porter.json of a fresh port."""
+    tensors: Tensors = Overlay(source.tensors, port.kept) if port.kept else source.tensors
+    used = {key for recipe in port.recipes.values() for key in sources(recipe)}
+    ignored = {key: _why_unused(key, source) for key in source.tensors.keys() if key not in used}
+    _write_weights(port.recipes, tensors, folder, dtype, progress)
+    artifact.write_config(folder, port.config, port.model_type, source.config)
+    Mapping(source.spec, port.recipes, port.config, ignored).save(folder / artifact.MAPPING_FILE)
+    artifact.pass_through(folder, source.passthrough)
+    options = {k: v for k, v in asdict(source.options).items() if v and k not in ("mapping", "dtype")}
+    facts = artifact.Facts(
+        source.spec, source.sha256, "graph", tuple(port.inputs), tuple(port.outputs),
+        {"verdict": "unproven", "options": options, "modules": port.modules},
+    )  # fmt: skip
+    artifact.write_facts(folder, facts)
+
+
+def _write_weights(recipes: Any, tensors: Tensors, folder: Path, dtype: str | None, progress: Progress) -> None:
+    writer.write(
+        recipes, tensors, folder, dtype=dtype,
+        progress=lambda name, done, total: progress("writing weights", done, total),
+    )  # fmt: skip
+
+
+def _why_unused(key: str, source: Source) -> str:
+    if key.endswith("num_batches_tracked"):
+        return "a training counter"
+    return "the module has no place for it" if key in source.unused else "the forward does not read it"
+
+
+def _reuse(source: Source, file: Path, folder: Path, dtype: str | None, progress: Progress) -> tuple[list[str], dict[str, float]]:
+    """Another checkpoint's weights by the recipes of an earlier port; nothing is traced."""
+    mapping = Mapping.load(file)
+    origin = file.parent
+    facts = artifact.read_facts(origin)
+    kept = {}
+    if any(key.startswith(PREFIX) for recipe in mapping.tensors.values() for key in sources(recipe)):
+        kept = _kept(mapping, origin)
+    tensors: Tensors = Overlay(source.tensors, kept) if kept else source.tensors
+    unused, missing = writer.check_coverage(mapping.tensors, tensors, tuple(mapping.ignored))
+    if missing:
+        raise InputError(f"{source.spec} lacks {len(missing)} tensor(s) that {file} reads: {writer.listed(missing)}.")
+    unused = [key for key in unused if not key.endswith("num_batches_tracked")]
+    if unused:
+        raise InputError(f"{source.spec} has {len(unused)} tensor(s) that {file} has no place for: {writer.listed(unused)}.")
+    config = artifact.read_json(origin / artifact.CONFIG_FILE)
+    (folder / artifact.MODEL_FILE).write_text((origin / artifact.MODEL_FILE).read_text("utf-8"), "utf-8")
+    _check_shapes(mapping, tensors, origin)
+    _write_weights(mapping.tensors, tensors, folder, dtype, progress)
+    artifact.write_json(folder / artifact.CONFIG_FILE, {k: v for k, v in config.items() if k != "quantization"})
+    Mapping(source.spec, mapping.tensors, mapping.config, mapping.ignored).save(folder / artifact.MAPPING_FILE)
+    artifact.pass_through(folder, source.passthrough)
+    proof = {"verdict": "unproven", "options": {"checkpoint": source.spec, **_options(facts)}, "modules": facts.proof.get("modules", [])}
+    origin_source = facts.source if source.module is None else source.spec
+    artifact.write_facts(folder, artifact.Facts(origin_source, source.sha256, facts.route, facts.inputs, facts.outputs, proof))
+    return [], {}
+
+
+def _options(facts: artifact.Facts) -> dict[str, Any]:
+    return {k: v for k, v in facts.proof.get("options", {}).items() if k != "checkpoint"}
+
+
+def _kept(mapping: Mapping, origin: Path) -> dict[str, Any]:
+    import numpy as np
+
+    with_constants = open_tensors(origin / "model.safetensors") if (origin / "model.safetensors").exists() else open_tensors(origin)
+    keys = {key for recipe in mapping.tensors.values() for key in sources(recipe) if key.startswith(PREFIX)}
+    return {key.removeprefix(PREFIX): np.array(with_constants.read(key.removeprefix(PREFIX))) for key in keys}
+
+
+def _check_shapes(mapping: Mapping, tensors: Tensors, origin: Path) -> None:
+    """A checkpoint of another size than the port's is refused before anything is written."""
+    from porter.weights.recipes import shape_of
+
+    ported = open_tensors(origin / "model.safetensors") if (origin / "model.safetensors").exists() else open_tensors(origin)
+    for path, recipe in mapping.tensors.items():
+        if path in ported.keys() and tuple(ported.spec(path).shape) != tuple(shape_of(recipe, tensors)):  # noqa: SIM118
+            raise InputError(
+                f"{path} would have shape {tuple(shape_of(recipe, tensors))}, and the port in {origin} has "
+                f"{tuple(ported.spec(path).shape)}: this checkpoint is of another size; convert it without --mapping."
+            )
+
+
+def _proof(source: Source, folder: Path, wanted: bool, progress: Progress) -> Report | None:
+    """Compares the folder with its source; None where no proof was asked for."""
+    if not wanted:
+        return None
+    from porter.validate import validate
+
+    progress("comparing with the source")
+    in_memory = source if source.kind == "module" else None
+    return validate(folder, source=in_memory, progress=progress)
+
+
+def _card(folder: Path, source: Source, report: Report | None) -> None:
+    """README.md: how to load the port, and what its proof said."""
+    from porter.report import markdown
+
+    facts = artifact.read_facts(folder)
+    takes = "\n".join(f"- `{row['name']}`: {row['dtype']} {row['shape']}" for row in facts.inputs)
+    proof = markdown.render(report) if report else "This port has not been compared with its source.\n"
+    text = (
+        f"# {markdown.escape(source.name)}, for MLX\n\nPorted from `{markdown.escape(source.spec)}` by porter {facts.porter}.\n\n"
+        "```python\nimport porter\n\nmodel = porter.load(\"PATH/TO/THIS/FOLDER\")\n```\n\n"
+        f"Inputs, as MLX arrays:\n\n{takes}\n\n{proof}"
+    )
+    (folder / "README.md").write_text(text, "utf-8")

@@ -1,0 +1,75 @@
+"""Sliding windows over an axis, and patches put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from porter.ir import Size, Value
+from porter.ir.builder import simplify
+from porter.lowering.axes import axis_of, spread
+from porter.lowering.creation import made
+from porter.lowering.refusal import refuse
+from porter.lowering.registry import Call, lowering
+
+
+def _cells(call: Call, count: Size, size: int, step: int, spacing: int) -> Value:
+    """(count, size) numbers: the cells of each window."""
+    build = call.build
+    starts = made(call, "mx.arange", count, shape=(count,), dtype="int32")
+    if step != 1:
+        starts = build.op("*", starts, step)
+    starts = build.op("mx.expand_dims", starts, 1, shape=(count, 1), dtype="int32")
+    offsets = made(call, "mx.arange", size, shape=(size,), dtype="int32")
+    if spacing != 1:
+        offsets = build.op("*", offsets, spacing)
+    return build.op("+", starts, offsets, shape=(count, size), dtype="int32")
+
+
+def _windows(call: Call, x: Value, axis: int, count: Size, size: int, step: int, spacing: int = 1) -> Value:
+    """The axis in two: which window, and where in it."""
+    shape = (*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+    if step == size and spacing == 1 and simplify(count * size - x.shape[axis]) == 0:
+        return call.build.reshape(x, shape)
+    cells = _cells(call, count, size, step, spacing)
+    return call.build.op("mx.take", x, cells, shape=shape, dtype=x.dtype, axis=axis)
+
+
+@lowering("aten.unfold.default")
+def unfold(call: Call, x: Value, dim: int, size: int, step: int) -> Value:
+    """The place within the window comes last."""
+    axis = axis_of(dim, x.rank)
+    windows = _windows(call, x, axis, call.shape[axis], size, step)
+    order = [*(a for a in range(windows.rank) if a != axis + 1), axis + 1]
+    return call.build.transpose(windows, order)
+
+
+@lowering("aten.im2col.default")
+def im2col(call: Call, x: Value, kernel: Sequence[int], dilation: Any, padding: Any, stride: Any) -> Value:
+    """(N, C, H, W) to (N, C kh kw, number of windows)."""
+    if x.rank != 4:
+        raise refuse(call, "the input has no batch axis")
+    build = call.build
+    kernel, pads = spread(kernel, 2), spread(padding, 2)
+    if any(pads):
+        shape = (*x.shape[:2], *(simplify(size + 2 * p) for size, p in zip(x.shape[2:], pads, strict=True)))
+        x = build.op("mx.pad", x, [(0, 0), (0, 0), *((p, p) for p in pads)], shape=shape, dtype=x.dtype)
+    for axis, k, d, step in zip((3, 2), kernel[::-1], spread(dilation, 2)[::-1], spread(stride, 2)[::-1], strict=True):
+        count = simplify((x.shape[axis] - d * (k - 1) - 1) // step + 1)
+        x = _windows(call, x, axis, count, k, step, d)
+    # (N, C, rows, kh, columns, kw)
+    return build.reshape(build.transpose(x, (0, 1, 3, 5, 2, 4)), call.shape)
+
+
+@lowering("aten.col2im.default")
+def col2im(call: Call, x: Value, out: Sequence[Size], kernel: Any, dilation: Any, padding: Any, stride: Any) -> Value:
+    """Windows that lie side by side, back to an image."""
+    kernel = spread(kernel, 2)
+    if x.rank != 3 or spread(stride, 2) != kernel or set(spread(padding, 2)) != {0} or set(spread(dilation, 2)) != {1}:
+        raise refuse(call, "windows that overlap, or leave gaps")
+    batch, channels, height, width = call.shape
+    rows, columns = simplify(height // kernel[0]), simplify(width // kernel[1])
+    if simplify(rows * kernel[0] - height) != 0 or simplify(columns * kernel[1] - width) != 0:
+        raise refuse(call, "the windows do not cover the image")
+    parts = call.build.reshape(x, (batch, channels, *kernel, rows, columns))
+    return call.build.reshape(call.build.transpose(parts, (0, 1, 4, 2, 5, 3)), call.shape)

@@ -1,0 +1,36 @@
+"""Constants that the graph holds and no checkpoint does, beside the checkpoint's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import KeysView, Mapping
+
+import mlx.core as mx
+import numpy as np
+
+from porter.weights.tensors import Tensors, TensorSpec
+
+#: Keys of constants start with this; the rest is the parameter's path in the port.
+PREFIX = "porter.kept:"
+
+
+class Overlay:
+    """The checkpoint's tensors and, under keys that start with PREFIX, the constants `kept`."""
+
+    def __init__(self, tensors: Tensors, kept: Mapping[str, np.ndarray]) -> None:
+        self._tensors = tensors
+        self._kept = {f"{PREFIX}{path}": np.ascontiguousarray(array) for path, array in kept.items()}
+
+    def keys(self) -> KeysView[str]:
+        return {**dict.fromkeys(self._tensors.keys()), **dict.fromkeys(self._kept)}.keys()
+
+    def spec(self, key: str) -> TensorSpec:
+        if key in self._kept:
+            array = self._kept[key]
+            return TensorSpec(str(array.dtype), tuple(array.shape))
+        return self._tensors.spec(key)
+
+    def read(self, key: str) -> mx.array:
+        return mx.array(self._kept[key]) if key in self._kept else self._tensors.read(key)
+
+    def close(self) -> None:
+        self._tensors.close()
