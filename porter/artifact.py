@@ -20,6 +20,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from porter import __version__
 from porter.errors import InputError, MachineError, UsageError
 from porter.weights.readers import open_tensors
 from porter.weights.writer import listed
@@ -374,6 +375,8 @@ def _umask() -> int:
 
 
 def _version(package: str) -> str:
+    if package == "porter":  # of this code, installed or run from a checkout
+        return __version__
     try:
         return version(package)
     except PackageNotFoundError:

@@ -10,14 +10,17 @@ from typing import Any
 
 from porter import artifact
 from porter.compile import Port, compile_port, plan
-from porter.errors import InputError, UnsupportedError, UsageError
+from porter.errors import UnsupportedError, UsageError
 from porter.ir import Program
 from porter.report import Report
+from porter.reuse import reuse
 from porter.sources import Source, SourceOptions, from_module, resolve
 from porter.weights import writer
 from porter.weights.mapping import Mapping
-from porter.weights.overlay import PREFIX, Overlay
-from porter.weights.readers import Tensors, open_tensors
+from porter.weights.overlay import Overlay
+from porter.weights.quantization import quantization
+from porter.weights.quantize import quantize_folder
+from porter.weights.readers import Tensors
 from porter.weights.recipes import sources
 
 __all__ = ["Conversion", "convert", "plan"]
@@ -73,27 +76,30 @@ def convert(
     """
     start = time.perf_counter()
     if route == "mlx-lm":
-        raise UnsupportedError("The route mlx-lm is not there yet; --route graph ports the model's own graph.")
+        raise UnsupportedError(
+            "The route mlx-lm is not there yet; --route graph ports the model's own graph."
+        )
     options = SourceOptions(
         tuple(inputs), checkpoint, mapping, trust_pickle, trust_remote_code, None, seed
     )
+    if quantize is not None:
+        quantize = quantization(quantize).to_dict()  # a wrong one is refused before any work
     progress("resolving the source")
     resolved = _resolved(source, example_inputs, options)
     with artifact.stage(out, overwrite) as folder:
         if mapping is not None:
-            notes, timings = _reuse(resolved, Path(mapping), folder, dtype, progress)
+            notes, provable = reuse(resolved, Path(mapping), folder, dtype, progress)
+            timings: dict[str, float] = {}
         else:
             port = compile_port(resolved, input_layout, progress, dump_passes)
-            notes, timings = list(port.notes), dict(port.timings)
+            notes, timings, provable = list(port.notes), dict(port.timings), True
             (folder / artifact.MODEL_FILE).write_text(port.model_py, "utf-8")
             timings["until_source"] = time.perf_counter() - start
             _write(resolved, port, folder, dtype, progress)
         if quantize is not None:
-            from porter.weights.quantize import quantize_folder
-
             progress("quantizing")
             notes += quantize_folder(folder, quantize)
-        report = _proof(resolved, folder, proof and mapping is None or (proof and resolved.module is not None), progress)
+        report = _proof(resolved, folder, proof and provable, progress)
         _card(folder, resolved, report)
     timings["total"] = time.perf_counter() - start
     verdict = report.verdict if report else "unproven"
@@ -103,9 +109,15 @@ def convert(
 def _resolved(source: Any, example_inputs: Any, options: SourceOptions) -> Source:
     if isinstance(source, (str, Path)):
         if example_inputs is not None:
-            raise UsageError("example_inputs goes with a module; for a SOURCE give inputs=('NAME=SPEC',).")
+            raise UsageError(
+                "example_inputs goes with a module; for a SOURCE give inputs=('NAME=SPEC',)."
+            )
         return resolve(str(source), options)
-    args, kwargs = ((), example_inputs) if isinstance(example_inputs, dict) else (tuple(example_inputs or ()), {})
+    args, kwargs = (
+        ((), example_inputs)
+        if isinstance(example_inputs, dict)
+        else (tuple(example_inputs or ()), {})
+    )
     return from_module(source, args, kwargs, options)
 
 
@@ -113,12 +125,18 @@ def _write(source: Source, port: Port, folder: Path, dtype: str | None, progress
     """Weights, config, mapping and porter.json of a fresh port."""
     tensors: Tensors = Overlay(source.tensors, port.kept) if port.kept else source.tensors
     used = {key for recipe in port.recipes.values() for key in sources(recipe)}
-    ignored = {key: _why_unused(key, source) for key in source.tensors.keys() if key not in used}
+    ignored = {
+        key: _why_unused(key, source)
+        for key in source.tensors.keys()  # noqa: SIM118 (Tensors is no dict)
+        if key not in used
+    }
     _write_weights(port.recipes, tensors, folder, dtype, progress)
     artifact.write_config(folder, port.config, port.model_type, source.config)
     Mapping(source.spec, port.recipes, port.config, ignored).save(folder / artifact.MAPPING_FILE)
     artifact.pass_through(folder, source.passthrough)
-    options = {k: v for k, v in asdict(source.options).items() if v and k not in ("mapping", "dtype")}
+    options = {
+        k: v for k, v in asdict(source.options).items() if v and k not in ("mapping", "dtype")
+    }
     facts = artifact.Facts(
         source.spec, source.sha256, "graph", tuple(port.inputs), tuple(port.outputs),
         {"verdict": "unproven", "options": options, "modules": port.modules},
@@ -126,7 +144,9 @@ def _write(source: Source, port: Port, folder: Path, dtype: str | None, progress
     artifact.write_facts(folder, facts)
 
 
-def _write_weights(recipes: Any, tensors: Tensors, folder: Path, dtype: str | None, progress: Progress) -> None:
+def _write_weights(
+    recipes: Any, tensors: Tensors, folder: Path, dtype: str | None, progress: Progress
+) -> None:
     writer.write(
         recipes, tensors, folder, dtype=dtype,
         progress=lambda name, done, total: progress("writing weights", done, total),
@@ -136,60 +156,9 @@ def _write_weights(recipes: Any, tensors: Tensors, folder: Path, dtype: str | No
 def _why_unused(key: str, source: Source) -> str:
     if key.endswith("num_batches_tracked"):
         return "a training counter"
-    return "the module has no place for it" if key in source.unused else "the forward does not read it"
-
-
-def _reuse(source: Source, file: Path, folder: Path, dtype: str | None, progress: Progress) -> tuple[list[str], dict[str, float]]:
-    """Another checkpoint's weights by the recipes of an earlier port; nothing is traced."""
-    mapping = Mapping.load(file)
-    origin = file.parent
-    facts = artifact.read_facts(origin)
-    kept = {}
-    if any(key.startswith(PREFIX) for recipe in mapping.tensors.values() for key in sources(recipe)):
-        kept = _kept(mapping, origin)
-    tensors: Tensors = Overlay(source.tensors, kept) if kept else source.tensors
-    unused, missing = writer.check_coverage(mapping.tensors, tensors, tuple(mapping.ignored))
-    if missing:
-        raise InputError(f"{source.spec} lacks {len(missing)} tensor(s) that {file} reads: {writer.listed(missing)}.")
-    unused = [key for key in unused if not key.endswith("num_batches_tracked")]
-    if unused:
-        raise InputError(f"{source.spec} has {len(unused)} tensor(s) that {file} has no place for: {writer.listed(unused)}.")
-    config = artifact.read_json(origin / artifact.CONFIG_FILE)
-    (folder / artifact.MODEL_FILE).write_text((origin / artifact.MODEL_FILE).read_text("utf-8"), "utf-8")
-    _check_shapes(mapping, tensors, origin)
-    _write_weights(mapping.tensors, tensors, folder, dtype, progress)
-    artifact.write_json(folder / artifact.CONFIG_FILE, {k: v for k, v in config.items() if k != "quantization"})
-    Mapping(source.spec, mapping.tensors, mapping.config, mapping.ignored).save(folder / artifact.MAPPING_FILE)
-    artifact.pass_through(folder, source.passthrough)
-    proof = {"verdict": "unproven", "options": {"checkpoint": source.spec, **_options(facts)}, "modules": facts.proof.get("modules", [])}
-    origin_source = facts.source if source.module is None else source.spec
-    artifact.write_facts(folder, artifact.Facts(origin_source, source.sha256, facts.route, facts.inputs, facts.outputs, proof))
-    return [], {}
-
-
-def _options(facts: artifact.Facts) -> dict[str, Any]:
-    return {k: v for k, v in facts.proof.get("options", {}).items() if k != "checkpoint"}
-
-
-def _kept(mapping: Mapping, origin: Path) -> dict[str, Any]:
-    import numpy as np
-
-    with_constants = open_tensors(origin / "model.safetensors") if (origin / "model.safetensors").exists() else open_tensors(origin)
-    keys = {key for recipe in mapping.tensors.values() for key in sources(recipe) if key.startswith(PREFIX)}
-    return {key.removeprefix(PREFIX): np.array(with_constants.read(key.removeprefix(PREFIX))) for key in keys}
-
-
-def _check_shapes(mapping: Mapping, tensors: Tensors, origin: Path) -> None:
-    """A checkpoint of another size than the port's is refused before anything is written."""
-    from porter.weights.recipes import shape_of
-
-    ported = open_tensors(origin / "model.safetensors") if (origin / "model.safetensors").exists() else open_tensors(origin)
-    for path, recipe in mapping.tensors.items():
-        if path in ported.keys() and tuple(ported.spec(path).shape) != tuple(shape_of(recipe, tensors)):  # noqa: SIM118
-            raise InputError(
-                f"{path} would have shape {tuple(shape_of(recipe, tensors))}, and the port in {origin} has "
-                f"{tuple(ported.spec(path).shape)}: this checkpoint is of another size; convert it without --mapping."
-            )
+    return (
+        "the module has no place for it" if key in source.unused else "the forward does not read it"
+    )
 
 
 def _proof(source: Source, folder: Path, wanted: bool, progress: Progress) -> Report | None:
@@ -209,10 +178,13 @@ def _card(folder: Path, source: Source, report: Report | None) -> None:
 
     facts = artifact.read_facts(folder)
     takes = "\n".join(f"- `{row['name']}`: {row['dtype']} {row['shape']}" for row in facts.inputs)
-    proof = markdown.render(report) if report else "This port has not been compared with its source.\n"
+    proof = (
+        markdown.render(report) if report else "This port has not been compared with its source.\n"
+    )
     text = (
-        f"# {markdown.escape(source.name)}, for MLX\n\nPorted from `{markdown.escape(source.spec)}` by porter {facts.porter}.\n\n"
-        "```python\nimport porter\n\nmodel = porter.load(\"PATH/TO/THIS/FOLDER\")\n```\n\n"
+        f"# {markdown.escape(source.name)}, for MLX\n\n"
+        f"Ported from `{markdown.escape(source.spec)}` by porter {facts.porter}.\n\n"
+        '```python\nimport porter\n\nmodel = porter.load("PATH/TO/THIS/FOLDER")\n```\n\n'
         f"Inputs, as MLX arrays:\n\n{takes}\n\n{proof}"
     )
     (folder / "README.md").write_text(text, "utf-8")

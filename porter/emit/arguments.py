@@ -12,6 +12,10 @@ from porter.ir import ModuleInfo
 from porter.passes.factor.classes import BlockClass
 
 
+#: Values that a parameter of the name has where nothing is said.
+USUAL: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
 @dataclass(slots=True)
 class Config:
     """The fields of ModelArgs: what the source calls its sizes, and which of them the emitted file uses."""
@@ -34,7 +38,9 @@ class Arguments:
     symbols: dict[str, Vector] = field(default_factory=dict)
     parameters: dict[str, Vector] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
+    derived: set[str] = field(default_factory=set)  # attributes of the source that no constructor argument is
     uses_args: bool = False
+    made: set[str] = field(default_factory=set)  # parameters that the source has no name for
     reserved: set[str] = field(default_factory=set)
 
     @classmethod
@@ -50,28 +56,40 @@ class Arguments:
                 for name, value in (getattr(info, source) if info else {}).items():
                     if name.isidentifier() and name == identifier(name):
                         arguments.symbols.setdefault(name, {}).setdefault(i, value)
+        given = {name for info in infos if info for name in info.arguments}
+        arguments.derived = set(arguments.symbols) - given if given else set()
+        for name, vector in arguments.symbols.items():
+            if all(isinstance(v, tuple) and len(v) == 2 and v[0] == v[1] and type(v[0]) is int for v in vector.values()):
+                arguments.symbols[name] = {i: v[0] for i, v in vector.items()}  # a square window has one size
         return arguments
 
     def resolve(self, vector: Vector, *hints: str, in_call: bool = False, use_hint: bool = True) -> str:
         """Source text for a value that may differ among the instances."""
         names = tuple(dict.fromkeys(name for hint in hints for name in (hint, *SYNONYMS.get(hint, ()))))
-        expression = find(vector, self.symbols, names if use_hint else ())
+        expression = self._find(vector, names if use_hint else ())
         if expression is None or (is_constant(vector) and self._is_plain(vector, expression)):
             if is_constant(vector):
                 return literal(next(iter(vector.values())))
             expression = self._new_parameter(hints[0] if hints else "value", vector)
         return self._attribute(expression, hints) if in_call else self._text(expression)
 
-    def look_up(self, vector: Vector, *hints: str, in_call: bool = False) -> str | None:
+    def look_up(self, vector: Vector, *hints: str, in_call: bool = False, exact: bool = False) -> str | None:
         """Like resolve, but None where there is no name for the value already."""
-        expression = find(vector, self.symbols, hints)
-        if expression is None:
+        expression = self._find(vector, hints)
+        if expression is None or (exact and expression.template != "{}"):
             return None
         return self._attribute(expression, hints) if in_call else self._text(expression)
 
+    def _find(self, vector: Vector, hints: tuple[str, ...]) -> Expression | None:
+        """An expression over the constructor's own arguments, else over what the source derives from them too."""
+        made = frozenset(self.made)
+        own = {name: symbol for name, symbol in self.symbols.items() if name not in self.derived}
+        return find(vector, own, hints, made) or (find(vector, self.symbols, hints, made) if self.derived else None)
+
     def _is_plain(self, vector: Vector, expression: Expression) -> bool:
         """A constant that a parameter would only obscure: one that every instance shares, found by a longer sum."""
-        return not self.takes_args and len(expression.symbols) > 1 and len(self.cls.instances) > 1
+        number = isinstance(next(iter(vector.values())), int)
+        return number and not self.takes_args and len(expression.symbols) > 1 and len(self.cls.instances) > 1
 
     def flag(self, vector: Vector, *hints: str, in_call: bool = False) -> str:
         """Source text for a yes or no."""
@@ -81,8 +99,12 @@ class Arguments:
         for name, known in self.parameters.items():
             if name not in self.reserved and all(known.get(i) == value for i, value in vector.items()):
                 return Expression((name,), "{}")
-        name = unique(identifier(hint), set(self.symbols) | set(self.parameters))
+        name = identifier(hint)
+        partial = self.symbols.get(name)
+        if name in self.parameters or (partial and any(partial.get(i, value) != value for i, value in vector.items())):
+            name = unique(name, set(self.symbols) | set(self.parameters))
         self.symbols[name] = vector
+        self.made.add(name)
         self.parameters[name] = vector
         return Expression((name,), "{}")
 
@@ -115,19 +137,31 @@ class Arguments:
         """The constructor's parameters, those with a default last."""
         required, optional = [], []
         many = len(self.cls.instances) > 1
-        for name, vector in self.parameters.items():
+        for name in self.ordered():
+            vector = self.parameters[name]
             if self.default(name) is not None and many:
                 optional.append(f"{name}: {_annotation(vector)} = {self.default(name)}")
             else:
                 required.append(f"{name}: {_annotation(vector)}")
         return (["args: ModelArgs"] if self.uses_args else []) + required + optional
 
+    def ordered(self) -> list[str]:
+        """The parameters in the source's order, those that it has no name for after them, flags last."""
+        place = {name: position for position, name in enumerate(self.symbols)}
+        flags = {n: isinstance(next(iter(v.values()), 0), bool) for n, v in self.parameters.items()}
+        return sorted(self.parameters, key=lambda n: (flags[n], n in self.made, place.get(n, 0)))
+
     def default(self, name: str) -> str | None:
-        """The default of a parameter that is the same in every instance."""
+        """The default of a parameter: what it is in every instance, or what it usually is."""
         vector = self.parameters[name]
-        if len(self.cls.instances) < 2 or not is_constant(vector):
+        if len(self.cls.instances) < 2:
             return None
-        return literal(next(iter(vector.values())))
+        if is_constant(vector):
+            return literal(next(iter(vector.values())))
+        if name in self.made or name in USUAL:
+            usual = USUAL.get(name, False)
+            return literal(usual) if any(type(v) is type(usual) and v == usual for v in vector.values()) else None
+        return None
 
 
 def _annotation(vector: Vector) -> str:

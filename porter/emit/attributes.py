@@ -29,7 +29,10 @@ class Attributes:
                 continue
             place = list_position(path)
             if place is not None and place[0] in numbered:
-                attributes.places[path] = (identifier(place[0].rpartition(".")[2]), place[1] - numbered[place[0]])
+                if (place[0],) not in taken:
+                    short = identifier(place[0].rpartition(".")[2])
+                    taken[(place[0],)] = short if short not in taken.values() else identifier(place[0])
+                attributes.places[path] = (taken[(place[0],)], place[1] - numbered[place[0]])
                 continue
             attributes.places[path] = _place(path, taken)
         attributes._compact()
@@ -74,7 +77,8 @@ def _place(path: str, taken: dict[tuple[str, ...], str]) -> Place:
     names: list[str] = []
     place: list[str | int] = []
     for part in path.split("."):
-        if part.isdigit() and names:
+        if part.isdigit():
+            names = names or ["layers"]
             place.append(int(part))
         else:
             names.append(part)

@@ -32,17 +32,18 @@ class Body:
         self.pending: dict[Value, Text] = {}
         self.flags: dict[str, str] = {}
         self.left = self._count_reads()
-        self.nodes = NodeText(cls, arguments, places, self)
         self.taken_by_inputs: list[str] = []
         self._name_inputs(inputs)
+        self.nodes = NodeText(cls, arguments, places, self)
         self.deferred: dict[Item, list[Item]] = self._dependents()
+        self.branch = {value for items in self.deferred.values() for item in items for value in item.outputs}
 
     # ---------------------------------------------------------------------------------------------------------- preparation
 
     def _count_reads(self) -> dict[Value, int]:
         left: dict[Value, int] = {}
         for item in self.template.items:
-            for value in (list(item.inputs()) if isinstance(item, Node) else reads(item)):
+            for value in (list(item.inputs()) if isinstance(item, Node) else [v for v in item.inputs if v is not None]):
                 if not value.is_parameter:
                     left[value] = left.get(value, 0) + 1
         for value in self.template.outputs:
@@ -99,7 +100,7 @@ class Body:
             return None
         mapping = self.cls.values[absent]
         target = mapping.get(item.outputs[0])
-        operands = list(item.inputs()) if isinstance(item, Node) else item.inputs
+        operands = reads(item)
         return next((v for v in operands if target is not None and mapping.get(v) is target), None)
 
     # ------------------------------------------------------------------------------------------------------------ statements
@@ -138,7 +139,8 @@ class Body:
         """Holds the expression back for the one place that reads it, or gives it a name."""
         last = value in self.template.outputs and len(self.template.outputs) == 1
         readable = len(text.code) <= _LONG and text.depth <= _DEEP
-        if self.left.get(value, 0) == 1 and (readable or last) and not self.nodes.is_measured(value) and not self._is_named(value):
+        free = not self.nodes.is_measured(value) and (value in self.branch or not self._is_named(value))
+        if self.left.get(value, 0) == 1 and (readable or last) and free:
             self.pending[value] = text
         else:
             self.assign(value, text)
@@ -222,7 +224,21 @@ class Body:
     def item_text(self, item: Node | Block) -> Text:
         if isinstance(item, Node):
             return self.nodes.text(item)
-        return self.call_text(self.places.child(item), [self.read(value) for value in item.inputs])
+        return self.call_text(self.places.child(item), self._arguments(item))
+
+    def _arguments(self, block: Block) -> list[Text]:
+        """What a call is given; a parameter that some instances lack may be None."""
+        texts = []
+        for value in block.inputs:
+            if value is None:
+                texts.append(Text("None"))
+            elif value.is_parameter and value not in self.names and self.cls.lacking(value):
+                texts.append(Text(self.places.optional_parameter(value)))
+            else:
+                texts.append(self.read(value))
+        while texts and texts[-1].code == "None":
+            texts.pop()
+        return texts
 
     @staticmethod
     def call_text(function: str, args: list[Text]) -> Text:
@@ -307,7 +323,11 @@ class Body:
             self.left[value] = sum(list(reads(item)).count(value) for item in turn) + (produced.index(value) in place_names)
         block = turn[0]
         assert isinstance(block, Block)
-        args = [Text(self.names[v], ATOM, 0, {self.names[v]}) if v in self.names else Text(self.places.parameter(v)) for v in block.inputs]
+        args = [
+            Text(self.names[v], ATOM, 0, {self.names[v]}) if v in self.names else Text(self.places.parameter(v))
+            for v in block.inputs
+            if v is not None
+        ]
         text = self.call_text(word, args)
         if len(turn) == 1:
             names = [place_names.get(place, "_") for place in range(len(produced))]

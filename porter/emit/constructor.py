@@ -7,7 +7,7 @@ from typing import Any
 
 from porter.emit.arguments import Arguments
 from porter.emit.attributes import Attributes, Place
-from porter.emit.expressions import Vector, is_constant
+from porter.emit.expressions import Vector, is_constant, literal
 from porter.emit.layers import CONSTRUCTORS
 from porter.emit.syntax import dtype_text
 from porter.errors import UnsupportedError
@@ -64,14 +64,20 @@ class Constructor:
         del index
         cls, arguments, _ = self.child(items[0][1])
         vectors = {}
-        for name, vector in arguments.parameters.items():
-            if arguments.default(name) is None:
-                vectors[name] = {i: vector.get(self.child(block)[2]) for i, block in items}
-        return self._call(cls.name, arguments, {n: self._argument(v, n) for n, v in vectors.items()})
+        for name in arguments.ordered():
+            vector = arguments.parameters[name]
+            given = {i: vector.get(self.child(block)[2]) for i, block in items}
+            if any(literal(value) != arguments.default(name) for value in given.values()):
+                vectors[name] = given
+        attribute = items[0][1].path.rpartition(".")[2]
+        texts = {n: self._argument(v, n, f"{attribute}_{n}" if n in arguments.made else n) for n, v in vectors.items()}
+        return self._call(cls.name, arguments, texts)
 
-    def _argument(self, vector: Vector, name: str) -> str:
+    def _argument(self, vector: Vector, name: str, fallback: str = "") -> str:
         known = {i: value for i, value in vector.items() if value is not None}
-        return self.arguments.resolve(known, name) if known else "None"
+        if not known:
+            return "None"
+        return self.arguments.look_up(known, name) or self.arguments.resolve(known, fallback or name, name)
 
     def _call(self, name: str, arguments: Arguments, texts: dict[str, str]) -> str:
         parts = ["args"] if arguments.uses_args else []
@@ -93,10 +99,11 @@ class Constructor:
         first: Loop = items[0][1]
         cls, arguments, _ = self.child(first.blocks[0])
         texts, uses_index = {}, False
-        for name, vector in arguments.parameters.items():
-            if arguments.default(name) is not None:
-                continue
+        for name in arguments.ordered():
+            vector = arguments.parameters[name]
             rows = {i: [vector.get(self.child(block)[2]) for block in loop.blocks] for i, loop in items}
+            if all(literal(value) == arguments.default(name) for row in rows.values() for value in row):
+                continue
             texts[name], indexed = self._row(rows, name)
             uses_index |= indexed
         lengths = {i: len(loop.blocks) for i, loop in items}
@@ -116,6 +123,9 @@ class Constructor:
             return f"{self._argument(first, name)} if i == 0 else {self._argument(rest, name)}", True
         if all(row[k] == row[k % 2] for row in rows.values() for k in range(len(row))):
             return f"{self._argument(first, name)} if i % 2 == 0 else {self._argument(rest, name)}", True
+        steps = {i: row[1] - row[0] for i, row in rows.items() if len(row) > 1 and all(type(v) is int for v in row)}
+        if len(steps) == len(rows) and all(v == row[0] + k * steps[i] for i, row in rows.items() for k, v in enumerate(row)):
+            return f"{self._argument(first, name)} + i * {self._argument(steps, 'step', 'step')}", True
         tuples = {i: tuple(row) for i, row in rows.items()}
         return f"{self.arguments.resolve(tuples, name)}[i]", True
 
@@ -144,7 +154,7 @@ class Constructor:
             condition = None
             if lacking:
                 flag = {i: i in present for i in range(len(self.cls.instances))}
-                condition = self.arguments.flag(flag, name, f"has_{name}", f"use_{name}")
+                condition = self.arguments.flag(flag, f"has_{name}", f"use_{name}", name)
             value = self._list(entries, 0) if entries[0][0] else self.text(entries[0][2])
             if condition and condition != "True":
                 result += [f"if {condition}:", f"    self.{name} = {value}"]

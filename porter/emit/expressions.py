@@ -57,16 +57,18 @@ def _float(value: float) -> str:
     return re.sub(r"e-0(\d)", r"e-\1", repr(value))
 
 
-def find(vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...] = ()) -> Expression | None:
+def find(
+    vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...] = (), made: frozenset[str] = frozenset()
+) -> Expression | None:
     """The simplest expression over the symbols that gives the vector's value in every instance; None without one.
 
-    Names that share words with the hints go first. A small constant has no expression but a hinted name.
+    Names that share words with the hints go first; those in `made` are no source's and enter no comparison. A small constant has no expression but a hinted name.
     """
     values = list(vector.values())
     if not values or any(isinstance(value, (str, Code)) or value is None for value in values):
         return None
     if any(isinstance(value, bool) for value in values):
-        return _flag(vector, symbols, hints)
+        return _flag(vector, symbols, hints, made)
     if isinstance(values[0], (tuple, list)):
         return next((Expression((name,), "{}") for name in symbols if _equal(vector, symbols[name])), None)
     usable = {
@@ -74,6 +76,8 @@ def find(vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...] = ()
         for name, symbol in symbols.items()
         if all(isinstance(symbol.get(i), (int, float)) and not isinstance(symbol.get(i), bool) for i in vector)
     }
+    if isinstance(values[0], float) and "scale" in hints and (power := _power(vector, usable)) is not None:
+        return power
     for hint in hints:
         if hint in usable and _equal(vector, usable[hint]):
             return Expression((hint,), "{}")
@@ -81,15 +85,20 @@ def find(vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...] = ()
     constant = is_constant(vector)
     small = constant and isinstance(values[0], int) and abs(values[0]) <= 3
     exact = [name for name in usable if _equal(vector, usable[name])]
-    related = [name for name in exact if len(words(name) & wanted) >= 1]
-    if related and not (small and max(len(words(n) & wanted) for n in related) < 2):
+    telling = wanted - {"in", "out", "num", "size"}
+    related = [name for name in exact if words(name) & telling]
+    if related and not (small and max(len(words(n) & telling) for n in related) < 2):
         return Expression((max(related, key=lambda name: len(words(name) & wanted)),), "{}")
     if small or (constant and isinstance(values[0], float)):
-        return _power(vector, usable) if isinstance(values[0], float) else None
+        return None
     if len(exact) == 1 or (exact and not constant):
         return Expression((exact[0],), "{}")
+    if "padding" in hints:
+        for name, symbol in usable.items():
+            if "kernel" in name and _check(vector, lambda i, s=symbol: s[i] // 2 if isinstance(s[i], int) else None):
+                return Expression((name,), "{} // 2")
     if isinstance(values[0], float):
-        return _power(vector, usable)
+        return None
     return next(_composites(vector, usable, constant), None)
 
 
@@ -125,6 +134,9 @@ def _composites(vector: Vector, symbols: dict[str, Vector], constant: bool) -> I
         for a, x in integers.items():
             if not constant and _check(vector, lambda i, x=x, k=divisor: x[i] // k if x[i] % k == 0 else None):
                 yield Expression((a,), f"{{}} // {divisor}")
+    for a, x in any_integers.items():
+        if not constant and _check(vector, lambda i, x=x: x[i] ** 2 if x[i] > 1 else None):
+            yield Expression((a,), "{} ** 2")
     for a, x in integers.items():
         for b, y in any_integers.items():
             if a == b or (constant and not (words(a) | words(b)) & {"heads", "patch"}):
@@ -170,14 +182,16 @@ def _power(vector: Vector, symbols: dict[str, Vector]) -> Expression | None:
     return None
 
 
-def _flag(vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...]) -> Expression | None:
+def _flag(
+    vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...], made: frozenset[str]
+) -> Expression | None:
     """A yes or no that a symbol is, or that follows from comparing numbers."""
     for name in sorted(symbols, key=lambda n: n not in hints):
         if (name in hints or not is_constant(vector)) and _equal(vector, symbols[name]):
             return Expression((name,), "{}")
     if is_constant(vector):
         return None
-    plain = {n: s for n, s in symbols.items() if all(isinstance(s.get(i), (int, float)) for i in vector)}
+    plain = {n: s for n, s in symbols.items() if n not in made and all(isinstance(s.get(i), (int, float)) for i in vector)}
     for name, s in plain.items():
         if all(type(s[i]) is int for i in vector):
             if _check(vector, lambda i, s=s: s[i] != 0):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +17,7 @@ from porter.emit.expressions import Vector, literal
 from porter.emit.names import class_name, unique
 from porter.ir import Node, Program, Value
 from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
-from porter.passes.factor.tree import Block, Item, Loop, build_tree, layer_path
+from porter.passes.factor.tree import Block, Item, Loop, build_tree, layer_path, reads
 
 LINE_LENGTH = 100
 
@@ -49,7 +51,7 @@ class _ModelWriter:
         self.classes = classes
         self.config = config
         self.instance = {block: cls.instances.index(block) for block, cls in classes.items()}
-        self.order = list(dict.fromkeys(classes[block] for block in root.walk() if not block.is_sequential))
+        self.order = _leaves_first(root, classes)
         self.arguments: dict[BlockClass, Arguments] = {}
         self.attributes: dict[BlockClass, Attributes] = {}
         self.notes: list[str] = []
@@ -137,6 +139,10 @@ class _ModelWriter:
                     self._collect(child, path, recipes, kept, modules, Attributes())
                 else:
                     self._collect(child, path, recipes, kept, modules)
+            for value in item.inputs if not isinstance(item, Node) else ():
+                if value is not None and value.is_parameter and block.owns(value.path or ""):
+                    if self._layer_of(block, value) is None:
+                        self._add(recipes, kept, at(block.relative(value.path)), value)
             if isinstance(item, Node):
                 self._collect_node(block, item, position, prefix, at, recipes, kept, modules)
 
@@ -162,9 +168,11 @@ class _ModelWriter:
             kept[path] = value
 
     def _entry(self, modules: list[dict[str, Any]], path: str, item: Block | Node) -> None:
-        inputs = item.inputs if isinstance(item, Block) else item.args
+        inputs = list(item.inputs if isinstance(item, Block) else item.args)
+        while inputs and inputs[-1] is None:
+            inputs.pop()
         values = [*inputs, *item.outputs]
-        if not all(isinstance(v, Value) and v.origin is not None and not v.is_parameter for v in values):
+        if not all(isinstance(v, Value) and v.origin is not None and _is_as_read(v) for v in values):
             return
         leaf = isinstance(item, Node)
         cls = item.op if isinstance(item, Node) else ("nn.Sequential" if item.is_sequential else self.classes[item].name)
@@ -174,6 +182,27 @@ class _ModelWriter:
             return {"value": value.origin, "permute": list(value.permute) if value.permute else None}
 
         modules.append({"path": path, "class": cls, "leaf": leaf, "source": source, "inputs": [spec(v) for v in inputs], "outputs": [spec(v) for v in item.outputs]})
+
+
+def _is_as_read(value: Value) -> bool:
+    """Whether an array is, up to its permute, what the graph calls by the name of its origin."""
+    return not value.is_parameter or (value.recipe.function == "source")
+
+
+def _leaves_first(root: Block, classes: dict[Block, BlockClass]) -> list[BlockClass]:
+    """The classes, each after those that any of its instances calls."""
+    order: dict[BlockClass, None] = {}
+
+    def visit(cls: BlockClass) -> None:
+        if cls in order:
+            return
+        for block in cls.instances:
+            for child in _children(block):
+                visit(classes[child])
+        order.setdefault(cls)
+
+    visit(classes[root])
+    return list(order)
 
 
 def member_path(block: Block, node: Node) -> str:
@@ -223,7 +252,9 @@ class _ClassWriter:
         for item in self.template.items:
             if isinstance(item, Block):
                 found.append((self.template.relative(item.path), item))
+                found += self._given(item.inputs)
             elif isinstance(item, Loop):
+                found += self._given(item.inputs)
                 found += [(self.template.relative(block.path), item) for block in item.blocks]
             elif item.is_layer:
                 found.append((member_path(self.template, item), item))
@@ -232,6 +263,11 @@ class _ClassWriter:
                     if value.is_parameter and self.template.owns(value.path or "") and self.model._layer_of(self.template, value) is None:
                         found.append((self.template.relative(value.path or ""), value))
         return found
+
+    def _given(self, inputs: list[Any]) -> list[tuple[str, Item | Value]]:
+        """Parameters of this class that it hands to a child."""
+        own = [v for v in inputs if v is not None and v.is_parameter and self.template.owns(v.path or "")]
+        return [(self.template.relative(v.path), v) for v in own if self.model._layer_of(self.template, v) is None]
 
     def _members(self) -> list[tuple[str, list[tuple[int, Any]]]]:
         members: dict[str, list[tuple[int, Any]]] = {}
@@ -255,14 +291,17 @@ class _ClassWriter:
         names = [value.origin or "x" for value in self.template.inputs] if root else None
         self.conditions: dict[Item, str] = {}
         member_lines = constructor.lines(self.members, self._source_order)
-        body = Body(self.cls, self.arguments, self, root, names)
+        self.body = body = Body(self.cls, self.arguments, self, root, names)
         call_lines = body.write()
         attribute_lines = [f"self.{name} = {text}" for name, text in self.arguments.attributes.items()]
         if root:
             self.arguments.uses_args = True
-        init = ["super().__init__()", *attribute_lines, *member_lines]
+        init = ["super().__init__()", *name_repeated([*attribute_lines, *member_lines])]
         parameters = ", ".join(["self", *self.arguments.signature()])
-        inputs = ", ".join(["self", *(f"{name}: mx.array" for name in body.names_of_inputs())])
+        optional = [bool(self.cls.lacking(value)) for value in self.template.inputs]
+        annotations = ["mx.array | None = None" if may_lack else "mx.array" for may_lack in optional]
+        named = zip(body.names_of_inputs(), annotations, strict=True)
+        inputs = ", ".join(["self", *(f"{name}: {annotation}" for name, annotation in named)])
         returns = self._return_type()
         lines = [f"class {self.cls.name}(nn.Module):"]
         lines += [f"    def __init__({parameters}):", *(f"        {line}" for line in init), ""]
@@ -300,6 +339,11 @@ class _ClassWriter:
             return f"{self.layer(owner)}.{role}"
         return self.attributes.text(self.template.relative(value.path or ""))
 
+    def optional_parameter(self, value: Value) -> str:
+        """A parameter, or None in an instance that lacks it."""
+        place = self.attributes.places[self.template.relative(value.path or "")]
+        return f'self.get("{place[0]}")'
+
     def iterable(self, loop: Loop) -> tuple[str, str]:
         """`self.blocks` and `block`; a slice where the loop leaves some out."""
         place = self.attributes.places[self.template.relative(loop.blocks[0].path)]
@@ -318,7 +362,17 @@ class _ClassWriter:
             place = self.attributes.places[path]
             if len(place) == 1:
                 return f'"{place[0]}" in self'
-        names = {"+": ("has_skip", "has_residual", "use_residual", "use_res_connect"), "mx.roll": ("shift", "shift_size")}
+        absent = frozenset(i for i, found in flag.items() if not found)
+        for value, name in zip(self.template.inputs, self.body.names_of_inputs(), strict=True):
+            needed = [v for part in [item, *self.body.deferred.get(item, [])] for v in reads(part)]
+            if value in needed and self.cls.lacking(value) == absent:
+                return f"{name} is not None"
+        for path, items in self.members:
+            present = {i for i, _ in items}
+            place = self.attributes.places[path]
+            if len(place) == 1 and absent == set(range(len(self.cls.instances))) - present:
+                return f'"{place[0]}" in self'
+        names = {"+": ("has_skip", "has_residual", "use_residual", "use_res_connect"), "mx.roll": ("shift",)}
         op = item.op if isinstance(item, Node) else ""
         if isinstance(item, Node):
             own = [v for v in item.inputs() if v.is_parameter and self.template.owns(v.path or "")]
@@ -352,6 +406,24 @@ def format_source(source: str) -> str:
         input=formatted.stdout, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return fixed.stdout
+
+
+_COMPOSITE = re.compile(r"int\([\w.]+ \* [\w.]+\)|\d \* [\w.]+|[\w.]+ // [\w.]+")
+
+
+def name_repeated(lines: list[str]) -> list[str]:
+    """An expression over the arguments that a constructor needs at least three times (twice, if long) gets a name."""
+    counts = Counter(found for line in lines for found in _COMPOSITE.findall(line))
+    result = list(lines)
+    for text, count in counts.items():
+        if count < 2 or (count < 3 and len(text) < 24) or "for " in text:
+            continue
+        name = "hidden_dim" if "ratio" in text else "out_dim" if " * " in text else "size"
+        if any(re.search(rf"\b{name}\b", line) for line in result):
+            continue
+        result = [re.sub(rf"(?<![\w.]){re.escape(text)}(?![\w.])", name, line) for line in result]
+        result.insert(0, f"{name} = {text}")
+    return result
 
 
 def _docstring(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import re
 
@@ -50,7 +51,7 @@ def variable(hint: str | None, taken: set[str], spare: tuple[str, ...]) -> str:
 
 def _is_plain(name: str) -> bool:
     """Whether a source's variable name may be used as it is; a trace's `add_3` may not."""
-    return name.isidentifier() and name.isascii() and name not in _TAKEN and not re.search(r"_\d+$", name) and name != "_"
+    return name.isidentifier() and name.isascii() and name not in _TAKEN and not hasattr(builtins, name) and not re.search(r"_\d+$", name) and name != "_"
 
 
 def words(name: str) -> set[str]:

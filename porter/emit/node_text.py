@@ -8,7 +8,7 @@ from sympy import Expr
 
 from porter.emit.arguments import Arguments
 from porter.emit.expressions import Code, Vector, is_constant
-from porter.emit.sizes import Dims, author_sizes, flatten_axes, is_symbolic, splits, symbols_of
+from porter.emit.sizes import Dims, author_sizes, flatten_axes, is_symbolic, splits, squeezed_axes, symbols_of
 from porter.emit.syntax import (
     ATOM,
     DTYPES,
@@ -38,9 +38,12 @@ class NodeText:
         self.arguments = arguments
         self.places = places
         self.body = body
-        self.dims = Dims(cls)
+        self.dims = Dims(cls, label=self._label)
         self.sizes: dict[int, list[Any]] = {}
         self._plan()
+
+    def _label(self, value: Value) -> str:
+        return self.body.names[value] if value in self.body.names else str(self.places.parameter(value))
 
     # ----------------------------------------------------------------------------------------------------------------- sizes
 
@@ -55,17 +58,19 @@ class NodeText:
     def _plan_node(self, node: Node, seen: list[Value]) -> None:
         candidates = [v for v in seen if not v.is_parameter] or seen
         operands = [v for v in node.inputs() if not v.is_parameter]
-        order = [*self.cls.template.inputs, *[v for v in operands if v in seen], *reversed(candidates)]
+        given = [v for v in self.cls.template.inputs if v.is_parameter]
+        order = [*self.cls.template.inputs, *[v for v in operands if v in seen], *reversed(candidates), *given]
         if node.op == ".reshape":
-            if flatten_axes(node) is None or not self._flattens_everywhere(node):
+            if not (self._everywhere(node, flatten_axes) or self._everywhere(node, squeezed_axes)):
                 self.sizes[id(node)] = self._reshape_sizes(node, order)
         else:
             for part in (node.args, node.kwargs, node.attrs):
                 self._plan_symbols(part, node, order)
 
-    def _flattens_everywhere(self, node: Node) -> bool:
-        first = flatten_axes(node)
-        return all(flatten_axes(other) == first for other in self.cls.of(node) if other is not None)
+    def _everywhere(self, node: Node, form: Any) -> bool:
+        """Whether a reshape has the same form (a flatten, a squeeze) in every instance."""
+        first = form(node)
+        return bool(first) and all(form(other) == first for other in self.cls.of(node) if other is not None)
 
     def _plan_symbols(self, part: Any, node: Node, order: list[Value]) -> None:
         """Reserves the dims that symbolic sizes outside reshapes need."""
@@ -99,17 +104,43 @@ class NodeText:
                 texts.append(None)
                 continue
             if text is None:
-                text = self._dim_text(vector, order if is_symbolic(vector) else inputs)
+                found = self.dims.find(vector, order if is_symbolic(vector) else inputs)
+                text = self.dims.name(*found, set(self.body_names())) if found else None
             texts.append(text)
         free = [p for p, text in enumerate(texts) if text is None]
+        unknown = next((p for p in free if is_symbolic(vectors[p])), free[-1] if free else None)
         for position in free:
-            vector = vectors[position]
-            if position == free[-1] and "-1" not in texts:
+            if texts[position] is not None:
+                continue
+            if position == unknown:
                 texts[position] = "-1"
                 continue
-            divided = self._divided(node, split, position, vectors, texts)
-            texts[position] = divided or self.arguments.resolve(vector, "size", in_call=True)
+            texts[position] = (
+                self._divided(node, split, position, vectors, texts)
+                or self._named_size(vectors[position])
+                or self._divided_by_name(vectors[position], inputs)
+                or self._dim_text(vectors[position], order)
+                or (self.arguments.resolve(vectors[position], "size", in_call=True) if not is_symbolic(vectors[position]) else None)
+                or self._traced(vectors[position], node)
+            )
         return texts
+
+    def _named_size(self, vector: Vector) -> str | None:
+        if is_symbolic(vector):
+            return None
+        return self.arguments.look_up(vector, "window_size", "patch_size", "num_heads", in_call=True, exact=True)
+
+    def _divided_by_name(self, vector: Vector, values: list[Value]) -> str | None:
+        """`H // self.window_size`: an input's size over a number that the class has a name for."""
+        for value in values:
+            for axis in range(value.rank):
+                have = self.dims.vector(value, axis)
+                if any(not isinstance(have.get(i), int) or have[i] % size for i, size in vector.items()):
+                    continue
+                part = self.arguments.look_up({i: have[i] // size for i, size in vector.items()}, "window_size", in_call=True)
+                if part is not None:
+                    return f"{self.dims.name(value, axis, set(self.body_names()))} // {part}"
+        return None
 
     def _divided(self, node: Node, split: dict[int, tuple[int, int]], position: int, vectors: list[Vector], texts: list[str | None]) -> str | None:
         """`H // window` for the first part of an axis that is split in two."""
@@ -145,11 +176,28 @@ class NodeText:
                     return f"{ratio} * {self.dims.name(value, axis, set(self.body_names()))}"
                 if isinstance(inverse, int) and all(simplify(vector[i] * inverse - have[i]) == 0 for i in vector):
                     return f"{self.dims.name(value, axis, set(self.body_names()))} // {inverse}"
-        return self._by_symbols(vector, order)
+        return self._quotient(vector, order) or self._by_symbols(vector, order)
+
+    def _quotient(self, vector: Vector, order: list[Value]) -> str | None:
+        """One array's size over another's."""
+        keys = [(value, axis) for value in dict.fromkeys(order) for axis in range(value.rank)]
+        for a in keys:
+            whole = self.dims.vector(*a)
+            for b in keys:
+                part = self.dims.vector(*b)
+                fits = a != b and all(
+                    i in whole and i in part and part[i] != 1 and simplify(whole[i] - vector[i] * part[i]) == 0 for i in vector
+                )
+                if fits:
+                    taken = set(self.body_names())
+                    return f"{self.dims.name(*a, taken)} // {self.dims.name(*b, taken)}"
+        return None
 
     def _by_symbols(self, vector: Vector, order: list[Value]) -> str | None:
         """The expression itself, its symbols read off arrays that have them as an axis."""
         expression = vector[min(vector)]
+        if any(size != expression for size in vector.values()):
+            return None
         names = {}
         for symbol in symbols_of({0: expression}):
             found = next(
@@ -203,11 +251,21 @@ class NodeText:
             return self.body.read(node.args[0])
         args = [self._part([(i, o.args[p]) for i, o in others], node, _role(node, p)) for p in range(len(node.args))]
         kwargs = {
-            key: self._part([(i, o.kwargs[key]) for i, o in others], node, key)
+            key: self._axis(node, others) or self._part([(i, o.kwargs[key]) for i, o in others], node, key)
+            if key == "axis"
+            else self._part([(i, o.kwargs[key]) for i, o in others], node, key)
             for key in node.kwargs
             if not (node.kwargs[key] is None and all(o.kwargs[key] is None for _, o in others))
         }
         return self._compose(node, others, args, kwargs)
+
+    @staticmethod
+    def _axis(node: Node, others: list[tuple[int, Node]]) -> Text | None:
+        """The last axis is -1."""
+        ranks = [value.rank for value in node.inputs()]
+        axis = node.kwargs["axis"]
+        last = isinstance(axis, int) and ranks and ranks[0] > 2 and axis == ranks[0] - 1
+        return Text("-1") if last and all(o.kwargs["axis"] == axis for _, o in others) else None
 
     def _compose(self, node: Node, others: list[tuple[int, Node]], args: list[Text], kwargs: dict[str, Text]) -> Text:
         op = node.op
@@ -217,6 +275,8 @@ class NodeText:
             return prefix(op, args[0])
         if op == ".astype":
             return method(args[0], "astype", [Text(dtype_text(node.output.dtype))])
+        if op == "mx.expand_dims" and isinstance(node.args[1], int) and all(o.args[1] == node.args[1] for _, o in others):
+            return self._new_axis(node, args[0])
         if op.startswith("."):
             return method(args[0], op[1:], args[1:])
         if op in _METHODS and node.args and isinstance(node.args[0], Value):
@@ -225,9 +285,22 @@ class NodeText:
         function = self.arguments.resolve({i: Code(o.op) for i, o in others}, "activation", in_call=True)
         return call(function, args, kwargs)
 
+    @staticmethod
+    def _new_axis(node: Node, receiver: Text) -> Text:
+        """`x[:, None]`, counted from the nearer end."""
+        axis, rank = node.args[1] % node.output.rank, node.output.rank
+        if axis <= rank // 2:
+            key = [Text(":")] * axis + [Text("None")]
+        else:
+            key = [Text("..."), Text("None"), *[Text(":")] * (rank - 1 - axis)]
+        return subscript(receiver, key)
+
     def _reshape(self, node: Node) -> Text:
         flat = flatten_axes(node)
+        gone = squeezed_axes(node)
         receiver = self.body.read(node.args[0])
+        if id(node) not in self.sizes and gone:
+            return method(receiver, "squeeze", [plain(gone[0] if len(gone) == 1 else gone)])
         if id(node) not in self.sizes and flat is not None:
             first, last = flat
             end = last if last < node.args[0].rank - 1 else -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ class Dims:
 
     cls: BlockClass
     names: dict[tuple[Value, int], str] = field(default_factory=dict)
+    label: Callable[[Value], str] = str
 
     def shapes(self, value: Value) -> list[tuple[Size, ...]]:
         """The value's shape in each instance that has it."""
@@ -48,6 +50,8 @@ class Dims:
 
     def name(self, value: Value, axis: int, taken: set[str]) -> str:
         key = (value, axis)
+        if value.is_parameter or self.cls.lacking(value):  # may be None: measured where it is used
+            return f"{self.label(value)}.shape[{axis}]"
         if key not in self.names:
             letters = _LETTERS.get(value.rank, "BTHWCDEF")
             choices = [letters[axis % len(letters)], *"NSMKPQRUVWXYZ"]
@@ -80,6 +84,17 @@ def flatten_axes(node: Node) -> tuple[int, int] | None:
         if before and after:
             return first, last
     return None
+
+
+def squeezed_axes(node: Node) -> tuple[int, ...]:
+    """The axes of size 1 that a reshape only removes; none where it does more."""
+    source, target = node.args[0].shape, node.output.shape
+    if len(target) >= len(source) or any(size == 1 for size in target):
+        return ()
+    axes = tuple(axis for axis, size in enumerate(source) if size == 1)
+    left = [size for size in source if size != 1]
+    same = len(left) == len(target) and all(simplify(a - b) == 0 for a, b in zip(left, target, strict=True))
+    return axes if same else ()
 
 
 def splits(node: Node) -> dict[int, tuple[int, int]]:

@@ -388,7 +388,9 @@ class _Importer:
         for path, cls in stack.values():
             path, _, call = path.partition("@")
             if path and not path.startswith("_empty_nn_module_stack"):
-                frames.append(Frame(path, cls if isinstance(cls, str) else _type_name(cls), int(call or 0)))
+                known = self.program.modules.get(path)
+                name = cls if isinstance(cls, str) else _type_name(cls)
+                frames.append(Frame(path, known.cls if known else name, int(call or 0)))
         return tuple(frames)
 
     def location(self, node: torch.fx.Node) -> Location | None:
@@ -451,6 +453,8 @@ def _target(node: torch.fx.Node) -> str:
 
 
 def _class_name(module: torch.nn.Module) -> str:
+    if isinstance(module, torch.nn.Sequential) and type(module).forward is torch.nn.Sequential.forward:
+        return _type_name(torch.nn.Sequential)  # a subclass that only names its members
     return _type_name(type(module))
 
 

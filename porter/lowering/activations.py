@@ -7,14 +7,14 @@ from typing import Any
 
 from porter.ir import Value
 from porter.lowering.axes import axis_of
-from porter.lowering.promotion import promoted
+from porter.lowering.promotion import is_float, promoted
+from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering, register_table
 
 TABLE = {
     f"aten.{name}{suffix}.default": op
     for name, op in {
         "relu": "nn.relu",
-        "relu6": "nn.relu6",
         "silu": "nn.silu",
         "mish": "nn.mish",
         "hardswish": "nn.hardswish",
@@ -38,7 +38,9 @@ def leaky_relu(call: Call, x: Value, slope: Any = 0.01, **names: Any) -> Value:
     slope = names.get("negative_slope", slope)
     if slope <= 1:  # mlx.nn takes the maximum of x and slope * x
         return call.build.op("nn.leaky_relu", x, slope)
-    return call.build.op("mx.where", call.build.op(">", x, 0), x, call.build.op("*", slope, x), dtype=x.dtype)
+    return call.build.op(
+        "mx.where", call.build.op(">", x, 0), x, call.build.op("*", slope, x), dtype=x.dtype
+    )
 
 
 @_shared("elu")
@@ -84,9 +86,16 @@ def hardsigmoid(call: Call, x: Value) -> Value:
 @_shared("hardtanh")
 def hardtanh(call: Call, x: Value, low: Any = -1.0, high: Any = 1.0, **names: Any) -> Value:
     low, high = names.get("min_val", low), names.get("max_val", high)
-    if low == 0 and high == 6:
+    if not is_float(x.dtype):
+        low, high = int(low), int(high)
+    elif low == 0 and high == 6:
         return call.build.op("nn.relu6", x)
     return call.build.op("mx.clip", x, low, high, shape=x.shape, dtype=x.dtype)
+
+
+@_shared("relu6")
+def relu6(call: Call, x: Value) -> Value:
+    return hardtanh(call, x, 0, 6)
 
 
 @lowering("aten.hardshrink.default")
@@ -114,6 +123,8 @@ def tanhshrink(call: Call, x: Value) -> Value:
 @lowering("aten.prelu.default", "aten._prelu_kernel.default")
 def prelu(call: Call, x: Value, weight: Value) -> Value:
     """The weight holds one slope, or one for each channel (axis 1)."""
+    if x.rank == 0:
+        raise refuse(call, "a scalar")
     if weight.rank == 1 and x.rank > 2 and weight.shape != (1,):
         weight = call.build.reshape(weight, (weight.shape[0], *[1] * (x.rank - 2)))
     return call.build.op("nn.prelu", x, weight, shape=x.shape, dtype=x.dtype)
@@ -125,7 +136,14 @@ def glu(call: Call, x: Value, dim: int = -1) -> Value:
 
 
 @lowering("aten.rrelu.default", "aten.rrelu_.default")
-def rrelu(call: Call, x: Value, lower: float = 0.125, upper: float = 1 / 3, training: bool = False, _: Any = None) -> Value:
+def rrelu(
+    call: Call,
+    x: Value,
+    lower: float = 0.125,
+    upper: float = 1 / 3,
+    training: bool = False,
+    _: Any = None,
+) -> Value:
     return leaky_relu(call, x, (lower + upper) / 2)
 
 
@@ -143,7 +161,9 @@ def xlogy(call: Call, x: Value, y: Value) -> Value:
     """x * log(y), and 0 where x is 0."""
     x, y = promoted(call, x, y)
     product = call.build.op("*", x, call.build.op("mx.log", y))
-    return call.build.op("mx.where", call.build.op("==", x, 0), 0, product, shape=call.shape, dtype=call.dtype)
+    return call.build.op(
+        "mx.where", call.build.op("==", x, 0), 0, product, shape=call.shape, dtype=call.dtype
+    )
 
 
 @lowering("aten.logit.default", "aten.special_logit.default", "aten.logit_.default")

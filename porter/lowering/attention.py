@@ -31,9 +31,20 @@ def attention(
         given = _with_four_axes(call, mask)
     shape = (*q4.shape[:-1], v.shape[-1])
     result = build.op(
-        "mx.fast.scaled_dot_product_attention", q4, k4, v4, shape=shape, dtype=call.dtype, scale=float(scale), mask=given
+        "mx.fast.scaled_dot_product_attention",
+        q4,
+        k4,
+        v4,
+        shape=shape,
+        dtype=call.dtype,
+        scale=float(scale),
+        mask=given,
     )
-    if mask is not None and depends_on_input(mask) and (mask.dtype == "bool" or _holds_infinity(mask)):
+    if (
+        mask is not None
+        and depends_on_input(mask)
+        and (mask.dtype == "bool" or _holds_infinity(mask))
+    ):
         result = _zero_where_all_masked(call, result, given)
     return build.reshape(result, call.shape)
 
@@ -61,9 +72,25 @@ def _causal(call: Call, queries: Size, keys: Size) -> Any:
 def _zero_where_all_masked(call: Call, result: Value, mask: Value) -> Value:
     """A query that may see no key gets zeros in torch; in MLX the mean of all values, or NaN of an infinite mask."""
     build = call.build
-    allowed = mask if mask.dtype == "bool" else build.op(">", mask, -inf, shape=mask.shape, dtype="bool")
-    some = build.op("mx.any", allowed, shape=(*mask.shape[:-1], 1), dtype="bool", axis=mask.rank - 1, keepdims=True)
-    return build.op("mx.where", some, result, 0, shape=broadcast_shapes(some.shape, result.shape), dtype=result.dtype)
+    allowed = (
+        mask if mask.dtype == "bool" else build.op(">", mask, -inf, shape=mask.shape, dtype="bool")
+    )
+    some = build.op(
+        "mx.any",
+        allowed,
+        shape=(*mask.shape[:-1], 1),
+        dtype="bool",
+        axis=mask.rank - 1,
+        keepdims=True,
+    )
+    return build.op(
+        "mx.where",
+        some,
+        result,
+        0,
+        shape=broadcast_shapes(some.shape, result.shape),
+        dtype=result.dtype,
+    )
 
 
 def depends_on_input(mask: Value) -> bool:

@@ -6,15 +6,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from porter.ir import Size, Value
+from porter.ir.builder import simplify
 from porter.lowering.axes import channels_first, channels_last, collapse, spread
 from porter.lowering.parameters import are_parameters, permuted, regrouped
+from porter.lowering.promotion import is_float
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
 
-def _conv(call: Call, x: Value, weight: Value, bias: Value | None, stride: Any, padding: Any, dilation: Any, groups: int) -> Value:
+def _conv(
+    call: Call,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Value:
     count = weight.rank - 2
     build = call.build
+    if not is_float(call.dtype):
+        raise refuse(call, "MLX convolves only floats")
     if x.rank == count + 1:
         batched = Call(build, [((1, *call.shape), call.dtype)], call.name, call.location)
         x = build.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype)
@@ -29,9 +42,15 @@ def _conv(call: Call, x: Value, weight: Value, bias: Value | None, stride: Any, 
         x, padding = _pad_by_name(call, x, padding, kernel, dilation)
     padding = spread(padding, count)
     shape = [call.shape[axis] for axis in channels_last(x.rank)]
-    moves = {"stride": collapse(stride), "padding": collapse(padding), "dilation": collapse(dilation)}
+    moves = {
+        "stride": collapse(stride),
+        "padding": collapse(padding),
+        "dilation": collapse(dilation),
+    }
     if are_parameters(weight) and (bias is None or are_parameters(bias)):
-        params = {"weight": permuted(weight, channels_last(weight.rank))} | ({} if bias is None else {"bias": bias})
+        params = {"weight": permuted(weight, channels_last(weight.rank))} | (
+            {} if bias is None else {"bias": bias}
+        )
         attrs: dict[str, Any] = {
             "in_channels": x.shape[-1], "out_channels": weight.shape[0], "kernel_size": collapse(kernel), **moves
         }  # fmt: skip
@@ -44,16 +63,22 @@ def _conv(call: Call, x: Value, weight: Value, bias: Value | None, stride: Any, 
             if are_parameters(weight)
             else build.transpose(weight, channels_last(weight.rank))
         )
-        options = {key: value for key, value in moves.items() if value != (0 if key == "padding" else 1)}
+        options = {
+            key: value for key, value in moves.items() if value != (0 if key == "padding" else 1)
+        }
         if groups != 1:
             options["groups"] = groups
-        result = build.op(f"mx.conv{count}d", x, kernel_last, shape=shape, dtype=call.dtype, **options)
+        result = build.op(
+            f"mx.conv{count}d", x, kernel_last, shape=shape, dtype=call.dtype, **options
+        )
         if bias is not None:
             result = build.op("+", result, bias, shape=shape, dtype=call.dtype)
     return build.transpose(result, channels_first(result.rank))
 
 
-def _pad_by_name(call: Call, x: Value, name: str, kernel: Sequence[Size], dilation: Sequence[int]) -> tuple[Value, Any]:
+def _pad_by_name(
+    call: Call, x: Value, name: str, kernel: Sequence[Size], dilation: Sequence[int]
+) -> tuple[Value, Any]:
     """torch's "same" pads the odd cell at the end."""
     if name == "valid":
         return x, 0
@@ -80,7 +105,9 @@ def _register_conv(count: int) -> None:
         call: Call, x: Value, weight: Value, bias: Value | None = None,
         stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
     ) -> Value:  # fmt: skip
-        return _conv_transpose(call, x, weight, bias, stride, padding, output_padding, groups, dilation)
+        return _conv_transpose(
+            call, x, weight, bias, stride, padding, output_padding, groups, dilation
+        )
 
 
 for _count in (1, 2, 3):
@@ -93,7 +120,9 @@ def convolution(
     transposed: bool, output_padding: Any, groups: int, *_: Any,
 ) -> Value:  # fmt: skip
     if transposed:
-        return _conv_transpose(call, x, weight, bias, stride, padding, output_padding, groups, dilation)
+        return _conv_transpose(
+            call, x, weight, bias, stride, padding, output_padding, groups, dilation
+        )
     return _conv(call, x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -103,13 +132,38 @@ def _conv_transpose(
 ) -> Value:  # fmt: skip
     count = weight.rank - 2
     build = call.build
+    if not is_float(call.dtype):
+        raise refuse(call, "MLX convolves only floats")
     if x.rank == count + 1:
         batched = Call(build, [((1, *call.shape), call.dtype)], call.name, call.location)
         x = build.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype)
-        result = _conv_transpose(batched, x, weight, bias, stride, padding, output_padding, groups, dilation)
+        result = _conv_transpose(
+            batched, x, weight, bias, stride, padding, output_padding, groups, dilation
+        )
         return build.op(".squeeze", result, 0, shape=call.shape, dtype=call.dtype)
     if groups != 1 and (count == 3 or not weight.is_parameter):
-        raise refuse(call, "a grouped transposed convolution needs one or two axes and a weight that is a parameter")
+        raise refuse(
+            call,
+            "a grouped transposed convolution needs one or two axes and a weight that is a parameter",
+        )
+    # MLX's shape is wrong where the padding cuts more than one window reaches: the rest is cut off afterwards.
+    reach = [
+        d * (int(k) - 1) for d, k in zip(spread(dilation, count), weight.shape[2:], strict=True)
+    ]
+    rest = [max(0, p - most) for p, most in zip(spread(padding, count), reach, strict=True)]
+    if any(rest):
+        wide = [simplify(size + 2 * cut) for size, cut in zip(call.shape[2:], rest, strict=True)]
+        uncut = Call(build, [((*call.shape[:2], *wide), call.dtype)], call.name, call.location)
+        kept = tuple(p - cut for p, cut in zip(spread(padding, count), rest, strict=True))
+        result = _conv_transpose(
+            uncut, x, weight, bias, stride, kept, output_padding, groups, dilation
+        )
+        key = [
+            slice(None),
+            slice(None),
+            *(slice(cut, -cut) if cut else slice(None) for cut in rest),
+        ]
+        return build.index(result, key, call.shape)
     moves = {
         "stride": collapse(spread(stride, count)),
         "padding": collapse(spread(padding, count)),
@@ -128,12 +182,14 @@ def _conv_transpose(
         return build.transpose(result, channels_first(result.rank))
     last = (1, *range(2, 2 + count), 0)
     turned = regrouped(weight, groups) if weight.is_parameter else build.transpose(weight, last)
-    options = {key: value for key, value in moves.items() if value != (0 if "padding" in key else 1)}
+    options = {
+        key: value for key, value in moves.items() if value != (0 if "padding" in key else 1)
+    }
     if groups != 1:
         options["groups"] = groups
-    result = build.op(f"mx.conv_transpose{count}d", x, turned, shape=shape, dtype=call.dtype, **options)
+    result = build.op(
+        f"mx.conv_transpose{count}d", x, turned, shape=shape, dtype=call.dtype, **options
+    )
     if bias is not None:
         result = build.op("+", result, bias, shape=shape, dtype=call.dtype)
     return build.transpose(result, channels_first(result.rank))
-
-

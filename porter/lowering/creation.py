@@ -33,7 +33,9 @@ def arange_step(call: Call, start: Any, end: Any, step: Any = 1, **_: Any) -> Va
 def _arange(call: Call, *bounds: Any) -> Value:
     if is_float(call.dtype):
         whole = all(not isinstance(bound, float) or bound == int(bound) for bound in bounds)
-        bounds = tuple(int(bound) if whole and isinstance(bound, float) else bound for bound in bounds)
+        bounds = tuple(
+            int(bound) if whole and isinstance(bound, float) else bound for bound in bounds
+        )
     return made(call, "mx.arange", *bounds, shape=call.shape, dtype=call.dtype)
 
 
@@ -41,7 +43,14 @@ def _filled(call: Call, value: Any) -> Value:
     """By the function's name for 0 and 1."""
     shape = tuple(call.shape)
     if isinstance(value, Value):
-        return made(call, "mx.full", shape, call.build.cast(value, call.dtype), shape=shape, dtype=call.dtype)
+        return made(
+            call,
+            "mx.full",
+            shape,
+            call.build.cast(value, call.dtype),
+            shape=shape,
+            dtype=call.dtype,
+        )
     if value == 0 or value == 1:
         name = "mx.ones" if value == 1 else "mx.zeros"
         return made(call, name, shape, shape=shape, dtype=call.dtype)
@@ -50,8 +59,8 @@ def _filled(call: Call, value: Any) -> Value:
 
 @lowering(
     "aten.zeros.default", "aten.zeros_like.default", "aten.new_zeros.default", "aten.empty.memory_format",
-    "aten.empty_like.default", "aten.new_empty.default", "aten.empty_permuted.default", "aten.new_empty_strided.default",
-    "aten.empty_strided.default", "aten.zero.default", "aten.zero_.default",
+    "aten.empty_like.default", "aten.new_empty.default", "aten.empty_permuted.default",
+    "aten.new_empty_strided.default", "aten.empty_strided.default", "aten.zero.default", "aten.zero_.default",
 )  # fmt: skip
 def zeros(call: Call, *_: Any, **__: Any) -> Value:
     """What torch leaves unset is 0 here."""
@@ -63,8 +72,10 @@ def ones(call: Call, *_: Any, **__: Any) -> Value:
     return _filled(call, 1)
 
 
-@lowering("aten.full.default", "aten.full_like.default", "aten.new_full.default", "aten.fill.Scalar", "aten.fill_.Scalar",
-          "aten.fill.Tensor", "aten.fill_.Tensor")  # fmt: skip
+@lowering(
+    "aten.full.default", "aten.full_like.default", "aten.new_full.default", "aten.fill.Scalar", "aten.fill_.Scalar",
+    "aten.fill.Tensor", "aten.fill_.Tensor",
+)  # fmt: skip
 def full(call: Call, _: Any, value: Any = 0, *rest: Any, **__: Any) -> Value:
     """new_full(x, size, value) has one argument more."""
     return _filled(call, rest[0] if "new_full" in call.name else value)

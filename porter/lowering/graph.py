@@ -8,7 +8,16 @@ from porter.ir import Program, Value
 from porter.ir.builder import Builder
 from porter.lowering.registry import Call, registry
 
-_AUTHORS_TRANSPOSES = ("transpose", "permute", "movedim", "swap", "aten.t.", "aten.numpy_T", "aten.mT", "adjoint")
+_AUTHORS_TRANSPOSES = (
+    "transpose",
+    "permute",
+    "movedim",
+    "swap",
+    "aten.t.",
+    "aten.numpy_T",
+    "aten.mT",
+    "adjoint",
+)
 
 
 def lower_graph(importer: Any) -> Program:
@@ -21,7 +30,11 @@ def lower_graph(importer: Any) -> Program:
     table = registry()
     missing: dict[str, list[Any]] = {}
     for node in importer.graph.nodes:
-        if importer.is_ignored(node) or importer.is_symbolic(node) or importer.target(node) == "getitem":
+        if (
+            importer.is_ignored(node)
+            or importer.is_symbolic(node)
+            or importer.target(node) == "getitem"
+        ):
             continue
         if importer.target(node) not in table:
             missing.setdefault(importer.target(node), []).append(node)
@@ -40,7 +53,9 @@ def lower_graph(importer: Any) -> Program:
             continue
         kwargs = {key: importer.argument(item) for key, item in node.kwargs.items()}
         builder = Builder(importer.frames(node), importer.location(node))
-        result = table[target](Call(builder, importer.outputs(node), target, builder.location), *args, **kwargs)
+        result = table[target](
+            Call(builder, importer.outputs(node), target, builder.location), *args, **kwargs
+        )
         if not any(word in target for word in _AUTHORS_TRANSPOSES):
             for new in builder.nodes:
                 new.layout = new.op == ".transpose"
@@ -51,11 +66,27 @@ def lower_graph(importer: Any) -> Program:
             importer.environment[mutated] = result
         if isinstance(result, Value):
             _name(importer, node, result, None)
-    program.outputs = [(name, value) for name, value in importer.result() if isinstance(value, Value)]
+    _drop_inner_names(program)
+    program.outputs = [
+        (name, value) for name, value in importer.result() if isinstance(value, Value)
+    ]
     names = [name for name, _ in program.outputs]
     if len(names) > 1:
-        program.output_kind = "tuple" if all(name.startswith("output_") for name in names) else "dict"
+        program.output_kind = (
+            "tuple" if all(name.startswith("output_") for name in names) else "dict"
+        )
     return program
+
+
+def _drop_inner_names(program: Program) -> None:
+    """A statement's variable names what the statement computes last, not what is inside its expression."""
+    for node in program.nodes:
+        for value in node.inputs():
+            source = value.node
+            if source is None or value.name is None or source.location != node.location:
+                continue
+            if any(out.name == value.name for out in node.outputs):
+                value.name = None
 
 
 def _name(importer: Any, node: Any, value: Value, index: int | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from porter.ir import Value
 from porter.lowering.axes import axis_of
@@ -23,14 +22,37 @@ def index(call: Call, x: Value, indices: Sequence[Value | None]) -> Value:
 
 @lowering("aten.index_select.default")
 def index_select(call: Call, x: Value, dim: int, places: Value) -> Value:
-    return call.build.op("mx.take", x, places, shape=call.shape, dtype=x.dtype, axis=axis_of(dim, x.rank))
+    if x.rank == 0 or places.rank == 0:
+        raise refuse(call, "it selects from a scalar, or by one")
+    return call.build.op(
+        "mx.take", x, places, shape=call.shape, dtype=x.dtype, axis=axis_of(dim, x.rank)
+    )
 
 
-@lowering("aten.gather.default", "aten.take_along_dim.default")
-def gather(call: Call, x: Value, dim: Any, places: Value, *, sparse_grad: bool = False) -> Value:
+@lowering("aten.take_along_dim.default")
+def take_along_dim(call: Call, x: Value, places: Value, dim: int | None = None) -> Value:
+    """The two broadcast along the other axes."""
+    build = call.build
+    if dim is None:
+        return build.op(
+            "mx.take", x, build.reshape(places, call.shape), shape=call.shape, dtype=x.dtype
+        )
+    axis = axis_of(dim, x.rank)
+    wide = [
+        (*call.shape[:axis], array.shape[axis], *call.shape[axis + 1 :]) for array in (x, places)
+    ]
+    x, places = (
+        array
+        if array.shape == shape
+        else build.op("mx.broadcast_to", array, shape, shape=shape, dtype=array.dtype)
+        for array, shape in zip((x, places), wide, strict=True)
+    )
+    return build.op("mx.take_along_axis", x, places, shape=call.shape, dtype=x.dtype, axis=axis)
+
+
+@lowering("aten.gather.default")
+def gather(call: Call, x: Value, dim: int, places: Value, *, sparse_grad: bool = False) -> Value:
     """torch's gather may read a part of the other axes: those are sliced first."""
-    if isinstance(dim, Value):  # take_along_dim(x, places, dim)
-        dim, places = places, dim
     if x.rank == 0 or places.rank == 0:
         raise refuse(call, "it gathers from a scalar")
     axis = axis_of(dim, x.rank)
@@ -39,9 +61,14 @@ def gather(call: Call, x: Value, dim: Any, places: Value, *, sparse_grad: bool =
         for position, (have, want) in enumerate(zip(x.shape, places.shape, strict=True))
     ]
     if any(part != slice(None) for part in key):
-        shape = [have if part == slice(None) else want for part, have, want in zip(key, x.shape, places.shape, strict=True)]
+        shape = [
+            have if part == slice(None) else want
+            for part, have, want in zip(key, x.shape, places.shape, strict=True)
+        ]
         x = call.build.index(x, key, shape)
-    return call.build.op("mx.take_along_axis", x, places, shape=call.shape, dtype=x.dtype, axis=axis)
+    return call.build.op(
+        "mx.take_along_axis", x, places, shape=call.shape, dtype=x.dtype, axis=axis
+    )
 
 
 @lowering("aten.take.default")

@@ -1,7 +1,7 @@
 """Resizing. By whole factors mlx.nn's Upsample is exact; elsewhere its coordinates differ, so they are spelled out.
 
-The coordinates are those of ATen's UpSample.h: with `align_corners` the corner cells' centres meet, else the cells' edges do,
-and a given scale factor is used as it is, even where it does not divide the sizes.
+The coordinates are those of ATen's UpSample.h: with `align_corners` the corner cells' centres meet, else the cells'
+edges do, and a given scale factor is used as it is, even where it does not divide the sizes.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def _column(call: Call, weights: Value, rank: int, axis: int) -> Value:
 
 
 def _clipped(call: Call, cells: Value, size: Size) -> Value:
-    return call.build.op("mx.clip", cells, 0, simplify(size - 1), shape=cells.shape, dtype=cells.dtype)
+    return call.build.op(
+        "mx.clip", cells, 0, simplify(size - 1), shape=cells.shape, dtype=cells.dtype
+    )
 
 
 def _nearest(offset: float) -> Callable[..., Value]:
@@ -142,13 +144,15 @@ def _outer(call: Call, t: Value) -> Value:
 
 
 def _antialiased(kernel: Callable[[Call, Value], Value]) -> Callable[..., Value]:
-    """A product with the matrix of the kernel's values, widened by the step where the image shrinks; rows add up to 1."""
+    """A product with the matrix of the kernel's values, widened where the image shrinks; its rows add up to 1."""
 
     def sample(call: Call, x: Value, axis: int, out: Size, step: Any, align: bool) -> Value:
         build = call.build
         size = x.shape[axis]
         cells = build.op("+", made(call, "mx.arange", out, shape=(out,), dtype="float32"), 0.5)
-        centres = build.op("mx.expand_dims", build.op("*", cells, step), 1, shape=(out, 1), dtype="float32")
+        centres = build.op(
+            "mx.expand_dims", build.op("*", cells, step), 1, shape=(out, 1), dtype="float32"
+        )
         source = build.op("+", made(call, "mx.arange", size, shape=(size,), dtype="float32"), 0.5)
         distance = build.op("mx.abs", build.op("-", source, centres, shape=(out, size)))
         width = sympy.Max(1, step) if isinstance(step, sympy.Basic) else max(1.0, step)
@@ -173,9 +177,15 @@ def _keys(call: Call, distance: Value) -> Value:
     build = call.build
     line = build.op("-", build.op("*", 1.5, distance), 2.5)
     inner = build.op("+", build.op("*", line, build.op("mx.square", distance)), 1)
-    beyond = build.op("mx.clip", build.op("-", distance, 1), 0, 1, shape=distance.shape, dtype="float32")
-    tail = build.op("*", build.op("*", -0.5, beyond), build.op("mx.square", build.op("-", 1, beyond)))
-    return build.op("mx.where", build.op("<", distance, 1), inner, tail, shape=distance.shape, dtype="float32")
+    beyond = build.op(
+        "mx.clip", build.op("-", distance, 1), 0, 1, shape=distance.shape, dtype="float32"
+    )
+    tail = build.op(
+        "*", build.op("*", -0.5, beyond), build.op("mx.square", build.op("-", 1, beyond))
+    )
+    return build.op(
+        "mx.where", build.op("<", distance, 1), inner, tail, shape=distance.shape, dtype="float32"
+    )
 
 
 _SAMPLERS: dict[str, Callable[..., Value]] = {
@@ -201,7 +211,12 @@ def _register(name: str, mode: str, has_align: bool) -> None:
         return _resize(call, x, mode, align, given if len(given) == x.rank - 2 else None)
 
 
-for _stem, _mode in (("linear1d", "linear"), ("bilinear2d", "linear"), ("trilinear3d", "linear"), ("bicubic2d", "cubic")):
+for _stem, _mode in (
+    ("linear1d", "linear"),
+    ("bilinear2d", "linear"),
+    ("trilinear3d", "linear"),
+    ("bicubic2d", "cubic"),
+):
     _register(f"upsample_{_stem}", _mode, True)
 for _count in (1, 2, 3):
     _register(f"upsample_nearest{_count}d", "nearest", False)

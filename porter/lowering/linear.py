@@ -17,15 +17,32 @@ from porter.lowering.registry import Call, lowering
 def linear(call: Call, x: Value, weight: Value, bias: Value | None = None) -> Value:
     """x @ weight.T + bias; a layer where the parameters are the model's own."""
     build = call.build
-    if weight.rank == 2 and are_parameters(weight) and (bias is None or are_parameters(bias)) and x.rank > 0:
+    if not is_float(call.dtype):
+        raise refuse(call, "MLX multiplies only matrices of floats")
+    if (
+        weight.rank == 2
+        and are_parameters(weight)
+        and (bias is None or are_parameters(bias))
+        and x.rank > 0
+    ):
         params = {"weight": weight} | ({} if bias is None else {"bias": bias})
         outer, inner = weight.shape
         return build.layer(
-            "nn.Linear", x, params, call.shape, input_dims=inner, output_dims=outer, bias=bias is not None
+            "nn.Linear",
+            x,
+            params,
+            call.shape,
+            input_dims=inner,
+            output_dims=outer,
+            bias=bias is not None,
         )
     turned = build.transpose(weight, (1, 0)) if weight.rank == 2 else weight
     product = build.op("@", x, turned, shape=call.shape, dtype=call.dtype)
-    return product if bias is None else build.op("+", product, bias, shape=call.shape, dtype=call.dtype)
+    return (
+        product
+        if bias is None
+        else build.op("+", product, bias, shape=call.shape, dtype=call.dtype)
+    )
 
 
 @lowering("aten.matmul.default", "aten.mm.default", "aten.bmm.default", "aten.mv.default", "aten.dot.default",
@@ -33,17 +50,19 @@ def linear(call: Call, x: Value, weight: Value, bias: Value | None = None) -> Va
 def matmul(call: Call, x: Value, y: Value) -> Value:
     if not is_float(call.dtype):
         raise refuse(call, "MLX multiplies only matrices of floats")
-    if "inner" in call.name and y.rank > 1:
-        y = call.build.transpose(y, (*range(y.rank - 2), y.rank - 1, y.rank - 2))
-        if y.rank > 2:
-            raise refuse(call, "the second operand has more than two axes")
     if "inner" in call.name and 0 in (x.rank, y.rank):
         return call.build.op("*", x, y, shape=call.shape, dtype=call.dtype)
+    if "inner" in call.name and y.rank > 1:
+        if y.rank > 2:
+            raise refuse(call, "the second operand has more than two axes")
+        y = call.build.transpose(y, (1, 0))
     return call.build.op("@", x, y, shape=call.shape, dtype=call.dtype)
 
 
 @lowering("aten.addmm.default", "aten.addmv.default", "aten.baddbmm.default")
-def addmm(call: Call, x: Value, first: Value, second: Value, *, beta: Any = 1, alpha: Any = 1) -> Value:
+def addmm(
+    call: Call, x: Value, first: Value, second: Value, *, beta: Any = 1, alpha: Any = 1
+) -> Value:
     """beta * x + alpha * (first @ second)"""
     if not is_float(call.dtype):
         raise refuse(call, "MLX multiplies only matrices of floats")
@@ -51,7 +70,9 @@ def addmm(call: Call, x: Value, first: Value, second: Value, *, beta: Any = 1, a
     if "addmm" in call.name:
         factors = ({} if alpha == 1 else {"alpha": alpha}) | ({} if beta == 1 else {"beta": beta})
         if beta != 0:
-            return build.op("mx.addmm", x, first, second, shape=call.shape, dtype=call.dtype, **factors)
+            return build.op(
+                "mx.addmm", x, first, second, shape=call.shape, dtype=call.dtype, **factors
+            )
     product = build.op("@", first, second, shape=call.shape, dtype=call.dtype)
     if alpha != 1:
         product = build.op("*", alpha, product)
@@ -64,8 +85,12 @@ def addmm(call: Call, x: Value, first: Value, second: Value, *, beta: Any = 1, a
 @lowering("aten.einsum.default")
 def einsum(call: Call, equation: str, operands: Sequence[Value], path: Any = None) -> Value:
     if "..." in equation or not is_float(call.dtype):
-        raise refuse(call, "an ellipsis in the equation" if "..." in equation else "it is over integers")
-    return call.build.op("mx.einsum", equation.replace(" ", ""), *operands, shape=call.shape, dtype=call.dtype)
+        raise refuse(
+            call, "an ellipsis in the equation" if "..." in equation else "it is over integers"
+        )
+    return call.build.op(
+        "mx.einsum", equation.replace(" ", ""), *operands, shape=call.shape, dtype=call.dtype
+    )
 
 
 @lowering("aten.outer.default", "aten.ger.default")
@@ -88,19 +113,33 @@ def embedding(call: Call, weight: Value, indices: Value, *_: Any, **__: Any) -> 
 
 @lowering("aten.bilinear.default")
 def bilinear(call: Call, x: Value, y: Value, weight: Value, bias: Value | None = None) -> Value:
-    if x.rank != 2:
-        raise refuse(call, "the inputs have more than one batch axis")
-    product = call.build.op("mx.einsum", "bi,oij,bj->bo", x, weight, y, shape=call.shape, dtype=call.dtype)
-    return product if bias is None else call.build.op("+", product, bias, shape=call.shape, dtype=call.dtype)
+    if x.rank != 2 or not is_float(call.dtype):
+        raise refuse(call, "integers, or more than one batch axis")
+    product = call.build.op(
+        "mx.einsum", "bi,oij,bj->bo", x, weight, y, shape=call.shape, dtype=call.dtype
+    )
+    return (
+        product
+        if bias is None
+        else call.build.op("+", product, bias, shape=call.shape, dtype=call.dtype)
+    )
 
 
 @lowering("aten._weight_norm.default")
 def weight_norm(call: Call, direction: Value, size: Value, dim: int = 0) -> Value:
     """direction * size / the norm of direction over all axes but `dim`."""
-    axes = tuple(axis for axis in range(direction.rank) if dim == -1 or axis != axis_of(dim, direction.rank))
+    axes = tuple(
+        axis for axis in range(direction.rank) if dim == -1 or axis != axis_of(dim, direction.rank)
+    )
     build = call.build
     total = build.op(
         "mx.sum", build.op("mx.square", direction), shape=size.shape if dim != -1 else (), dtype=call.dtype,
         axis=axes, **({} if dim == -1 else {"keepdims": True}),
     )  # fmt: skip
-    return build.op("*", direction, build.op("/", size, build.op("mx.sqrt", total)), shape=call.shape, dtype=call.dtype)
+    return build.op(
+        "*",
+        direction,
+        build.op("/", size, build.op("mx.sqrt", total)),
+        shape=call.shape,
+        dtype=call.dtype,
+    )

@@ -33,7 +33,12 @@ def batch_norm(
 ) -> Value:  # fmt: skip
     if training and mean is not None:
         raise refuse(call, "it is in training mode: call eval() on the model")
-    if mean is None or not _owned(weight, bias, mean, var) or (weight is None) != (bias is None) or eps <= 0:
+    if (
+        mean is None
+        or not _owned(weight, bias, mean, var)
+        or (weight is None) != (bias is None)
+        or eps <= 0
+    ):
         return _spelled_batch_norm(call, x, weight, bias, mean, var, eps)
     params = _affine(weight, bias) | {"running_mean": mean, "running_var": var}
     attrs = {
@@ -45,27 +50,42 @@ def batch_norm(
 
 @lowering("aten._native_batch_norm_legit_no_training.default")
 def native_batch_norm(
-    call: Call, x: Value, weight: Value | None, bias: Value | None, mean: Value, var: Value, momentum: Any, eps: float
+    call: Call,
+    x: Value,
+    weight: Value | None,
+    bias: Value | None,
+    mean: Value,
+    var: Value,
+    momentum: Any,
+    eps: float,
 ) -> list[Value]:
     normed = batch_norm(call, x, weight, bias, mean, var, False, momentum, eps)
     return [normed, absent(call, 1, "the mean"), absent(call, 2, "the deviation")]
 
 
-def _channels_last(call: Call, cls: str, x: Value, params: dict[str, Value], attrs: dict[str, Any]) -> Value:
+def _channels_last(
+    call: Call, cls: str, x: Value, params: dict[str, Value], attrs: dict[str, Any]
+) -> Value:
     build = call.build
     if x.rank == 2:
         return build.layer(cls, x, params, x.shape, **attrs)
     last = build.transpose(x, channels_last(x.rank))
     flat = last
     if cls == "nn.BatchNorm" and x.rank == 5:  # mlx.nn's takes at most four axes
-        n, depth, height, width, channels = last.shape
-        flat = build.reshape(last, (n, simplify(depth * height), width, channels))
+        n, _, _, width, channels = last.shape
+        flat = build.reshape(last, (n, simplify(prod(last.shape[1:3])), width, channels))
     result = build.reshape(build.layer(cls, flat, params, flat.shape, **attrs), last.shape)
     return build.transpose(result, channels_first(x.rank))
 
 
 def _spelled_batch_norm(
-    call: Call, x: Value, weight: Value | None, bias: Value | None, mean: Value | None, var: Value | None, eps: float
+    call: Call,
+    x: Value,
+    weight: Value | None,
+    bias: Value | None,
+    mean: Value | None,
+    var: Value | None,
+    eps: float,
 ) -> Value:
     """(x - mean) * rsqrt(var + eps) * weight + bias over axis 1; without statistics those of the batch."""
     build = call.build
@@ -103,7 +123,13 @@ def instance_norm(
 
 @lowering("aten.group_norm.default")
 def group_norm(
-    call: Call, x: Value, groups: int, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5, cudnn: bool = True
+    call: Call,
+    x: Value,
+    groups: int,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+    cudnn: bool = True,
 ) -> Value:
     build = call.build
     if _owned(weight, bias) and (weight is None) == (bias is None) and eps > 0:
@@ -113,27 +139,49 @@ def group_norm(
         }  # fmt: skip
         return _channels_last(call, "nn.GroupNorm", x, _affine(weight, bias), attrs)
     grouped = build.reshape(x, (x.shape[0], groups, simplify(prod(x.shape[1:])) // groups))
-    grouped = build.op("mx.fast.layer_norm", grouped, None, None, eps, shape=grouped.shape, dtype=x.dtype)
+    grouped = build.op(
+        "mx.fast.layer_norm", grouped, None, None, eps, shape=grouped.shape, dtype=x.dtype
+    )
     result = build.reshape(grouped, x.shape)
     for op, value in (("*", weight), ("+", bias)):
         if value is not None:
-            result = build.op(op, result, build.reshape(value, (value.shape[0], *[1] * (x.rank - 2))))
+            result = build.op(
+                op, result, build.reshape(value, (value.shape[0], *[1] * (x.rank - 2)))
+            )
     return result
 
 
 @lowering("aten.layer_norm.default")
 def layer_norm(
-    call: Call, x: Value, sizes: Sequence[Any], weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5, cudnn: bool = True
+    call: Call,
+    x: Value,
+    sizes: Sequence[Any],
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+    cudnn: bool = True,
 ) -> Value:
     build = call.build
     flat, weight, bias = _over_last_axis(call, x, sizes, weight, bias)
-    if _owned(weight, bias) and not (weight is None and bias is not None) and eps > 0 and isinstance(flat.shape[-1], int):
-        attrs = {"dims": flat.shape[-1], "eps": eps, "affine": weight is not None, "bias": bias is not None}
+    if (
+        _owned(weight, bias)
+        and not (weight is None and bias is not None)
+        and eps > 0
+        and isinstance(flat.shape[-1], int)
+    ):
+        attrs = {
+            "dims": flat.shape[-1],
+            "eps": eps,
+            "affine": weight is not None,
+            "bias": bias is not None,
+        }
         if weight is None:
             attrs["bias"] = True  # mlx.nn's default, without meaning here
         result = build.layer("nn.LayerNorm", flat, _affine(weight, bias), flat.shape, **attrs)
     else:
-        result = build.op("mx.fast.layer_norm", flat, weight, bias, eps, shape=flat.shape, dtype=x.dtype)
+        result = build.op(
+            "mx.fast.layer_norm", flat, weight, bias, eps, shape=flat.shape, dtype=x.dtype
+        )
     return build.reshape(result, x.shape)
 
 
@@ -147,7 +195,13 @@ def native_layer_norm(
 
 
 @lowering("aten.rms_norm.default")
-def rms_norm(call: Call, x: Value, sizes: Sequence[Any], weight: Value | None = None, eps: float | None = None) -> Value:
+def rms_norm(
+    call: Call,
+    x: Value,
+    sizes: Sequence[Any],
+    weight: Value | None = None,
+    eps: float | None = None,
+) -> Value:
     build = call.build
     eps = _EPSILON[x.dtype] if eps is None else eps
     flat, weight, _ = _over_last_axis(call, x, sizes, weight, None)
@@ -171,6 +225,8 @@ def _over_last_axis(
     def flattened(value: Value | None) -> Value | None:
         if value is None:
             return None
-        return reshaped(value, (total,)) if value.is_parameter else call.build.reshape(value, (total,))  # type: ignore[arg-type]
+        return (
+            reshaped(value, (total,)) if value.is_parameter else call.build.reshape(value, (total,))
+        )  # type: ignore[arg-type]
 
     return flat, flattened(weight), flattened(bias)

@@ -14,7 +14,9 @@ _MODES = {"constant": None, "replicate": "edge", "reflect": "reflect"}
 
 
 @lowering("aten.pad.default")
-def pad(call: Call, x: Value, widths: Sequence[Size], mode: str = "constant", value: float | None = None) -> Value:
+def pad(
+    call: Call, x: Value, widths: Sequence[Size], mode: str = "constant", value: float | None = None
+) -> Value:
     """`widths` are torch's: pairs from the last axis on."""
     pairs = [(widths[i], widths[i + 1]) for i in range(0, len(widths), 2)][::-1]
     pairs = [(0, 0)] * (x.rank - len(pairs)) + pairs
@@ -37,12 +39,20 @@ def constant_pad(call: Call, x: Value, widths: Sequence[Size], value: float = 0)
     return pad(call, x, widths, "constant", value)
 
 
-@lowering("aten.reflection_pad1d.default", "aten.reflection_pad2d.default", "aten.reflection_pad3d.default")
+@lowering(
+    "aten.reflection_pad1d.default",
+    "aten.reflection_pad2d.default",
+    "aten.reflection_pad3d.default",
+)
 def reflection_pad(call: Call, x: Value, widths: Sequence[Size]) -> Value:
     return pad(call, x, widths, "reflect")
 
 
-@lowering("aten.replication_pad1d.default", "aten.replication_pad2d.default", "aten.replication_pad3d.default")
+@lowering(
+    "aten.replication_pad1d.default",
+    "aten.replication_pad2d.default",
+    "aten.replication_pad3d.default",
+)
 def replication_pad(call: Call, x: Value, widths: Sequence[Size]) -> Value:
     return pad(call, x, widths, "replicate")
 
@@ -53,7 +63,10 @@ def _positive(width: Size) -> Size:
 
 def _cut(call: Call, x: Value, pairs: Sequence[tuple[Size, Size]]) -> Value:
     """Negative widths as slices."""
-    key = [slice(-low if _is_cut(low) else None, high if _is_cut(high) else None) for low, high in pairs]
+    key = [
+        slice(-low if _is_cut(low) else None, high if _is_cut(high) else None)
+        for low, high in pairs
+    ]
     if all(part == slice(None) for part in key):
         return x
     while key[-1] == slice(None):
@@ -73,12 +86,19 @@ def _wrap(call: Call, x: Value, pairs: Sequence[tuple[Size, Size]]) -> Value:
     """Each axis between its own end and beginning."""
     for axis, (low, high) in enumerate(pairs):
         whole, parts = [slice(None)] * axis, [x]
-        for width, key, position in ((low, slice(-low, None), 0), (high, slice(None, high), len(parts))):
+        for width, key, position in (
+            (low, slice(-low, None), 0),
+            (high, slice(None, high), len(parts)),
+        ):
             if width == 0:
                 continue
             shape = tuple(width if a == axis else size for a, size in enumerate(x.shape))
-            parts.insert(0 if position == 0 else len(parts), call.build.index(x, (*whole, key), shape))
+            parts.insert(
+                0 if position == 0 else len(parts), call.build.index(x, (*whole, key), shape)
+            )
         if len(parts) > 1:
-            shape = tuple(simplify(size + low + high) if a == axis else size for a, size in enumerate(x.shape))
+            shape = tuple(
+                simplify(size + low + high) if a == axis else size for a, size in enumerate(x.shape)
+            )
             x = call.build.op("mx.concatenate", parts, shape=shape, dtype=x.dtype, axis=axis)
     return x

@@ -34,7 +34,12 @@ def reshaped(value: Value, shape: Sequence[int]) -> Value:
         return value
     data = None if value.data is None else value.data.reshape(shape)
     return Value(
-        shape, value.dtype, name=value.name, path=value.path, recipe=reshape(value.recipe, shape), data=data
+        shape,
+        value.dtype,
+        name=value.name,
+        path=value.path,
+        recipe=reshape(value.recipe, shape),
+        data=data,
     )
 
 
@@ -52,6 +57,6 @@ def regrouped(value: Value, groups: int) -> Value:
 def are_parameters(*values: Any) -> bool:
     """Whether each is a parameter or missing, and one is there."""
     present = [value for value in values if value is not None]
-    return bool(present) and all(isinstance(value, Value) and value.is_parameter for value in present)
-
-
+    return bool(present) and all(
+        isinstance(value, Value) and value.is_parameter for value in present
+    )

@@ -6,24 +6,26 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import sympy
-
 from porter.ir import Size, Value
 from porter.ir.builder import simplify
 from porter.lowering.axes import channels_first, channels_last, collapse, spread
 from porter.lowering.creation import made
+from porter.lowering.promotion import is_float
 from porter.lowering.refusal import absent, refuse
 from porter.lowering.registry import Call, lowering
 
 
-def _batched(call: Call, x: Value, count: int) -> tuple[Value, tuple[Size, ...]]:
+def batched(call: Call, x: Value, count: int) -> tuple[Value, tuple[Size, ...]]:
     """The input with a batch axis, and the output's shape with one."""
     if x.rank == count + 2:
         return x, call.shape
-    return call.build.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype), (1, *call.shape)
+    return call.build.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype), (
+        1,
+        *call.shape,
+    )
 
 
-def _finish(call: Call, last: Value) -> Value:
+def finish(call: Call, last: Value) -> Value:
     """Back from channels-last, and without the batch axis that `_batched` gave."""
     result = call.build.transpose(last, channels_first(last.rank))
     if result.rank == len(call.shape):
@@ -49,11 +51,18 @@ def _pad(call: Call, x: Value, widths: Sequence[tuple[Size, Size]], value: float
     shape = [size + sum(width) for size, width in zip(x.shape[1:-1], widths, strict=True)]
     options = {} if value == 0 else {"constant_values": value}
     return call.build.op(
-        "mx.pad", x, [(0, 0), *widths, (0, 0)], shape=(x.shape[0], *map(simplify, shape), x.shape[-1]), dtype=x.dtype, **options
+        "mx.pad",
+        x,
+        [(0, 0), *widths, (0, 0)],
+        shape=(x.shape[0], *map(simplify, shape), x.shape[-1]),
+        dtype=x.dtype,
+        **options,
     )
 
 
-def _pooled(call: Call, cls: str, x: Value, out: Sequence[Size], kernel: Any, stride: Any, padding: Any = 0) -> Value:
+def pooled(
+    call: Call, cls: str, x: Value, out: Sequence[Size], kernel: Any, stride: Any, padding: Any = 0
+) -> Value:
     """One mlx.nn layer over channels-last `x`; `out` are the sizes of its windows' axes."""
     shape = (x.shape[0], *out, x.shape[-1])
     attrs = {"kernel_size": collapse(kernel), "stride": collapse(stride)}
@@ -61,25 +70,51 @@ def _pooled(call: Call, cls: str, x: Value, out: Sequence[Size], kernel: Any, st
     return call.build.layer(f"nn.{cls}{len(kernel)}d", x, {}, shape, **attrs)
 
 
-def max_pool(call: Call, x: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, count: int) -> Value:
-    kernel, padding, dilation = spread(kernel, count), spread(padding, count), spread(dilation, count)
+def max_pool(
+    call: Call,
+    x: Value,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    count: int,
+) -> Value:
+    kernel, padding, dilation = (
+        spread(kernel, count),
+        spread(padding, count),
+        spread(dilation, count),
+    )
     stride = spread(stride, count) if stride not in (None, []) else kernel
-    x, shape = _batched(call, x, count)
+    x, shape = batched(call, x, count)
     last, out = call.build.transpose(x, channels_last(x.rank)), shape[2:]
     if set(dilation) != {1}:
-        return _finish(call, _dilated_max(call, last, out, kernel, stride, padding, dilation, ceil_mode))
+        return finish(
+            call, _dilated_max(call, last, out, kernel, stride, padding, dilation, ceil_mode)
+        )
     extra = [
         _overhang(*numbers) if ceil_mode else 0
         for numbers in zip(last.shape[1:-1], out, kernel, stride, padding, strict=True)
     ]
     if any(extra):
         _check_starts(call, kernel, stride, padding, last.shape[1:-1])
-        last = _pad(call, last, [(p, p + more) for p, more in zip(padding, extra, strict=True)], -float("inf"))
+        last = _pad(
+            call,
+            last,
+            [(p, p + more) for p, more in zip(padding, extra, strict=True)],
+            -float("inf"),
+        )
         padding = (0,) * count
-    return _finish(call, _pooled(call, "MaxPool", last, out, kernel, stride, padding))
+    return finish(call, pooled(call, "MaxPool", last, out, kernel, stride, padding))
 
 
-def _check_starts(call: Call, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], sizes: Sequence[Size]) -> None:
+def _check_starts(
+    call: Call,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    sizes: Sequence[Size],
+) -> None:
     """torch drops a window that would begin in the padding; with symbolic sizes whether one does is not known."""
     for k, s, p, size in zip(kernel, stride, padding, sizes, strict=True):
         if p + s - 1 >= k and not isinstance(size, int):
@@ -87,14 +122,27 @@ def _check_starts(call: Call, kernel: Sequence[int], stride: Sequence[int], padd
 
 
 def _dilated_max(
-    call: Call, last: Value, out: Sequence[Size], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+    call: Call,
+    last: Value,
+    out: Sequence[Size],
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
 ) -> Value:
     """The maximum of strided slices, one for each cell of the window."""
     build = call.build
     if not all(isinstance(size, int) for size in out):
         raise refuse(call, "a dilated window over an axis without a fixed size")
-    reach = [(o - 1) * s + d * (k - 1) + 1 for o, s, d, k in zip(out, stride, dilation, kernel, strict=True)]
-    widths = [(p, max(p, end - size - p)) for p, end, size in zip(padding, reach, last.shape[1:-1], strict=True)]
+    reach = [
+        (o - 1) * s + d * (k - 1) + 1
+        for o, s, d, k in zip(out, stride, dilation, kernel, strict=True)
+    ]
+    widths = [
+        (p, max(p, end - size - p))
+        for p, end, size in zip(padding, reach, last.shape[1:-1], strict=True)
+    ]
     last = _pad(call, last, widths, -float("inf"))
     shape = (last.shape[0], *out, last.shape[-1])
     result: Value | None = None
@@ -104,17 +152,31 @@ def _dilated_max(
             offset = cell // prod(kernel[axis + 1 :]) % size * dilation[axis]
             key.append(slice(offset, offset + (out[axis] - 1) * stride[axis] + 1, stride[axis]))
         part = build.index(last, key, shape)
-        result = part if result is None else build.op("mx.maximum", result, part, shape=shape, dtype=part.dtype)
+        result = (
+            part
+            if result is None
+            else build.op("mx.maximum", result, part, shape=shape, dtype=part.dtype)
+        )
     assert result is not None
     return result
 
 
 def avg_pool(
-    call: Call, x: Value, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, counts_padding: bool, divisor: int | None, count: int
+    call: Call,
+    x: Value,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    counts_padding: bool,
+    divisor: int | None,
+    count: int,
 ) -> Value:
+    if not is_float(x.dtype):
+        raise refuse(call, "the mean of integers")
     kernel, padding = spread(kernel, count), spread(padding, count)
     stride = spread(stride, count) if stride not in (None, []) else kernel
-    x, shape = _batched(call, x, count)
+    x, shape = batched(call, x, count)
     build = call.build
     last, out = build.transpose(x, channels_last(x.rank)), shape[2:]
     extra = [
@@ -125,26 +187,34 @@ def avg_pool(
         _check_starts(call, kernel, stride, padding, last.shape[1:-1])
     uncounted = not counts_padding and any(padding)
     if not any(extra) and (divisor is not None or not uncounted):
-        result = _pooled(call, "AvgPool", last, out, kernel, stride, padding)
+        result = pooled(call, "AvgPool", last, out, kernel, stride, padding)
     else:
         widths = [(p, p + more) for p, more in zip(padding, extra, strict=True)]
-        result = _pooled(call, "AvgPool", _pad(call, last, widths, 0), out, kernel, stride)
+        result = pooled(call, "AvgPool", _pad(call, last, widths, 0), out, kernel, stride)
         if divisor is None:
             inner = [0] * count if uncounted else padding
-            sizes = [simplify(size + 2 * p) for size, p in zip(last.shape[1:-1], inner, strict=True)]
+            sizes = [
+                simplify(size + 2 * p) for size, p in zip(last.shape[1:-1], inner, strict=True)
+            ]
             cells = made(call, "mx.ones", (1, *sizes, 1), shape=(1, *sizes, 1), dtype=x.dtype)
             around = [(low - p, high - p) for (low, high), p in zip(widths, inner, strict=True)]
-            share = _pooled(call, "AvgPool", _pad(call, cells, around, 0), out, kernel, stride)
+            share = pooled(call, "AvgPool", _pad(call, cells, around, 0), out, kernel, stride)
             result = build.op("/", result, share, shape=result.shape, dtype=x.dtype)
     if divisor is not None and divisor != prod(kernel):
         result = build.op("*", result, prod(kernel) / divisor)
-    return _finish(call, result)
+    return finish(call, result)
 
 
 def _register(count: int) -> None:
     @lowering(f"aten.max_pool{count}d.default")
     def max_pool_nd(
-        call: Call, x: Value, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+        call: Call,
+        x: Value,
+        kernel: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
     ) -> Value:
         return max_pool(call, x, kernel, stride, padding, dilation, ceil_mode, count)
 
@@ -157,99 +227,10 @@ def _register(count: int) -> None:
         call: Call, x: Value, kernel: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
         count_include_pad: bool = True, divisor_override: int | None = None,
     ) -> Value:  # fmt: skip
-        return avg_pool(call, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override, count)
-
-    @lowering(*(f"aten.{stem}{count}d.default" for stem in ("adaptive_avg_pool", "_adaptive_avg_pool")[: 1 if count == 1 else 2]))
-    def adaptive_avg_nd(call: Call, x: Value, output_size: Any) -> Value:
-        return adaptive_avg_pool(call, x, count)
+        return avg_pool(
+            call, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override, count
+        )
 
 
 for _count in (1, 2, 3):
     _register(_count)
-
-
-def adaptive_avg_pool(call: Call, x: Value, count: int) -> Value:
-    """The mean of each axis' windows; window i of n goes from floor(i H / n) to ceil((i + 1) H / n)."""
-    axes = tuple(range(x.rank - count, x.rank))
-    out = call.shape[-count:]
-    if all(size == 1 for size in out):
-        axis: Any = axes[0] if count == 1 else axes
-        return call.build.op("mx.mean", x, shape=call.shape, dtype=x.dtype, axis=axis, keepdims=True)
-    sizes = x.shape[-count:]
-    if all(isinstance(h, int) and isinstance(n, int) and h % n == 0 for h, n in zip(sizes, out, strict=True)):
-        kernel = tuple(h // n for h, n in zip(sizes, out, strict=True))
-        if set(kernel) == {1}:
-            return x
-        x, _ = _batched(call, x, count)
-        last = call.build.transpose(x, channels_last(x.rank))
-        return _finish(call, _pooled(call, "AvgPool", last, out, kernel, kernel))
-    for axis, n in zip(axes, out, strict=True):
-        x = _mean_of_windows(call, x, axis, n)
-    return x
-
-
-def _mean_of_windows(call: Call, x: Value, axis: int, n: Size) -> Value:
-    """Along one axis: a product with the matrix that averages each window."""
-    size = x.shape[axis]
-    if size == n:
-        return x
-    shape = tuple(n if position == axis else have for position, have in enumerate(x.shape))
-    if n == 1:
-        return call.build.op("mx.mean", x, shape=shape, dtype=x.dtype, axis=axis, keepdims=True)
-    inside = window_mask(call, size, n)
-    build = call.build
-    cells = build.cast(inside, x.dtype)
-    width = build.op("mx.sum", inside, shape=(n, 1), dtype="int32", axis=1, keepdims=True)
-    weights = build.op("/", cells, build.cast(width, x.dtype))
-    if axis == x.rank - 1:
-        return build.op("@", x, build.transpose(weights, (1, 0)), shape=shape, dtype=x.dtype)
-    if axis == x.rank - 2:
-        return build.op("@", weights, x, shape=shape, dtype=x.dtype)
-    order = (*(a for a in range(x.rank) if a != axis), axis)
-    product = build.op(
-        "@", build.transpose(x, order), build.transpose(weights, (1, 0)), shape=[shape[a] for a in order], dtype=x.dtype
-    )
-    return build.transpose(product, [order.index(a) for a in range(x.rank)])
-
-
-def window_mask(call: Call, size: Size, n: Size) -> Value:
-    """(n, size) bools: which cells each window of an adaptive pooling covers."""
-    build = call.build
-    windows = made(call, "mx.arange", n, shape=(n,), dtype="int32")
-    windows = build.op("mx.expand_dims", windows, 1, shape=(n, 1), dtype="int32")
-    cells = made(call, "mx.arange", size, shape=(size,), dtype="int32")
-    first = build.op("//", build.op("*", windows, size), n, shape=(n, 1), dtype="int32")
-    beyond = build.op("*", build.op("+", windows, 1), size, shape=(n, 1), dtype="int32")
-    last = build.op("//", build.op("+", beyond, simplify(n - 1)), n, shape=(n, 1), dtype="int32")
-    after = build.op(">=", cells, first, shape=(n, size), dtype="bool")
-    before = build.op("<", cells, last, shape=(n, size), dtype="bool")
-    return build.op("&", after, before, shape=(n, size), dtype="bool")
-
-
-@lowering("aten.adaptive_max_pool1d.default", "aten.adaptive_max_pool2d.default", "aten.adaptive_max_pool3d.default")
-def adaptive_max_pool(call: Call, x: Value, output_size: Any) -> list[Value]:
-    """The maximum of each window, without the places."""
-    count = int(call.name[len("aten.adaptive_max_pool")])
-    for axis, n in zip(range(x.rank - count, x.rank), call.shape[-count:], strict=True):
-        x = _max_of_windows(call, x, axis, n)
-    return [x, absent(call, 1, "the places")]
-
-
-def _max_of_windows(call: Call, x: Value, axis: int, n: Size) -> Value:
-    size = x.shape[axis]
-    shape = tuple(n if position == axis else have for position, have in enumerate(x.shape))
-    if size == n:
-        return x
-    if n == 1:
-        return call.build.op("mx.max", x, shape=shape, dtype=x.dtype, axis=axis, keepdims=True)
-    if isinstance(size, sympy.Basic) or isinstance(n, sympy.Basic):
-        raise refuse(call, "adaptive max pooling to several windows needs a fixed size")
-    whole = [slice(None)] * axis
-    parts = []
-    for window in range(n):
-        start, stop = window * size // n, -(-(window + 1) * size // n)
-        part_shape = tuple(stop - start if position == axis else have for position, have in enumerate(x.shape))
-        part = call.build.index(x, (*whole, slice(start or None, stop if stop < size else None)), part_shape)
-        one = tuple(1 if position == axis else have for position, have in enumerate(x.shape))
-        parts.append(call.build.op("mx.max", part, shape=one, dtype=x.dtype, axis=axis, keepdims=True))
-    return call.build.op("mx.concatenate", parts, shape=shape, dtype=x.dtype, axis=axis)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from porter.ir import Size, Value
+from porter.ir import Value
 from porter.lowering.axes import axes_of, axis_of
-from porter.lowering.creation import made
 from porter.lowering.promotion import HALVES
+from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
 
 def _along(x: Value, dims: int | Sequence[int] | None, keepdim: bool) -> dict[str, Any]:
     """The keyword arguments `axis` and `keepdims`, as far as they are needed."""
+    if x.rank == 0:
+        return {}
     axes = axes_of(dims, x.rank)
     kwargs: dict[str, Any] = {}
     if len(axes) < x.rank or keepdim:
@@ -23,8 +25,18 @@ def _along(x: Value, dims: int | Sequence[int] | None, keepdim: bool) -> dict[st
     return kwargs
 
 
-def _reduce(call: Call, op: str, x: Value, dims: Any = None, keepdim: bool = False, dtype: str | None = None, **more: Any) -> Value:
-    return call.build.op(op, x, shape=call.shape, dtype=dtype or call.dtype, **_along(x, dims, keepdim), **more)
+def _reduce(
+    call: Call,
+    op: str,
+    x: Value,
+    dims: Any = None,
+    keepdim: bool = False,
+    dtype: str | None = None,
+    **more: Any,
+) -> Value:
+    return call.build.op(
+        op, x, shape=call.shape, dtype=dtype or call.dtype, **_along(x, dims, keepdim), **more
+    )
 
 
 def _wide(call: Call, x: Value) -> Value:
@@ -38,7 +50,9 @@ def sum_all(call: Call, x: Value, dtype: str | None = None) -> Value:
 
 
 @lowering("aten.sum.dim_IntList")
-def sum_along(call: Call, x: Value, dims: Any, keepdim: bool = False, dtype: str | None = None) -> Value:
+def sum_along(
+    call: Call, x: Value, dims: Any, keepdim: bool = False, dtype: str | None = None
+) -> Value:
     if x.rank == 0:
         return _wide(call, x)
     if x.dtype == "bool":
@@ -52,8 +66,12 @@ def mean_all(call: Call, x: Value, dtype: str | None = None) -> Value:
 
 
 @lowering("aten.mean.dim")
-def mean_along(call: Call, x: Value, dims: Any, keepdim: bool = False, dtype: str | None = None) -> Value:
-    return _wide(call, x) if x.rank == 0 else _reduce(call, "mx.mean", _wide(call, x), dims, keepdim)
+def mean_along(
+    call: Call, x: Value, dims: Any, keepdim: bool = False, dtype: str | None = None
+) -> Value:
+    return (
+        _wide(call, x) if x.rank == 0 else _reduce(call, "mx.mean", _wide(call, x), dims, keepdim)
+    )
 
 
 @lowering("aten.prod.default")
@@ -62,18 +80,27 @@ def prod_all(call: Call, x: Value, dtype: str | None = None) -> Value:
 
 
 @lowering("aten.prod.dim_int")
-def prod_along(call: Call, x: Value, dim: int, keepdim: bool = False, dtype: str | None = None) -> Value:
+def prod_along(
+    call: Call, x: Value, dim: int, keepdim: bool = False, dtype: str | None = None
+) -> Value:
     return _wide(call, x) if x.rank == 0 else _reduce(call, "mx.prod", _wide(call, x), dim, keepdim)
 
 
 def _extremum(op: str) -> Callable[..., Value]:
     def lower(call: Call, x: Value, dims: Any = None, keepdim: bool = False) -> Value:
-        return x if x.rank == 0 else _reduce(call, op, x, dims, keepdim)
+        return (
+            call.build.cast(x, call.dtype) if x.rank == 0 else _reduce(call, op, x, dims, keepdim)
+        )
 
     return lower
 
 
-for _name, _op in {"amax.default": "mx.max", "amin.default": "mx.min", "max.default": "mx.max", "min.default": "mx.min"}.items():
+for _name, _op in {
+    "amax.default": "mx.max",
+    "amin.default": "mx.min",
+    "max.default": "mx.max",
+    "min.default": "mx.min",
+}.items():
     lowering(f"aten.{_name}")(_extremum(_op))
 for _name, _op in {"any": "mx.any", "all": "mx.all"}.items():
     lowering(f"aten.{_name}.default", f"aten.{_name}.dim", f"aten.{_name}.dims")(_extremum(_op))
@@ -104,24 +131,36 @@ def extremum_with_index(call: Call, x: Value, dim: int, keepdim: bool = False) -
     return [values, call.build.cast(places, call.outputs[1][1])]
 
 
-@lowering("aten.softmax.int", "aten._softmax.default", "aten.special_softmax.int", "aten._safe_softmax.default")
+@lowering(
+    "aten.softmax.int",
+    "aten._softmax.default",
+    "aten.special_softmax.int",
+    "aten._safe_softmax.default",
+)
 def softmax(call: Call, x: Value, dim: int, dtype: Any = None) -> Value:
     """torch accumulates in float32; MLX does so for half types only when asked to be precise."""
     x = _wide(call, x)
+    if x.rank == 0:
+        return call.build.op("mx.ones_like", x)
     precise = {"precise": True} if x.dtype in HALVES else {}
-    return call.build.op("mx.softmax", x, shape=call.shape, dtype=call.dtype, axis=axis_of(dim, x.rank), **precise)
+    return call.build.op(
+        "mx.softmax", x, shape=call.shape, dtype=call.dtype, axis=axis_of(dim, x.rank), **precise
+    )
 
 
 @lowering("aten.log_softmax.int", "aten._log_softmax.default", "aten.special_log_softmax.int")
 def log_softmax(call: Call, x: Value, dim: int, dtype: Any = None) -> Value:
     x = _wide(call, x)
-    return call.build.op("nn.log_softmax", x, shape=call.shape, dtype=call.dtype, axis=axis_of(dim, x.rank))
+    if x.rank == 0:
+        return call.build.op("mx.zeros_like", x)
+    return call.build.op(
+        "nn.log_softmax", x, shape=call.shape, dtype=call.dtype, axis=axis_of(dim, x.rank)
+    )
 
 
 @lowering("aten.softmin.int")
 def softmin(call: Call, x: Value, dim: int, dtype: Any = None) -> Value:
     return softmax(call, call.build.op("neg", _wide(call, x)), dim)
-
 
 
 @lowering("aten.var.default", "aten.std.default")
@@ -130,28 +169,55 @@ def var_all(call: Call, x: Value, unbiased: bool = True) -> Value:
 
 
 @lowering("aten.var.dim", "aten.std.dim")
-def var_along(call: Call, x: Value, dims: Any, unbiased: bool = True, keepdim: bool = False) -> Value:
+def var_along(
+    call: Call, x: Value, dims: Any, unbiased: bool = True, keepdim: bool = False
+) -> Value:
     return _spread(call, x, dims, int(unbiased), keepdim)
 
 
 @lowering("aten.var.correction", "aten.std.correction")
-def var_corrected(call: Call, x: Value, dims: Any = None, *, correction: Any = None, keepdim: bool = False, **names: Any) -> Value:
-    return _spread(call, x, names.get("dim", dims), 1 if correction is None else correction, keepdim)
+def var_corrected(
+    call: Call,
+    x: Value,
+    dims: Any = None,
+    *,
+    correction: Any = None,
+    keepdim: bool = False,
+    **names: Any,
+) -> Value:
+    return _spread(
+        call, x, names.get("dim", dims), 1 if correction is None else correction, keepdim
+    )
 
 
 def _spread(call: Call, x: Value, dims: Any, ddof: Any, keepdim: bool) -> Value:
-    more = {"ddof": int(ddof)} if ddof else {}
+    if ddof != int(ddof):
+        raise refuse(call, "a correction that is not a whole number")
+    more: dict[str, Any] = {"ddof": int(ddof)} if ddof else {}
     return _reduce(call, "mx.std" if "std" in call.name else "mx.var", x, dims, keepdim, **more)
 
 
 @lowering("aten.var_mean.correction", "aten.std_mean.correction")
-def var_mean(call: Call, x: Value, dims: Any = None, *, correction: Any = None, keepdim: bool = False, **names: Any) -> list[Value]:
+def var_mean(
+    call: Call,
+    x: Value,
+    dims: Any = None,
+    *,
+    correction: Any = None,
+    keepdim: bool = False,
+    **names: Any,
+) -> list[Value]:
     dims = names.get("dim", dims)
-    return [var_corrected(call, x, dims, correction=correction, keepdim=keepdim), mean_along(call, x, dims, keepdim)]
+    return [
+        var_corrected(call, x, dims, correction=correction, keepdim=keepdim),
+        mean_along(call, x, dims, keepdim),
+    ]
 
 
 @lowering("aten.var_mean.dim", "aten.std_mean.dim")
-def var_mean_along(call: Call, x: Value, dims: Any, unbiased: bool = True, keepdim: bool = False) -> list[Value]:
+def var_mean_along(
+    call: Call, x: Value, dims: Any, unbiased: bool = True, keepdim: bool = False
+) -> list[Value]:
     return var_mean(call, x, dims, correction=int(unbiased), keepdim=keepdim)
 
 
@@ -175,15 +241,28 @@ def cumulative(call: Call, x: Value, dim: int, dtype: str | None = None) -> Valu
 def logcumsumexp(call: Call, x: Value, dim: int) -> Value:
     if x.rank == 0:
         return x
-    return call.build.op("mx.logcumsumexp", x, shape=x.shape, dtype=x.dtype, axis=axis_of(dim, x.rank))
+    return call.build.op(
+        "mx.logcumsumexp", x, shape=x.shape, dtype=x.dtype, axis=axis_of(dim, x.rank)
+    )
 
 
-@lowering("aten.linalg_vector_norm.default", "aten.norm.ScalarOpt_dim", "aten.norm.Scalar", "aten.frobenius_norm.dim")
-def vector_norm(call: Call, x: Value, order: Any = 2, dims: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
+@lowering(
+    "aten.linalg_vector_norm.default",
+    "aten.norm.ScalarOpt_dim",
+    "aten.norm.Scalar",
+    "aten.frobenius_norm.dim",
+)
+def vector_norm(
+    call: Call, x: Value, order: Any = 2, dims: Any = None, keepdim: bool = False, dtype: Any = None
+) -> Value:
     x, order = _wide(call, x), 2 if order is None else order
+    if x.rank == 0:
+        raise refuse(call, "the norm of a scalar")
     size = x if order == 2 else call.build.op("mx.abs", x)
     if order == 2:
-        return call.build.op("mx.sqrt", _reduce(call, "mx.sum", call.build.op("mx.square", x), dims, keepdim))
+        return call.build.op(
+            "mx.sqrt", _reduce(call, "mx.sum", call.build.op("mx.square", x), dims, keepdim)
+        )
     if order == 1:
         return _reduce(call, "mx.sum", size, dims, keepdim)
     if order in (float("inf"), float("-inf")):
@@ -195,50 +274,9 @@ def vector_norm(call: Call, x: Value, order: Any = 2, dims: Any = None, keepdim:
     return call.build.op("**", total, 1.0 / order)
 
 
-@lowering("aten.sort.default", "aten.sort.stable")
-def sort(call: Call, x: Value, *args: Any, dim: int = -1, descending: bool = False, **_: Any) -> list[Value]:
-    rest = list(args[1:] if "stable" in call.name else args)
-    dim, descending = (rest + [dim, descending][len(rest) :])[:2]
-    if x.rank == 0:
-        return [x, made(call, "mx.zeros", (), shape=(), dtype=call.outputs[1][1])]
-    places = order_along(call, x, dim, descending)
-    axis = axis_of(dim, x.rank)
-    values = (
-        call.build.op("mx.take_along_axis", x, places, shape=x.shape, dtype=x.dtype, axis=axis)
-        if descending
-        else call.build.op("mx.sort", x, shape=x.shape, dtype=x.dtype, axis=axis)
-    )
-    return [values, call.build.cast(places, call.outputs[1][1])]
-
-
-@lowering("aten.argsort.default", "aten.argsort.stable")
-def argsort(call: Call, x: Value, *args: Any, dim: int = -1, descending: bool = False, **_: Any) -> Value:
-    rest = list(args)
-    dim, descending = (rest + [dim, descending][len(rest) :])[:2]
-    return call.build.cast(order_along(call, x, dim, descending), call.dtype)
-
-
-def order_along(call: Call, x: Value, dim: int, descending: bool) -> Value:
-    """Where the sorted elements stand, equal ones in their order."""
-    if descending and x.dtype in ("bool", "uint8", "uint16", "uint32"):
-        x = call.build.cast(x, "int32")
-    key = call.build.op("neg", x) if descending else x
-    return call.build.op("mx.argsort", key, shape=x.shape, dtype="uint32", axis=axis_of(dim, x.rank))
-
-
-@lowering("aten.topk.default")
-def topk(call: Call, x: Value, k: Size, dim: int = -1, largest: bool = True, is_sorted: bool = True, **_: Any) -> list[Value]:
-    """By argsort: MLX's topk gives the values only, and in ascending order."""
-    axis = axis_of(dim, x.rank)
-    order = order_along(call, x, dim, largest)
-    places = call.build.index(order, (*[slice(None)] * axis, slice(None, k)), call.shape)
-    values = call.build.op("mx.take_along_axis", x, places, shape=call.shape, dtype=x.dtype, axis=axis)
-    return [values, call.build.cast(places, call.outputs[1][1])]
-
-
 @lowering("aten.count_nonzero.default", "aten.count_nonzero.dim_IntList")
 def count_nonzero(call: Call, x: Value, dims: Any = None) -> Value:
     nonzero = call.build.op("!=", x, 0, shape=x.shape, dtype="bool")
+    if x.rank == 0:
+        return call.build.cast(nonzero, call.dtype)
     return call.build.cast(_reduce(call, "mx.sum", nonzero, dims, dtype="int32"), call.dtype)
-
-

@@ -10,10 +10,12 @@ from porter.lowering.registry import Call
 def refuse(call: Call, reason: str) -> UnsupportedError:
     """The error to raise; `reason` says which argument it is and what would be needed."""
     where = str(call.location or "the root")
-    return UnsupportedError(f"{call.name} can't be ported exactly here:", (Gap(call.name, 1, where, reason),))
+    return UnsupportedError(
+        f"{call.name} can't be ported exactly here:", (Gap(call.name, 1, where, reason),)
+    )
 
 
 def absent(call: Call, position: int, what: str) -> Value:
-    """Stands for an output that is not ported and that eval graphs don't read (where one does, the verifier names it)."""
+    """Stands for an output that is not ported; where a graph reads it, the verifier names it."""
     shape, dtype = call.outputs[position] if position < len(call.outputs) else ((), "int64")
     return Value(shape, dtype, name=f"{what} of {call.name}, which porter does not compute")

@@ -13,14 +13,17 @@ from porter.ir import Location, Size, Value
 from porter.ir.builder import Builder
 
 FAMILIES = (
+    "porter.lowering.arithmetic",
     "porter.lowering.elementwise",
     "porter.lowering.activations",
     "porter.lowering.shapes",
     "porter.lowering.reductions",
+    "porter.lowering.sorting",
     "porter.lowering.linear",
     "porter.lowering.convolution",
     "porter.lowering.normalization",
     "porter.lowering.pooling",
+    "porter.lowering.adaptive_pooling",
     "porter.lowering.padding",
     "porter.lowering.attention",
     "porter.lowering.indexing",
@@ -29,6 +32,7 @@ FAMILIES = (
     "porter.lowering.writing",
     "porter.lowering.spectral",
     "porter.lowering.interpolation",
+    "porter.lowering.recurrent",
 )
 
 

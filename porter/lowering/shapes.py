@@ -39,7 +39,12 @@ def permute(call: Call, x: Value, dims: Sequence[int]) -> Value:
     return call.build.transpose(x, dims)
 
 
-@lowering("aten.transpose.int", "aten.swapaxes.default", "aten.swapdims.default", "aten.transpose_.default")
+@lowering(
+    "aten.transpose.int",
+    "aten.swapaxes.default",
+    "aten.swapdims.default",
+    "aten.transpose_.default",
+)
 def transpose(call: Call, x: Value, first: int, second: int) -> Value:
     axes = list(range(x.rank))
     if x.rank:
@@ -61,7 +66,9 @@ def matrix_transpose(call: Call, x: Value) -> Value:
 @lowering("aten.movedim.int", "aten.movedim.intlist", "aten.moveaxis.int", "aten.moveaxis.intlist")
 def movedim(call: Call, x: Value, source: int | list[int], destination: int | list[int]) -> Value:
     sources = [axis_of(d, x.rank) for d in ([source] if isinstance(source, int) else source)]
-    targets = [axis_of(d, x.rank) for d in ([destination] if isinstance(destination, int) else destination)]
+    targets = [
+        axis_of(d, x.rank) for d in ([destination] if isinstance(destination, int) else destination)
+    ]
     axes = [axis for axis in range(x.rank) if axis not in sources]
     for target, axis in sorted(zip(targets, sources, strict=True)):
         axes.insert(target, axis)
@@ -77,14 +84,21 @@ def unsqueeze(call: Call, x: Value, dim: int) -> Value:
 def squeeze(call: Call, x: Value, dims: int | list[int] | None = None) -> Value:
     """Axes that are not of size 1 stay, as in torch."""
     wanted = range(x.rank) if dims is None else [dims] if isinstance(dims, int) else dims
-    axes = sorted(axis_of(dim, x.rank) for dim in wanted if x.rank and x.shape[axis_of(dim, x.rank)] == 1)
+    axes = sorted(
+        axis_of(dim, x.rank) for dim in wanted if x.rank and x.shape[axis_of(dim, x.rank)] == 1
+    )
     if not axes:
         return x
-    return call.build.op(".squeeze", x, axes[0] if len(axes) == 1 else tuple(axes), shape=call.shape, dtype=x.dtype)
+    return call.build.op(
+        ".squeeze", x, axes[0] if len(axes) == 1 else tuple(axes), shape=call.shape, dtype=x.dtype
+    )
 
 
 @lowering(
-    "aten.expand.default", "aten.expand_as.default", "aten.broadcast_to.default", "aten.expand_copy.default"
+    "aten.expand.default",
+    "aten.expand_as.default",
+    "aten.broadcast_to.default",
+    "aten.expand_copy.default",
 )
 def expand(call: Call, x: Value, *_: Any, **__: Any) -> Value:
     if call.shape == x.shape:
@@ -96,7 +110,9 @@ def expand(call: Call, x: Value, *_: Any, **__: Any) -> Value:
 def broadcast_tensors(call: Call, tensors: Sequence[Value]) -> list[Value]:
     shape = call.shape
     return [
-        x if x.shape == shape else call.build.op("mx.broadcast_to", x, tuple(shape), shape=shape, dtype=x.dtype)
+        x
+        if x.shape == shape
+        else call.build.op("mx.broadcast_to", x, tuple(shape), shape=shape, dtype=x.dtype)
         for x in tensors
     ]
 
@@ -115,7 +131,9 @@ def cat(call: Call, tensors: Sequence[Value], dim: int = 0) -> Value:
 @lowering("aten.stack.default")
 def stack(call: Call, tensors: Sequence[Value], dim: int = 0) -> Value:
     axis = dim % (tensors[0].rank + 1)
-    return call.build.op("mx.stack", promoted(call, *tensors), shape=call.shape, dtype=call.dtype, axis=axis)
+    return call.build.op(
+        "mx.stack", promoted(call, *tensors), shape=call.shape, dtype=call.dtype, axis=axis
+    )
 
 
 @lowering(
@@ -133,7 +151,9 @@ def split(call: Call, x: Value, _: Any, dim: int = 0) -> list[Value]:
     if any(size != sizes[0] for size in sizes):
         sections = [simplify(sum(sizes[:count])) for count in range(1, len(sizes))]
     shapes = [shape for shape, _ in call.outputs]
-    return call.build.node("mx.split", x, sections, shapes=shapes, dtypes=[x.dtype] * len(sizes), axis=axis).outputs
+    return call.build.node(
+        "mx.split", x, sections, shapes=shapes, dtypes=[x.dtype] * len(sizes), axis=axis
+    ).outputs
 
 
 @lowering("aten.unbind.int", "aten.unbind.Dimname")
@@ -153,14 +173,18 @@ def select(call: Call, x: Value, dim: int, index: Size) -> Value:
 
 
 @lowering("aten.slice.Tensor", "aten.slice_copy.Tensor")
-def slice_(call: Call, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
+def slice_(
+    call: Call, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Value:
     axis = axis_of(dim, x.rank)
     size = x.shape[axis]
     start = None if start is None or start == 0 else start
-    end = None if end is None or end == _END or end == size or _reaches(end, size) else end
+    end = None if end is None or end in (_END, size) or _reaches(end, size) else end
     if step == 1 and ((start is None and end is None) or call.shape == x.shape):
         return x
-    return call.build.index(x, (*[slice(None)] * axis, slice(start, end, None if step == 1 else step)), call.shape)
+    return call.build.index(
+        x, (*[slice(None)] * axis, slice(start, end, None if step == 1 else step)), call.shape
+    )
 
 
 def _reaches(end: Any, size: Size) -> bool:
@@ -188,20 +212,26 @@ def tile(call: Call, x: Value, repeats: Sequence[Any]) -> Value:
 
 
 @lowering("aten.repeat_interleave.self_int")
-def repeat_interleave(call: Call, x: Value, repeats: Any, dim: int | None = None, output_size: Any = None) -> Value:
+def repeat_interleave(
+    call: Call, x: Value, repeats: Any, dim: int | None = None, output_size: Any = None
+) -> Value:
     axes = {} if dim is None else {"axis": axis_of(dim, x.rank)}
     return call.build.op("mx.repeat", x, repeats, shape=call.shape, dtype=x.dtype, **axes)
 
 
 @lowering("aten.roll.default")
-def roll(call: Call, x: Value, shifts: int | list[int], dims: int | list[int] | None = None) -> Value:
+def roll(
+    call: Call, x: Value, shifts: int | list[int], dims: int | list[int] | None = None
+) -> Value:
     shifts = [shifts] if isinstance(shifts, (int, sympy.Expr)) else list(shifts)
     dims = [dims] if isinstance(dims, int) else list(dims or [])
     if not dims:
         return call.build.op("mx.roll", x, shifts[0], shape=x.shape, dtype=x.dtype)
     axes = tuple(axis_of(dim, x.rank) for dim in dims)
     shift: Any = shifts[0] if len(shifts) == 1 else tuple(shifts)
-    return call.build.op("mx.roll", x, shift, shape=x.shape, dtype=x.dtype, axis=axes[0] if len(axes) == 1 else axes)
+    return call.build.op(
+        "mx.roll", x, shift, shape=x.shape, dtype=x.dtype, axis=axes[0] if len(axes) == 1 else axes
+    )
 
 
 @lowering("aten.flip.default", "aten.fliplr.default", "aten.flipud.default")
@@ -220,7 +250,9 @@ def pixel_shuffle(call: Call, x: Value, factor: int) -> Value:
     """(..., C r^2, H, W) to (..., C, H r, W r)."""
     *batch, channels, height, width = x.shape
     count = len(batch)
-    parts = call.build.reshape(x, (*batch, simplify(channels) // factor**2, factor, factor, height, width))
+    parts = call.build.reshape(
+        x, (*batch, simplify(channels) // factor**2, factor, factor, height, width)
+    )
     order = (*range(count + 1), count + 3, count + 1, count + 4, count + 2)
     return call.build.reshape(call.build.transpose(parts, order), call.shape)
 
@@ -240,7 +272,9 @@ def pixel_unshuffle(call: Call, x: Value, factor: int) -> Value:
 def channel_shuffle(call: Call, x: Value, groups: int) -> Value:
     batch, channels, *space = x.shape
     parts = call.build.reshape(x, (batch, groups, simplify(channels) // groups, *space))
-    return call.build.reshape(call.build.transpose(parts, (0, 2, 1, *range(3, parts.rank))), x.shape)
+    return call.build.reshape(
+        call.build.transpose(parts, (0, 2, 1, *range(3, parts.rank))), x.shape
+    )
 
 
 @lowering("aten.meshgrid.indexing", "aten.meshgrid.default")
@@ -249,4 +283,6 @@ def meshgrid(call: Call, tensors: Sequence[Value], indexing: str = "ij") -> list
         raise refuse(call, "the tensors have different types")
     shapes = [shape for shape, _ in call.outputs]
     dtypes = [dtype for _, dtype in call.outputs]
-    return call.build.node("mx.meshgrid", *tensors, shapes=shapes, dtypes=dtypes, indexing=indexing).outputs
+    return call.build.node(
+        "mx.meshgrid", *tensors, shapes=shapes, dtypes=dtypes, indexing=indexing
+    ).outputs

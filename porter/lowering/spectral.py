@@ -21,12 +21,19 @@ def transform(call: Call, x: Value, n: Any = None, dim: int = -1, norm: str | No
         raise refuse(call, f"norm={norm!r}")
     length = [] if n is None else [n]
     return call.build.op(
-        f"mx.fft.{function}", x, *length, shape=call.shape, dtype=call.dtype, axis=axis_of(dim, x.rank)
+        f"mx.fft.{function}",
+        x,
+        *length,
+        shape=call.shape,
+        dtype=call.dtype,
+        axis=axis_of(dim, x.rank),
     )
 
 
 @lowering(*(f"aten.fft_{name}.default" for name in AXES))
-def transform_axes(call: Call, x: Value, s: Any = None, dim: Sequence[int] | None = None, norm: str | None = None) -> Value:
+def transform_axes(
+    call: Call, x: Value, s: Any = None, dim: Sequence[int] | None = None, norm: str | None = None
+) -> Value:
     function = call.name.split(".")[1].removeprefix("fft_")
     if norm not in (None, "backward") or s is not None:
         raise refuse(call, "other sizes than the input's" if s is not None else f"norm={norm!r}")
@@ -42,4 +49,6 @@ def transform_axes(call: Call, x: Value, s: Any = None, dim: Sequence[int] | Non
 def part(call: Call, x: Value) -> Value:
     if x.dtype != "complex64":
         return x
-    return call.build.op("mx.real" if "real" in call.name else "mx.imag", x, shape=call.shape, dtype=call.dtype)
+    return call.build.op(
+        "mx.real" if "real" in call.name else "mx.imag", x, shape=call.shape, dtype=call.dtype
+    )

@@ -26,7 +26,9 @@ def _cells(call: Call, count: Size, size: int, step: int, spacing: int) -> Value
     return build.op("+", starts, offsets, shape=(count, size), dtype="int32")
 
 
-def _windows(call: Call, x: Value, axis: int, count: Size, size: int, step: int, spacing: int = 1) -> Value:
+def _windows(
+    call: Call, x: Value, axis: int, count: Size, size: int, step: int, spacing: int = 1
+) -> Value:
     """The axis in two: which window, and where in it."""
     shape = (*x.shape[:axis], count, size, *x.shape[axis + 1 :])
     if step == size and spacing == 1 and simplify(count * size - x.shape[axis]) == 0:
@@ -38,6 +40,8 @@ def _windows(call: Call, x: Value, axis: int, count: Size, size: int, step: int,
 @lowering("aten.unfold.default")
 def unfold(call: Call, x: Value, dim: int, size: int, step: int) -> Value:
     """The place within the window comes last."""
+    if x.rank == 0:
+        raise refuse(call, "windows over a scalar")
     axis = axis_of(dim, x.rank)
     windows = _windows(call, x, axis, call.shape[axis], size, step)
     order = [*(a for a in range(windows.rank) if a != axis + 1), axis + 1]
@@ -45,16 +49,25 @@ def unfold(call: Call, x: Value, dim: int, size: int, step: int) -> Value:
 
 
 @lowering("aten.im2col.default")
-def im2col(call: Call, x: Value, kernel: Sequence[int], dilation: Any, padding: Any, stride: Any) -> Value:
+def im2col(
+    call: Call, x: Value, kernel: Sequence[int], dilation: Any, padding: Any, stride: Any
+) -> Value:
     """(N, C, H, W) to (N, C kh kw, number of windows)."""
     if x.rank != 4:
         raise refuse(call, "the input has no batch axis")
     build = call.build
     kernel, pads = spread(kernel, 2), spread(padding, 2)
     if any(pads):
-        shape = (*x.shape[:2], *(simplify(size + 2 * p) for size, p in zip(x.shape[2:], pads, strict=True)))
-        x = build.op("mx.pad", x, [(0, 0), (0, 0), *((p, p) for p in pads)], shape=shape, dtype=x.dtype)
-    for axis, k, d, step in zip((3, 2), kernel[::-1], spread(dilation, 2)[::-1], spread(stride, 2)[::-1], strict=True):
+        shape = (
+            *x.shape[:2],
+            *(simplify(size + 2 * p) for size, p in zip(x.shape[2:], pads, strict=True)),
+        )
+        x = build.op(
+            "mx.pad", x, [(0, 0), (0, 0), *((p, p) for p in pads)], shape=shape, dtype=x.dtype
+        )
+    for axis, k, d, step in zip(
+        (3, 2), kernel[::-1], spread(dilation, 2)[::-1], spread(stride, 2)[::-1], strict=True
+    ):
         count = simplify((x.shape[axis] - d * (k - 1) - 1) // step + 1)
         x = _windows(call, x, axis, count, k, step, d)
     # (N, C, rows, kh, columns, kw)
@@ -62,10 +75,17 @@ def im2col(call: Call, x: Value, kernel: Sequence[int], dilation: Any, padding: 
 
 
 @lowering("aten.col2im.default")
-def col2im(call: Call, x: Value, out: Sequence[Size], kernel: Any, dilation: Any, padding: Any, stride: Any) -> Value:
+def col2im(
+    call: Call, x: Value, out: Sequence[Size], kernel: Any, dilation: Any, padding: Any, stride: Any
+) -> Value:
     """Windows that lie side by side, back to an image."""
     kernel = spread(kernel, 2)
-    if x.rank != 3 or spread(stride, 2) != kernel or set(spread(padding, 2)) != {0} or set(spread(dilation, 2)) != {1}:
+    if (
+        x.rank != 3
+        or spread(stride, 2) != kernel
+        or set(spread(padding, 2)) != {0}
+        or set(spread(dilation, 2)) != {1}
+    ):
         raise refuse(call, "windows that overlap, or leave gaps")
     batch, channels, height, width = call.shape
     rows, columns = simplify(height // kernel[0]), simplify(width // kernel[1])

@@ -19,7 +19,9 @@ _END = 2**63 - 1
 def _spread(call: Call, x: Any, shape: Sequence[Size], dtype: str) -> Value:
     """The value to write, of the shape and type of what it replaces."""
     if not isinstance(x, Value):
-        return call.build.node("mx.full", tuple(shape), x, shapes=[tuple(shape)], dtypes=[dtype], dtype=dtype).output
+        return call.build.node(
+            "mx.full", tuple(shape), x, shapes=[tuple(shape)], dtypes=[dtype], dtype=dtype
+        ).output
     x = call.build.cast(x, dtype)
     if x.shape == tuple(shape):
         return x
@@ -32,7 +34,15 @@ def copy(call: Call, x: Value, source: Value, non_blocking: bool = False) -> Val
 
 
 @lowering("aten.slice_scatter.default")
-def slice_scatter(call: Call, x: Value, source: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
+def slice_scatter(
+    call: Call,
+    x: Value,
+    source: Value,
+    dim: int = 0,
+    start: Any = None,
+    end: Any = None,
+    step: int = 1,
+) -> Value:
     """Before, the new part, after; or, with a step, a write along the axis."""
     axis = axis_of(dim, x.rank)
     size = x.shape[axis]
@@ -48,7 +58,9 @@ def slice_scatter(call: Call, x: Value, source: Value, dim: int = 0, start: Any 
         parts.append(call.build.index(x, (*whole, slice(None, start)), _resized(x, axis, start)))
     parts.append(source)
     if end != size:
-        parts.append(call.build.index(x, (*whole, slice(end, None)), _resized(x, axis, simplify(size - end))))
+        parts.append(
+            call.build.index(x, (*whole, slice(end, None)), _resized(x, axis, simplify(size - end)))
+        )
     if len(parts) == 1:
         return source
     return call.build.op("mx.concatenate", parts, shape=x.shape, dtype=x.dtype, axis=axis)
@@ -73,20 +85,30 @@ def select_scatter(call: Call, x: Value, source: Value, dim: int, index: Size) -
     axis = axis_of(dim, x.rank)
     if isinstance(index, int) and index < 0:
         index = simplify(index + x.shape[axis])
-    wide = call.build.op("mx.expand_dims", source, axis, shape=_resized(x, axis, 1), dtype=source.dtype)
+    wide = call.build.op(
+        "mx.expand_dims", source, axis, shape=_resized(x, axis, 1), dtype=source.dtype
+    )
     return slice_scatter(call, x, wide, axis, index, simplify(index + 1))
 
 
 def _put(call: Call, x: Value, places: Value, source: Value, axis: int) -> Value:
     """x with x[..., places, ...] = source along one axis."""
+    if x.rank == 0 or places.rank != 1:
+        raise refuse(call, "a scalar among its arguments")
     shape = _resized(x, axis, places.shape[0])
-    column = call.build.reshape(places, tuple(places.shape[0] if a == axis else 1 for a in range(x.rank)))
+    column = call.build.reshape(
+        places, tuple(places.shape[0] if a == axis else 1 for a in range(x.rank))
+    )
     wide = _spread(call, column, shape, places.dtype)
-    return call.build.op("mx.put_along_axis", x, wide, source, shape=x.shape, dtype=x.dtype, axis=axis)
+    return call.build.op(
+        "mx.put_along_axis", x, wide, source, shape=x.shape, dtype=x.dtype, axis=axis
+    )
 
 
 @lowering("aten.index_put.default", "aten.index_put_.default", "aten._unsafe_index_put.default")
-def index_put(call: Call, x: Value, indices: Sequence[Value | None], values: Any, accumulate: bool = False) -> Value:
+def index_put(
+    call: Call, x: Value, indices: Sequence[Value | None], values: Any, accumulate: bool = False
+) -> Value:
     """With one mask and one value to write, or one index array."""
     given = [(axis, index) for axis, index in enumerate(indices) if index is not None]
     if accumulate or len(given) != 1:
@@ -94,14 +116,18 @@ def index_put(call: Call, x: Value, indices: Sequence[Value | None], values: Any
     axis, index = given[0]
     if index.dtype == "bool":
         if not _is_single(values):
-            raise refuse(call, "as many values as the mask has places: a size that depends on the data")
+            raise refuse(
+                call, "as many values as the mask has places: a size that depends on the data"
+            )
         shape = (*index.shape, *[1] * (x.rank - axis - index.rank))
         mask = call.build.reshape(index, shape)
         value = call.build.cast(values, x.dtype) if isinstance(values, Value) else values
         return call.build.op("mx.where", mask, value, x, shape=x.shape, dtype=x.dtype)
     if index.rank != 1:
         raise refuse(call, "an index array of more than one axis")
-    return _put(call, x, index, _spread(call, values, _resized(x, axis, index.shape[0]), x.dtype), axis)
+    return _put(
+        call, x, index, _spread(call, values, _resized(x, axis, index.shape[0]), x.dtype), axis
+    )
 
 
 def _is_single(value: Any) -> bool:
@@ -111,14 +137,24 @@ def _is_single(value: Any) -> bool:
 @lowering("aten.scatter.src", "aten.scatter.value", "aten.scatter_.src", "aten.scatter_.value")
 def scatter(call: Call, x: Value, dim: int, places: Value, source: Any) -> Value:
     """Along one axis, with the index array as large as x along the others."""
+    if x.rank == 0 or places.rank == 0:
+        raise refuse(call, "a scalar among its arguments")
     axis = axis_of(dim, x.rank)
-    if any(a != axis and have != want for a, (have, want) in enumerate(zip(x.shape, places.shape, strict=True))):
+    if any(
+        a != axis and have != want
+        for a, (have, want) in enumerate(zip(x.shape, places.shape, strict=True))
+    ):
         raise refuse(call, "the index array leaves out a part of x")
     if isinstance(source, Value) and source.shape != places.shape:
-        key = [slice(None) if have == want else slice(None, want) for have, want in zip(source.shape, places.shape, strict=True)]
+        key = [
+            slice(None) if have == want else slice(None, want)
+            for have, want in zip(source.shape, places.shape, strict=True)
+        ]
         source = call.build.index(source, key, places.shape)
     source = _spread(call, source, places.shape, x.dtype)
-    return call.build.op("mx.put_along_axis", x, places, source, shape=x.shape, dtype=x.dtype, axis=axis)
+    return call.build.op(
+        "mx.put_along_axis", x, places, source, shape=x.shape, dtype=x.dtype, axis=axis
+    )
 
 
 @lowering("aten.index_copy.default", "aten.index_copy_.default")
@@ -128,5 +164,9 @@ def index_copy(call: Call, x: Value, dim: int, places: Value, source: Value) -> 
 
 @lowering("aten.index_fill.int_Scalar", "aten.index_fill_.int_Scalar")
 def index_fill(call: Call, x: Value, dim: int, places: Value, value: Any) -> Value:
+    if x.rank == 0 or places.rank != 1:
+        raise refuse(call, "a scalar among its arguments")
     axis = axis_of(dim, x.rank)
-    return _put(call, x, places, _spread(call, value, _resized(x, axis, places.shape[0]), x.dtype), axis)
+    return _put(
+        call, x, places, _spread(call, value, _resized(x, axis, places.shape[0]), x.dtype), axis
+    )

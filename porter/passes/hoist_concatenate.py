@@ -26,21 +26,15 @@ def hoist_concatenate(program: Program) -> int:
         previous[(*arrays, node.kwargs.get("axis"))] = node.output  # type: ignore[index]
     if count:
         for node in program.nodes:
-            if node.op == "mx.concatenate" and node.scope and _is_first(node):
-                node.scope = _common([value.node.scope for value in node.args[0] if value.node is not None])
+            if node.op == "mx.concatenate":
+                node.scope = _scope_around(node)
     return count
 
 
-def _is_first(node: Node) -> bool:
-    """Whether everything the node joins comes from outside its module."""
-    depth = len(node.scope)
-    return all(value.node is None or value.node.scope[:depth] != node.scope for value in node.args[0])
-
-
-def _common(scopes: list[tuple[Frame, ...]]) -> tuple[Frame, ...]:
-    if not scopes:
-        return ()
-    size = 0
-    while all(len(scope) > size and scope[size] == scopes[0][size] for scope in scopes):
-        size += 1
-    return scopes[0][:size]
+def _scope_around(node: Node) -> tuple[Frame, ...]:
+    """The innermost module around the node that something it joins comes from; its own where nothing does."""
+    made = [value.node.scope for value in node.args[0] if isinstance(value, Value) and value.node is not None]
+    for depth in range(len(node.scope), 0, -1):
+        if any(scope[:depth] == node.scope[:depth] for scope in made):
+            return node.scope[:depth]
+    return () if made else node.scope

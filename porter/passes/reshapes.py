@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from porter.ir import Program, Value
+from porter.ir import Node, Program, Value
 from porter.ir.builder import broadcast_shapes
-from porter.ir.ops import ELEMENTWISE, REDUCTIONS
+from porter.ir.ops import ACTIVATIONS, ELEMENTWISE, LAST_AXIS_LAYERS, REDUCTIONS
 
 
 def merge_reshapes(program: Program) -> int:
@@ -16,7 +16,7 @@ def merge_reshapes(program: Program) -> int:
         if node.op != ".reshape":
             continue
         source = node.args[0].node
-        while source is not None and source.op == ".reshape":
+        while source is not None and source.op == ".reshape" and source.scope == node.scope:
             node.args[0] = source.args[0]
             source = node.args[0].node
             count += 1
@@ -59,17 +59,29 @@ def drop_kept_dims(program: Program) -> int:
     users = program.users()
     mapping: dict[Value, Value] = {}
     for node in program.nodes:
+        chain: list[Node] = []
         source = node.args[0].node if node.op in (".reshape", ".squeeze") else None
+        while source is not None and _is_alone(source, users, program) and (source.op in ACTIVATIONS or source.op in LAST_AXIS_LAYERS):
+            chain.append(source)
+            source = source.args[0].node
         if source is None or source.op not in REDUCTIONS or not source.kwargs.get("keepdims"):
             continue
         axis = source.kwargs.get("axis")
         axes = {a % source.output.rank for a in (axis if isinstance(axis, (tuple, list)) else [axis])} if axis is not None else set()
-        left = tuple(size for a, size in enumerate(source.output.shape) if a not in axes)
-        if not axes or node.output.shape != left or len(users[source.output]) != 1 or source.output in program.output_values():
+        last = node.args[0]
+        left = tuple(size for a, size in enumerate(last.shape) if a not in axes)
+        if not axes or node.output.shape != left or not _is_alone(source, users, program) or last.rank - 1 in axes:
             continue
         del source.kwargs["keepdims"]
-        source.output.shape, source.output.origin, source.output.permute = left, node.output.origin, node.output.permute
-        mapping[node.output] = source.output
+        for link in [source, *chain]:
+            link.output.shape = tuple(size for a, size in enumerate(link.output.shape) if a not in axes)
+            link.output.origin = link.output.permute = None
+        last.origin, last.permute = node.output.origin, node.output.permute
+        mapping[node.output] = last
     program.nodes = [node for node in program.nodes if node.outputs[0] not in mapping]
     program.replace(mapping)
     return len(mapping)
+
+
+def _is_alone(node: Node, users: dict[Value, list[Node]], program: Program) -> bool:
+    return len(users.get(node.output, [])) == 1 and node.output not in program.output_values()

@@ -1,7 +1,7 @@
 """The weights that a quantized port really has, for the reference to run with. MLX only.
 
-`python -m porter.validate.dequantize job.json` writes an npz: name of the source's tensor -> float32
-values, for each quantized layer that stands for one layer of the source.
+`python -m porter.validate.dequantize job.json` writes an npz: path of the port's tensor -> float32
+values, for each quantized layer.
 """
 
 from __future__ import annotations
@@ -10,29 +10,34 @@ import sys
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
+from mlx.utils import tree_flatten
 
 from porter import artifact
 from porter.validate.data import Job
 from porter.validate.protocol import Channel, run_child
 
-QUANTIZED = (nn.QuantizedLinear, nn.QuantizedEmbedding)
-
 
 def main(channel: Channel) -> None:
     job = Job.read(sys.argv[1])
-    sources = {e["path"]: e.get("source") for e in job.entries if e.get("leaf")}
     found: dict[str, Any] = {}
     for path, module in artifact.load(job.directory).named_modules():
-        if isinstance(module, QUANTIZED) and sources.get(path):
-            weight = mx.dequantize(
-                module["weight"], module["scales"], module.get("biases"),
-                group_size=module.group_size, bits=module.bits, mode=module.mode,
-            )  # fmt: skip
-            found[f"{sources[path]}.weight"] = np.array(weight.astype(mx.float32))
+        own = dict(tree_flatten(module.parameters()))
+        if not {"weight", "scales"} <= own.keys() or not hasattr(module, "bits"):
+            continue
+        # Products and sums in float32: what the port computes with, whatever dtype its scales are kept in.
+        wide = {k: _wide(own[k]) for k in ("scales", "biases") if k in own}
+        weight = mx.dequantize(
+            own["weight"], **wide, group_size=module.group_size, bits=module.bits, mode=module.mode,
+            dtype=mx.float32,
+        )  # fmt: skip
+        found[f"{path}.weight"] = np.array(weight)
     np.savez(job.dequantized, **found)
     channel.send({"ready": True})
+
+
+def _wide(value: mx.array) -> mx.array:
+    return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
 
 
 if __name__ == "__main__":

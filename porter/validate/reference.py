@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from porter.errors import InputError
 from porter.frontends.torch_export import _functionalized, export_program
-from porter.validate import variation
+from porter.validate import dequantized, variation
 from porter.validate.conditioning import Conditioning
 from porter.validate.data import Job, write_arrays, write_manifest
 from porter.validate.entries import Entries, array
@@ -118,12 +118,10 @@ class Reference:
                 if tensor.is_floating_point():
                     tensor.copy_(tensor.to(self._dtype))
         if self._job.dequantized:
-            with np.load(self._job.dequantized, allow_pickle=False) as weights:
-                for name in weights.files:
-                    if name in state and tuple(state[name].shape) == weights[name].shape:
-                        state[name].copy_(torch.from_numpy(weights[name]))
-                    else:
-                        self._notes.append(f"{name}: its quantized weights have no counterpart")
+            left = dequantized.put(state, self._source.keys, self._job)
+            self._problems += [
+                f"{path}: its quantized weights have no counterpart" for path in left
+            ]
         return module
 
     def _half(self, dtype: torch.dtype) -> torch.nn.Module:

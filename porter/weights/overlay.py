@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import KeysView, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 
 import mlx.core as mx
 import numpy as np
 
+from porter.weights.recipe_tree import Recipe, sources
 from porter.weights.tensors import Tensors, TensorSpec
 
 #: Keys of constants start with this; the rest is the parameter's path in the port.
@@ -18,7 +19,9 @@ class Overlay:
 
     def __init__(self, tensors: Tensors, kept: Mapping[str, np.ndarray]) -> None:
         self._tensors = tensors
-        self._kept = {f"{PREFIX}{path}": np.ascontiguousarray(array) for path, array in kept.items()}
+        self._kept = {
+            f"{PREFIX}{path}": np.ascontiguousarray(array) for path, array in kept.items()
+        }
 
     def keys(self) -> KeysView[str]:
         return {**dict.fromkeys(self._tensors.keys()), **dict.fromkeys(self._kept)}.keys()
@@ -34,3 +37,16 @@ class Overlay:
 
     def close(self) -> None:
         self._tensors.close()
+
+
+def stored_constants(port: Tensors, recipes: Iterable[Recipe]) -> dict[str, np.ndarray]:
+    """The constants that the recipes name, as the tensors of the port they were made for hold them.
+
+    bfloat16, which NumPy lacks, comes as float32.
+    """
+    keys = {key for recipe in recipes for key in sources(recipe)}
+    found = {}
+    for path in sorted(key.removeprefix(PREFIX) for key in keys if key.startswith(PREFIX)):
+        value = port.read(path)
+        found[path] = np.array(value.astype(mx.float32) if value.dtype == mx.bfloat16 else value)
+    return found

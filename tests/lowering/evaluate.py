@@ -52,7 +52,9 @@ class Lowered:
     tensors: StateTensors
 
 
-def lower(module: torch.nn.Module, args: tuple, dynamic: Any = None, kwargs: dict | None = None) -> Lowered:
+def lower(
+    module: torch.nn.Module, args: tuple, dynamic: Any = None, kwargs: dict | None = None
+) -> Lowered:
     """Exports and lowers; `dynamic` is a set of axes for each argument (None: fixed sizes)."""
     shapes: Any = None
     if dynamic is not None:
@@ -60,14 +62,30 @@ def lower(module: torch.nn.Module, args: tuple, dynamic: Any = None, kwargs: dic
         if "args" in inspect.signature(module.forward).parameters:
             shapes = (shapes,)
     with torch.no_grad():
-        exported = torch.export.export(module.eval(), args, kwargs or {}, dynamic_shapes=shapes, strict=False)
+        exported = torch.export.export(
+            module.eval(), args, kwargs or {}, dynamic_shapes=shapes, strict=False
+        )
     source: Any = SimpleNamespace(
-        module=module, name="test", spec="test", constructors={}, keys={}, dynamic={}, program=exported, config=None
+        module=module,
+        name="test",
+        spec="test",
+        constructors={},
+        keys={},
+        dynamic={},
+        program=exported,
+        config=None,
     )
     program = import_program(exported, source)
     verify(program)
-    state = {**dict(module.named_parameters()), **dict(module.named_buffers()), **exported.constants}
-    return Lowered(program, StateTensors({k: v.detach() for k, v in state.items() if isinstance(v, torch.Tensor)}))
+    state = {
+        **dict(module.named_parameters()),
+        **dict(module.named_buffers()),
+        **exported.constants,
+    }
+    return Lowered(
+        program,
+        StateTensors({k: v.detach() for k, v in state.items() if isinstance(v, torch.Tensor)}),
+    )
 
 
 def run(lowered: Lowered, inputs: list[torch.Tensor]) -> list[mx.array]:
@@ -95,7 +113,9 @@ class _Machine:
         if value not in self.values:
             assert value.is_parameter, f"{value!r} is read but nothing wrote it"
             array = evaluate_recipe(value.recipe, self.tensors)
-            assert tuple(array.shape) == value.shape, f"recipe {value.recipe} gives {array.shape}, not {value.shape}"
+            assert tuple(array.shape) == value.shape, (
+                f"recipe {value.recipe} gives {array.shape}, not {value.shape}"
+            )
             self.values[value] = array
         return self.values[value]
 
@@ -124,11 +144,17 @@ class _Machine:
             kwargs["dtype"] = dtype(kwargs["dtype"])
         result = self.call(node, args, kwargs)
         results = list(result) if isinstance(result, (list, tuple)) else [result]
-        assert len(results) == len(node.outputs), f"{node.op} gives {len(results)} arrays, not {len(node.outputs)}"
+        assert len(results) == len(node.outputs), (
+            f"{node.op} gives {len(results)} arrays, not {len(node.outputs)}"
+        )
         for value, array in zip(node.outputs, results, strict=True):
             declared = tuple(self.size(size) for size in value.shape)
-            assert tuple(array.shape) == declared, f"{node.op} gives {tuple(array.shape)}, not {declared} {value.shape}"
-            assert array.dtype == dtype(value.dtype), f"{node.op} gives {array.dtype}, declared {value.dtype}"
+            assert tuple(array.shape) == declared, (
+                f"{node.op} gives {tuple(array.shape)}, not {declared} {value.shape}"
+            )
+            assert array.dtype == dtype(value.dtype), (
+                f"{node.op} gives {array.dtype}, declared {value.dtype}"
+            )
             self.values[value] = array
 
     def call(self, node: Node, args: list, kwargs: dict) -> Any:
@@ -153,7 +179,9 @@ class _Machine:
     def layer(self, node: Node) -> nn.Module:
         layer = getattr(nn, node.op[3:])(**self.resolve(node.attrs))
         layer.eval()
-        layer.load_weights([(key, self.value(value)) for key, value in node.params.items()], strict=True)
+        layer.load_weights(
+            [(key, self.value(value)) for key, value in node.params.items()], strict=True
+        )
         return layer
 
 

@@ -17,14 +17,33 @@ UNARY = [
 UNARY += [
     Case("exp", torch.exp, [X], kappa=8),
     Case("erf", torch.erf, [X], kappa=4, probes=(1.0, 8.0)),
-    Case("erf-small", torch.erf, [X], probes=(1e-3,), xfail="MLX's erf on the CPU has an absolute error of 1e-7"),
+    Case(
+        "erf-small",
+        torch.erf,
+        [X],
+        probes=(1e-3,),
+        xfail="MLX's erf on the CPU has an absolute error of 1e-7",
+    ),
 ]
 POSITIVE = [
-    Case(name, getattr(torch, name), [positive(2, 3, 5)]) for name in ("log", "log2", "log10", "log1p", "sqrt", "rsqrt")
+    Case(name, getattr(torch, name), [positive(2, 3, 5)])
+    for name in ("log", "log2", "log10", "log1p", "sqrt", "rsqrt")
 ]
 OF_INTEGERS = [
     Case(f"{name}-int", getattr(torch, name), [integers(2, 3, low=1)])
-    for name in ("abs", "cos", "exp", "sqrt", "neg", "sigmoid", "square", "log", "reciprocal", "floor", "isnan")
+    for name in (
+        "abs",
+        "cos",
+        "exp",
+        "sqrt",
+        "neg",
+        "sigmoid",
+        "square",
+        "log",
+        "reciprocal",
+        "floor",
+        "isnan",
+    )
 ]
 BINARY = [
     Case("add", torch.add, [X, X]),
@@ -49,8 +68,16 @@ BINARY = [
     Case("div-floor", lambda x, y: torch.div(x, y, rounding_mode="floor"), [X, positive(2, 3, 5)]),
     Case("div-trunc", lambda x, y: torch.div(x, y, rounding_mode="trunc"), [X, positive(2, 3, 5)]),
     Case("div-trunc-int", lambda x: torch.div(x, 4, rounding_mode="trunc"), [INT]),
-    Case("div-trunc-ints", lambda x, y: torch.div(x, y, rounding_mode="trunc"), [INT, integers(2, 3, 5, low=1)]),
-    Case("div-floor-tenth", lambda x: torch.div(x, 0.1, rounding_mode="floor"), [torch.tensor([1.0, -1.0, 0.3, 0.7])]),
+    Case(
+        "div-trunc-ints",
+        lambda x, y: torch.div(x, y, rounding_mode="trunc"),
+        [INT, integers(2, 3, 5, low=1)],
+    ),
+    Case(
+        "div-floor-tenth",
+        lambda x: torch.div(x, 0.1, rounding_mode="floor"),
+        [torch.tensor([1.0, -1.0, 0.3, 0.7])],
+    ),
     Case("floor_divide-int", lambda x: x // 4, [INT]),
     Case("floor_divide-negative", lambda x: x // -3, [INT]),
     Case("floor_divide-two", lambda x: x // 2, [X]),
@@ -62,7 +89,7 @@ BINARY = [
     Case("pow-cube", lambda x: x**3, [X]),
     Case("pow-root", lambda x: x**0.5, [positive(2, 3)]),
     Case("pow-rsqrt", lambda x: x**-0.5, [positive(2, 3)]),
-    Case("pow-tensor", torch.pow, [positive(2, 3), X[:0] + (2, 3)]),
+    Case("pow-tensor", torch.pow, [positive(2, 3), (2, 3)]),
     Case("pow-base", lambda x: 2.0**x, [X], kappa=8),
     Case("pow-int", lambda x: x**2, [INT]),
     Case("pow-int-float", lambda x: x**0.5, [integers(4, low=0)]),
@@ -94,7 +121,10 @@ BINARY = [
     Case("bitwise_not", lambda x: ~x, [bools(4)]),
     Case("bitwise_or-scalar", lambda x: x | 5, [INT]),
     Case("shift", lambda x: (x << 2) + (x >> 1), [integers(5, low=0)]),
-    *[Case(f"{op}-scalar", lambda x, op=op: getattr(torch, op)(x, 1), [INT]) for op in ("eq", "ne", "lt", "le", "gt", "ge")],
+    *[
+        Case(f"{op}-scalar", lambda x, op=op: getattr(torch, op)(x, 1), [INT])
+        for op in ("eq", "ne", "lt", "le", "gt", "ge")
+    ],
     Case("eq-tensors", torch.eq, [INT, integers(5)]),
     Case("lt-int-float", lambda x: x < 1.5, [INT]),
 ]
@@ -106,7 +136,13 @@ CASTS = [
     Case("to-bfloat16", lambda x: x.bfloat16().float(), [X], kappa=1e5),
     Case("type_as", lambda x, y: x.type_as(y), [INT, X]),
     Case("half-scalar", lambda x: x * 0.5 + 1, [torch.randn(4, 5).half()]),
-    Case("bfloat16-by-0d", lambda x, y: x * y.sum(), [torch.randn(4, 5).bfloat16(), (3,)], kappa=3, probes=(1.0,)),
+    Case(
+        "bfloat16-by-0d",
+        lambda x, y: x * y.sum(),
+        [torch.randn(4, 5).bfloat16(), (3,)],
+        kappa=3,
+        probes=(1.0,),
+    ),
 ]
 ACTIVATIONS = [
     Case("relu", F.relu, [X], axes=(0, 2)),

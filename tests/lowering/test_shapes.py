@@ -74,16 +74,32 @@ INDEXING = [
     Case("index", lambda x, i: x[i], [X, integers(4, low=0, high=2)]),
     Case("index-negative", lambda x, i: x[:, i], [X, integers(4, low=-3, high=3)]),
     Case("index-2d", lambda x, i: x[:, i], [X, integers(4, 2, low=0, high=3)], axes=(0,)),
-    Case("index-two", lambda x, i, j: x[i, j], [X, integers(4, 1, low=0, high=2), integers(1, 3, low=0, high=3)]),
-    Case("index-apart", lambda x, i, j: x[i, :, j], [X, integers(4, low=0, high=2), integers(4, low=0, high=5)]),
+    Case(
+        "index-two",
+        lambda x, i, j: x[i, j],
+        [X, integers(4, 1, low=0, high=2), integers(1, 3, low=0, high=3)],
+    ),
+    Case(
+        "index-apart",
+        lambda x, i, j: x[i, :, j],
+        [X, integers(4, low=0, high=2), integers(4, low=0, high=5)],
+    ),
     Case("index_select", lambda x, i: x.index_select(1, i), [X, integers(4, low=0, high=3)]),
     Case("gather", lambda x, i: x.gather(1, i), [X, integers(2, 4, 5, low=0, high=3)]),
     Case("gather-part", lambda x, i: x.gather(1, i), [X, integers(1, 4, 2, low=0, high=3)]),
-    Case("take_along_dim", lambda x, i: torch.take_along_dim(x, i, 1), [X, integers(2, 4, 5, low=0, high=3)]),
+    Case(
+        "take_along_dim",
+        lambda x, i: torch.take_along_dim(x, i, 1),
+        [X, integers(2, 4, 5, low=0, high=3)],
+    ),
     Case("take", lambda x, i: x.take(i), [X, integers(4, low=0, high=30)]),
     Case("one_hot", lambda i: F.one_hot(i, 6), [integers(4, 2, low=0, high=6)]),
     Case("embedding", torch.nn.Embedding(7, 4), [integers(2, 3, low=0, high=7)], axes=(0, 1)),
-    Case("embedding-computed", lambda w, i: F.embedding(i, w * 2), [(7, 4), integers(2, 3, low=0, high=7)]),
+    Case(
+        "embedding-computed",
+        lambda w, i: F.embedding(i, w * 2),
+        [(7, 4), integers(2, 3, low=0, high=7)],
+    ),
 ]
 PADDING = [
     Case("pad", lambda x: F.pad(x, (1, 2)), [X], axes=(0, 2)),

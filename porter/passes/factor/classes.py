@@ -7,7 +7,7 @@ from typing import Any
 
 from porter.ir import Node, Value
 from porter.passes.factor.roll import roll_loops
-from porter.passes.factor.tree import Block, Item, Loop
+from porter.passes.factor.tree import Block, Item, Loop, reads
 from porter.passes.factor.unify import Unifier
 
 
@@ -34,6 +34,10 @@ class BlockClass:
     def is_optional(self, item: Item) -> bool:
         return any(found is None for found in self.of(item))
 
+    def lacking(self, value: Value) -> frozenset[int]:
+        """The instances that do without a value of the template."""
+        return frozenset(i for i, mapping in enumerate(self.values) if value not in mapping)
+
 
 def factor_classes(root: Block) -> dict[Block, BlockClass]:
     """Rolls loops and assigns a class to every block below and including the root, children first."""
@@ -48,8 +52,10 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
 
     for height in range(1, max(heights.values()) + 1):
         level = [block for block, h in heights.items() if h == height]
+        even = _even_lists(level, assigned)
         for block in level:
-            _splice_sequentials(block, assigned)
+            _splice_sequentials(block, assigned, even)
+        for block in level:
             roll_loops(block, same)
         for block in sorted(level, key=lambda b: -len(b.items)):
             for candidate in known.setdefault(block.cls, []):
@@ -65,6 +71,7 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
                 fresh.items = [{item: item for item in block.items}]
                 fresh.values = [{value: value for item in block.items for value in item.outputs}]
                 fresh.values[0].update({value: value for value in block.inputs})
+                fresh.values[0].update({v: v for item in block.items for v in reads(item) if v.is_parameter})
                 known[block.cls].append(fresh)
                 assigned[block] = fresh
     return assigned
@@ -95,27 +102,37 @@ def _levels(root: Block) -> dict[Block, int]:
     return heights
 
 
-def _splice_sequentials(block: Block, assigned: dict[Block, BlockClass]) -> None:
+def _even_lists(level: list[Block], assigned: dict[Block, BlockClass]) -> set[tuple[str, str]]:
+    """(class, attribute) of Sequentials that are lists by their nature: one of them has at least three even blocks."""
+    return {
+        (block.cls, block.relative(item.path))
+        for block in level
+        for item in block.items
+        if isinstance(item, Block) and item.is_sequential and len(item.items) > 2 and _is_even(item, assigned)
+    }
+
+
+def _splice_sequentials(block: Block, assigned: dict[Block, BlockClass], even: set[tuple[str, str]]) -> None:
     """A Sequential of blocks that are alike, or that take turns in two forms, becomes a list with a loop."""
     if block.is_sequential:
         return
     items: list[Item] = []
     for item in block.items:
-        if isinstance(item, Block) and item.is_sequential and _is_even(item, assigned):
+        if isinstance(item, Block) and item.is_sequential and _is_even(item, assigned, (block.cls, block.relative(item.path)) in even):
             items += item.items
         else:
             items.append(item)
     block.items = items
 
 
-def _is_even(block: Block, assigned: dict[Block, BlockClass]) -> bool:
+def _is_even(block: Block, assigned: dict[Block, BlockClass], short: bool = False) -> bool:
     blocks = [item for item in block.items if isinstance(item, Block)]
     if len(blocks) < 2 or len(blocks) != len(block.items) or any(b.is_sequential for b in blocks):
         return False
     if len({id(assigned[b]) for b in blocks}) > 1:
         return False
     prints = [fingerprint(b, assigned) for b in blocks]
-    return all(p == prints[k % 2] for k, p in enumerate(prints)) and (len(blocks) > 2 or len(set(prints)) == 1)
+    return all(p == prints[k % 2] for k, p in enumerate(prints)) and (short or len(blocks) > 2 or len(set(prints)) == 1)
 
 
 def fingerprint(block: Block, classes: dict[Block, BlockClass]) -> str:

@@ -44,6 +44,8 @@ def _loop_at(block: Block, start: int, same_class: Callable[[Block, Block], bool
             starts.append(position)
         elif not isinstance(item, Node):
             break
+    if not first.path.endswith(f".{place[1]}") and len(starts) < 4:
+        return None, 0  # conv1, conv2: names that end in a number, no list
     while len(starts) >= 2:
         stride = starts[1] - starts[0]
         even = [p for i, p in enumerate(starts) if p == start + i * stride]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from porter.ir import Frame, Node, Program, Value
 
@@ -22,7 +23,7 @@ class Block:
     cls: str
     call: int = 0
     items: list[Item] = field(default_factory=list)
-    inputs: list[Value] = field(default_factory=list)
+    inputs: list[Any] = field(default_factory=list)  # None: an input of the class that this call does without
     outputs: list[Value] = field(default_factory=list)
 
     def __repr__(self) -> str:
@@ -75,7 +76,8 @@ Item = Node | Block | Loop
 
 def reads(item: Item) -> list[Value]:
     """The arrays an item reads that no parameter of its own is."""
-    return list(dict.fromkeys(item.inputs())) if isinstance(item, Node) else item.inputs
+    values = item.inputs() if isinstance(item, Node) else item.inputs
+    return list(dict.fromkeys(value for value in values if value is not None))
 
 
 def build_tree(program: Program) -> Block:
@@ -223,11 +225,6 @@ def _ordered(items: list[Item]) -> list[Item]:
     stuck = next(item for index, item in enumerate(items) if left[index] and isinstance(item, Block))
     position = items.index(stuck)
     return _ordered(items[:position] + stuck.items + items[position + 1 :])
-
-
-def written(item: Item) -> list[Value]:
-    """The arrays that an item gives to those around it."""
-    return item.outputs
 
 
 def _connect(block: Block, wanted: set[Value]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from porter.ir import Node, Value
 from porter.ir.ops import ACTIVATIONS
-from porter.passes.factor.tree import Block, Item, Loop
+from porter.passes.factor.tree import Block, Item, Loop, reads
 
 #: Functions that one class may take as an argument.
 _EXCHANGEABLE = ACTIVATIONS | {"mx.sigmoid", "mx.tanh"}
@@ -30,7 +30,7 @@ class Unifier:
     def run(self) -> bool:
         """Whether the other block is an instance of the template."""
         a, b = self.template, self.block
-        if len(a.outputs) != len(b.outputs) or len(a.inputs) != len(b.inputs):
+        if len(a.outputs) != len(b.outputs) or len(a.inputs) < len(b.inputs):
             return False
         if a.is_sequential and len(a.items) != len(b.items):
             return False
@@ -41,10 +41,10 @@ class Unifier:
             return False
         for item in a.items:
             self.items.setdefault(item, None)
-        bound = [self.values.get(value) for value in a.inputs]
-        if any(value is None for value in bound) or set(bound) != set(b.inputs):
+        bound = [self.values.get(value) if value is not None else None for value in a.inputs]
+        if {value for value in bound if value is not None} != set(b.inputs):
             return False
-        b.inputs = [value for value in bound if value is not None]
+        b.inputs = bound  # in the template's order; None is what this instance does without
         return True
 
     def _value(self, a: Value, b: Value) -> bool:
@@ -80,7 +80,7 @@ class Unifier:
         """The template's item is a part that the other block lacks: one of the item's operands takes its place."""
         if isinstance(item, Loop) or len(item.outputs) != 1 or item in self.items:
             return False
-        operands = [v for v in (item.inputs() if isinstance(item, Node) else item.inputs) if not v.is_parameter]
+        operands = [v for v in reads(item) if not v.is_parameter]
         if isinstance(item, Node) and item.is_layer and len(operands) != 1:
             return False
         for operand in operands:
@@ -104,7 +104,7 @@ class Unifier:
             fits = (
                 self.template.relative(a.path) == self.block.relative(b.path)
                 and self.same_class(a, b)
-                and self._all(a.inputs, b.inputs)
+                and self._inputs(a, b)
                 and len(a.outputs) == len(b.outputs)
             )
         elif isinstance(a, Loop) and isinstance(b, Loop):
@@ -138,6 +138,16 @@ class Unifier:
         if any(not isinstance(x, Node) or not isinstance(y, Node) or x.op != y.op for x, y in glue):
             return False
         return self._all(a.slots[0], b.slots[0])
+
+    def _inputs(self, a: Block, b: Block) -> bool:
+        """Whether two calls of one class are given the same; a parameter may be given to one alone."""
+        for x, y in zip(a.inputs, b.inputs, strict=True):
+            if x is None or y is None:
+                if y is not None or (x is not None and not x.is_parameter):
+                    return False
+            elif not self._value(x, y):
+                return False
+        return True
 
     def _all(self, a: list[Value], b: list[Value]) -> bool:
         return len(a) == len(b) and all(self._value(x, y) for x, y in zip(a, b, strict=True))

@@ -214,6 +214,9 @@ class _Planner:
             self.producers[node.output] = Node(node.op, list(node.args))
             if holder.name is None:
                 holder.name = node.output.name
+            if holder.origin is None and node.output.origin is not None:
+                holder.origin = node.output.origin
+                holder.permute = None if order == identity(len(order)) else order
             return
         self._plain(node)
 
@@ -324,8 +327,10 @@ class _Planner:
         producer = self.producers.get(source)
         if producer is not None and producer.op == ".transpose" and self.rank(source) > node.output.rank:
             before = producer.args[0]
-            order = relabel(self.order(before), tuple(producer.args[1:]))
-            if permuted_reshape(self.shape(source), node.output.shape, order) == identity(node.output.rank):
+            axes = tuple(producer.args[1:])
+            order = relabel(self.order(before), axes)
+            back = axes == (0, len(axes) - 1, *range(1, len(axes) - 1))  # channels-last to channels-first
+            if back and permuted_reshape(self.shape(source), node.output.shape, order) == identity(node.output.rank):
                 node.args[0] = self.stored[before][0]
         self._plain(node)
 

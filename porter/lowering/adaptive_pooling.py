@@ -1,0 +1,133 @@
+"""Adaptive pooling: to one cell a reduction, to a divisor a layer, else spelled out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+from porter.ir import Size, Value
+from porter.ir.builder import simplify
+from porter.lowering.axes import channels_last
+from porter.lowering.creation import made
+from porter.lowering.pooling import batched, finish, pooled
+from porter.lowering.refusal import absent, refuse
+from porter.lowering.registry import Call, lowering
+
+
+def _register(count: int) -> None:
+    stems = ["adaptive_avg_pool"] if count == 1 else ["adaptive_avg_pool", "_adaptive_avg_pool"]
+
+    @lowering(*(f"aten.{stem}{count}d.default" for stem in stems))
+    def adaptive_avg_nd(call: Call, x: Value, output_size: Any) -> Value:
+        return adaptive_avg_pool(call, x, count)
+
+
+for _count in (1, 2, 3):
+    _register(_count)
+
+
+def adaptive_avg_pool(call: Call, x: Value, count: int) -> Value:
+    """The mean of each axis' windows; window i of n goes from floor(i H / n) to ceil((i + 1) H / n)."""
+    axes = tuple(range(x.rank - count, x.rank))
+    out = call.shape[-count:]
+    if all(size == 1 for size in out):
+        axis: Any = axes[0] if count == 1 else axes
+        return call.build.op(
+            "mx.mean", x, shape=call.shape, dtype=x.dtype, axis=axis, keepdims=True
+        )
+    sizes = x.shape[-count:]
+    if all(
+        isinstance(h, int) and isinstance(n, int) and h % n == 0
+        for h, n in zip(sizes, out, strict=True)
+    ):
+        kernel = tuple(h // n for h, n in zip(sizes, out, strict=True))
+        if set(kernel) == {1}:
+            return x
+        x, _ = batched(call, x, count)
+        last = call.build.transpose(x, channels_last(x.rank))
+        return finish(call, pooled(call, "AvgPool", last, out, kernel, kernel))
+    for axis, n in zip(axes, out, strict=True):
+        x = _mean_of_windows(call, x, axis, n)
+    return x
+
+
+def _mean_of_windows(call: Call, x: Value, axis: int, n: Size) -> Value:
+    """Along one axis: a product with the matrix that averages each window."""
+    size = x.shape[axis]
+    if size == n:
+        return x
+    shape = tuple(n if position == axis else have for position, have in enumerate(x.shape))
+    if n == 1:
+        return call.build.op("mx.mean", x, shape=shape, dtype=x.dtype, axis=axis, keepdims=True)
+    inside = window_mask(call, size, n)
+    build = call.build
+    cells = build.cast(inside, x.dtype)
+    width = build.op("mx.sum", inside, shape=(n, 1), dtype="int32", axis=1, keepdims=True)
+    weights = build.op("/", cells, build.cast(width, x.dtype))
+    if axis == x.rank - 1:
+        return build.op("@", x, build.transpose(weights, (1, 0)), shape=shape, dtype=x.dtype)
+    if axis == x.rank - 2:
+        return build.op("@", weights, x, shape=shape, dtype=x.dtype)
+    order = (*(a for a in range(x.rank) if a != axis), axis)
+    product = build.op(
+        "@",
+        build.transpose(x, order),
+        build.transpose(weights, (1, 0)),
+        shape=[shape[a] for a in order],
+        dtype=x.dtype,
+    )
+    return build.transpose(product, [order.index(a) for a in range(x.rank)])
+
+
+def window_mask(call: Call, size: Size, n: Size) -> Value:
+    """(n, size) bools: which cells each window of an adaptive pooling covers."""
+    build = call.build
+    windows = made(call, "mx.arange", n, shape=(n,), dtype="int32")
+    windows = build.op("mx.expand_dims", windows, 1, shape=(n, 1), dtype="int32")
+    cells = made(call, "mx.arange", size, shape=(size,), dtype="int32")
+    first = build.op("//", build.op("*", windows, size), n, shape=(n, 1), dtype="int32")
+    beyond = build.op("*", build.op("+", windows, 1), size, shape=(n, 1), dtype="int32")
+    last = build.op("//", build.op("+", beyond, simplify(n - 1)), n, shape=(n, 1), dtype="int32")
+    after = build.op(">=", cells, first, shape=(n, size), dtype="bool")
+    before = build.op("<", cells, last, shape=(n, size), dtype="bool")
+    return build.op("&", after, before, shape=(n, size), dtype="bool")
+
+
+@lowering(
+    "aten.adaptive_max_pool1d.default",
+    "aten.adaptive_max_pool2d.default",
+    "aten.adaptive_max_pool3d.default",
+)
+def adaptive_max_pool(call: Call, x: Value, output_size: Any) -> list[Value]:
+    """The maximum of each window, without the places."""
+    count = int(call.name[len("aten.adaptive_max_pool")])
+    for axis, n in zip(range(x.rank - count, x.rank), call.shape[-count:], strict=True):
+        x = _max_of_windows(call, x, axis, n)
+    return [x, absent(call, 1, "the places")]
+
+
+def _max_of_windows(call: Call, x: Value, axis: int, n: Size) -> Value:
+    size = x.shape[axis]
+    shape = tuple(n if position == axis else have for position, have in enumerate(x.shape))
+    if size == n:
+        return x
+    if n == 1:
+        return call.build.op("mx.max", x, shape=shape, dtype=x.dtype, axis=axis, keepdims=True)
+    if isinstance(size, sympy.Basic) or isinstance(n, sympy.Basic):
+        raise refuse(call, "adaptive max pooling to several windows needs a fixed size")
+    whole = [slice(None)] * axis
+    parts = []
+    for window in range(n):
+        start, stop = window * size // n, -(-(window + 1) * size // n)
+        part_shape = tuple(
+            stop - start if position == axis else have for position, have in enumerate(x.shape)
+        )
+        part = call.build.index(
+            x, (*whole, slice(start or None, stop if stop < size else None)), part_shape
+        )
+        one = tuple(1 if position == axis else have for position, have in enumerate(x.shape))
+        parts.append(
+            call.build.op("mx.max", part, shape=one, dtype=x.dtype, axis=axis, keepdims=True)
+        )
+    return call.build.op("mx.concatenate", parts, shape=shape, dtype=x.dtype, axis=axis)

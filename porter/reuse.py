@@ -1,0 +1,192 @@
+"""`porter convert NEW_CHECKPOINT --mapping DIR/mapping.toml`: an earlier port with other weights, not traced again."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from porter import artifact
+from porter.errors import InputError
+from porter.sources import Source
+from porter.sources.huggingface_config import passthrough_files
+from porter.weights import writer
+from porter.weights.mapping import Mapping as Recipes
+from porter.weights.overlay import PREFIX, Overlay, stored_constants
+from porter.weights.ports import shapes
+from porter.weights.readers import Tensors, open_tensors
+from porter.weights.recipes import shape_of, sources
+from porter.weights.tensors import DTYPES
+
+Progress = Callable[..., None]
+
+NEEDED = (artifact.FACTS_FILE, artifact.CONFIG_FILE, artifact.MODEL_FILE)
+QUANTIZED = ("quantization", "quantization_config")
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The port that a mapping.toml belongs to."""
+
+    folder: Path
+    mapping: Recipes
+    facts: artifact.Facts
+    config: dict[str, Any]
+
+    @classmethod
+    def read(cls, file: Path) -> Earlier:
+        """`file` is a mapping.toml, or the DIR that holds it; InputError when the port is not beside it."""
+        file = file / artifact.MAPPING_FILE if file.is_dir() else file
+        mapping, folder = Recipes.load(file), file.parent
+        lacking = [name for name in NEEDED if not (folder / name).is_file()]
+        if lacking:
+            raise InputError(
+                f"{file} has no {' and no '.join(lacking)} beside it: name the mapping.toml in the "
+                "folder that porter convert wrote, not a copy of it, or convert the model anew."
+            )
+        config = artifact.read_json(folder / artifact.CONFIG_FILE)
+        return cls(folder, mapping, artifact.read_facts(folder), config)
+
+
+def reuse(
+    source: Source, file: Path, folder: Path, dtype: str | None, progress: Progress
+) -> tuple[list[str], bool]:
+    """Writes the port into `folder`; returns notes, and whether there is a reference to prove it with.
+
+    Raises InputError, before anything is written, when the checkpoint is not one for that port.
+    """
+    earlier = Earlier.read(file)
+    kept = _constants(earlier, dtype)
+    tensors: Tensors = Overlay(source.tensors, kept) if kept else source.tensors
+    _check_keys(source, earlier, tensors)
+    _check_config(source, earlier)
+    _check_shapes(source, earlier, tensors)
+    shutil.copyfile(earlier.folder / artifact.MODEL_FILE, folder / artifact.MODEL_FILE)
+    writer.write(
+        earlier.mapping.tensors, tensors, folder, dtype=dtype,
+        progress=lambda name, done, total: progress("writing weights", done, total),
+    )  # fmt: skip
+    dense = {k: v for k, v in (source.config or earlier.config).items() if k not in QUANTIZED}
+    fields = earlier.mapping.config
+    artifact.write_config(folder, fields, str(earlier.config.get("model_type", "model")), dense)
+    mapping = Recipes(source.spec, earlier.mapping.tensors, fields, earlier.mapping.ignored)
+    mapping.save(folder / artifact.MAPPING_FILE)
+    artifact.pass_through(folder, source.passthrough or passthrough_files(earlier.folder))
+    notes = []
+    if "quantization" in earlier.config:
+        notes.append(f"{earlier.folder} is quantized, and this port is not: -q quantizes it too")
+    spec, options = _reference(source, earlier.facts)
+    if spec is None:
+        notes.append(
+            f"not proven: {source.spec} has no code to run, and the earlier port's source "
+            f"({earlier.facts.source}) takes no checkpoint; record the model with `porter record` and "
+            "run `porter validate` with the recording"
+        )
+    proof = {
+        "verdict": "unproven", "options": options,
+        "modules": earlier.facts.proof.get("modules", []),
+    }  # fmt: skip
+    old = earlier.facts
+    facts = artifact.Facts(
+        spec or source.spec, source.sha256, old.route, old.inputs, old.outputs, proof
+    )
+    artifact.write_facts(folder, facts)
+    return notes, spec is not None
+
+
+def _check_keys(source: Source, earlier: Earlier, tensors: Tensors) -> None:
+    mapping = earlier.mapping
+    unused, missing = writer.check_coverage(mapping.tensors, tensors, tuple(mapping.ignored))
+    if missing:
+        raise InputError(
+            f"{source.spec} lacks {len(missing)} tensors that {earlier.folder}/mapping.toml reads "
+            f"({writer.listed(missing)}): give a checkpoint of the same model, or convert it without --mapping."
+        )
+    # An integer left over is a counter or an index, as a fresh conversion has it too.
+    unused = [key for key in unused if DTYPES[tensors.spec(key).dtype].floating]
+    if unused:
+        raise InputError(
+            f"{source.spec} has {len(unused)} tensors that {earlier.folder}/mapping.toml has no place for "
+            f"({writer.listed(unused)}): give a checkpoint of the same model, or convert it without --mapping."
+        )
+
+
+def _check_config(source: Source, earlier: Earlier) -> None:
+    """A checkpoint that comes with a config.json must have the earlier one's values in what model.py reads."""
+    own = source.config or {}
+    for name, value in earlier.mapping.config.items():
+        if name in own and name != "model_type" and _plain(own[name]) != _plain(value):
+            raise InputError(
+                f"{source.spec} has {name} = {own[name]!r} in its config.json, and the port in "
+                f"{earlier.folder} was made with {value!r}: convert it without --mapping."
+            )
+
+
+def _check_shapes(source: Source, earlier: Earlier, tensors: Tensors) -> None:
+    """A checkpoint of another size than the port's; the sizes are those that model.py builds."""
+    built = shapes(earlier.folder, earlier.config)
+    table = earlier.mapping.tensors
+    if odd := sorted(table.keys() ^ built.keys()):
+        raise InputError(
+            f"{earlier.folder} has a mapping.toml that its model.py does not fit ({writer.listed(odd)}): "
+            "convert the model anew."
+        )
+    for path, recipe in table.items():
+        shape = tuple(shape_of(recipe, tensors))
+        if shape != built[path]:
+            raise InputError(
+                f"{source.spec} would give {path} the shape {list(shape)}, and the port in {earlier.folder} "
+                f"has {list(built[path])}: it is of another size, so convert it without --mapping."
+            )
+
+
+def _constants(earlier: Earlier, dtype: str | None) -> dict[str, Any]:
+    """The values that the graph held and no checkpoint does, by their path in the port."""
+    table = earlier.mapping.tensors.values()
+    paths = {k.removeprefix(PREFIX) for r in table for k in sources(r) if k.startswith(PREFIX)}
+    if not paths:
+        return {}
+    tensors = open_tensors(earlier.folder)
+    try:
+        for stored in sorted({tensors.spec(path).dtype for path in paths}):
+            if stored in ("float16", "bfloat16") and stored != dtype:
+                raise InputError(
+                    f"{earlier.folder} holds constants of the model rounded to {stored}: pass --dtype "
+                    f"{stored}, or use the mapping.toml of a port made without --dtype."
+                )
+        return dict(stored_constants(tensors, table))
+    finally:
+        tensors.close()
+
+
+def _reference(source: Source, facts: artifact.Facts) -> tuple[str | None, dict[str, Any]]:
+    """What the new port is compared with: a SOURCE and its options, or None. Trust is never inherited."""
+    own = source.options
+    trust = {name: True for name in ("trust_pickle", "trust_remote_code") if getattr(own, name)}
+    before = facts.proof.get("options", {})
+    same = {name: before[name] for name in ("inputs", "seed") if before.get(name)}
+    if source.module is not None:
+        given = {"inputs": list(own.inputs), "seed": own.seed, "checkpoint": own.checkpoint}
+        return source.spec, {**trust, **{k: v for k, v in given.items() if v}}
+    if _takes_checkpoint(facts.source):
+        return facts.source, {**same, **trust, "checkpoint": source.spec}
+    if source.config is not None:
+        return source.spec, {**same, **trust}
+    return None, {**same, **trust}
+
+
+def _takes_checkpoint(spec: str) -> bool:
+    """Whether `spec` names code that builds the model: timm:, torchvision:, or a factory."""
+    if spec.startswith(("timm:", "torchvision:")):
+        return True
+    where, _, name = spec.rpartition(":")
+    return bool(where) and name.isidentifier() and not re.match(r"[A-Za-z][\w+.-]*://", spec)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain, value))
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value

@@ -1,0 +1,31 @@
+"""Recurrent layers against torch."""
+
+import pytest
+from lowering.check import Case, check, rows
+from torch import nn
+
+X = (2, 7, 5)
+
+CASES = [
+    Case("lstm", nn.LSTM(5, 4, batch_first=True), [X], axes=(0,), n=9, kappa=4),
+    Case("lstm-length-first", nn.LSTM(5, 4), [X], n=9, kappa=4),
+    Case("lstm-two-layers", nn.LSTM(5, 4, num_layers=2, batch_first=True), [X], n=9, kappa=8),
+    Case(
+        "lstm-both-ways",
+        nn.LSTM(5, 4, num_layers=2, bidirectional=True, batch_first=True),
+        [X],
+        n=9,
+        kappa=8,
+    ),
+    Case("lstm-no-bias", nn.LSTM(5, 4, bias=False, batch_first=True), [X], n=9, kappa=4),
+    Case("gru", nn.GRU(5, 4, batch_first=True), [X], axes=(0,), n=9, kappa=4),
+    Case("gru-both-ways", nn.GRU(5, 4, num_layers=2, bidirectional=True), [X], n=9, kappa=8),
+    Case("gru-state", nn.GRU(5, 4, num_layers=2, batch_first=True), [X, (2, 2, 4)], n=9, kappa=8),
+    Case("gru-no-bias", nn.GRU(5, 4, bias=False, batch_first=True), [X], n=9, kappa=4),
+    Case("rnn", nn.RNN(5, 4, batch_first=True), [X], n=9, kappa=4),
+]
+
+
+@pytest.mark.parametrize("case", rows(CASES))
+def test_recurrent(case):
+    check(case)
