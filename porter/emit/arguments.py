@@ -75,16 +75,17 @@ class Arguments:
 
     def look_up(self, vector: Vector, *hints: str, in_call: bool = False, exact: bool = False) -> str | None:
         """Like resolve, but None where there is no name for the value already."""
-        expression = self._find(vector, hints)
+        expression = self._find(vector, hints, exact)
         if expression is None or (exact and expression.template != "{}"):
             return None
         return self._attribute(expression, hints) if in_call else self._text(expression)
 
-    def _find(self, vector: Vector, hints: tuple[str, ...]) -> Expression | None:
+    def _find(self, vector: Vector, hints: tuple[str, ...], strict: bool = False) -> Expression | None:
         """An expression over the constructor's own arguments, else over what the source derives from them too."""
         made = frozenset(self.made)
         own = {name: symbol for name, symbol in self.symbols.items() if name not in self.derived}
-        return find(vector, own, hints, made) or (find(vector, self.symbols, hints, made) if self.derived else None)
+        found = find(vector, own, hints, made, strict)
+        return found or (find(vector, self.symbols, hints, made, strict) if self.derived else None)
 
     def _is_plain(self, vector: Vector, expression: Expression) -> bool:
         """A constant that a parameter would only obscure: one that every instance shares, found by a longer sum."""

@@ -58,11 +58,12 @@ def _float(value: float) -> str:
 
 
 def find(
-    vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...] = (), made: frozenset[str] = frozenset()
+    vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...] = (), made: frozenset[str] = frozenset(), strict: bool = False
 ) -> Expression | None:
     """The simplest expression over the symbols that gives the vector's value in every instance; None without one.
 
-    Names that share words with the hints go first; those in `made` are no source's and enter no comparison. A small constant has no expression but a hinted name.
+    Names that share words with the hints go first; those in `made` are no source's and enter no comparison.
+    With `strict` only a name that shares words with the hints will do. A small constant has no expression but a hinted name.
     """
     values = list(vector.values())
     if not values or any(isinstance(value, (str, Code)) or value is None for value in values):
@@ -89,7 +90,7 @@ def find(
     related = [name for name in exact if words(name) & telling]
     if related and not (small and max(len(words(n) & telling) for n in related) < 2):
         return Expression((max(related, key=lambda name: len(words(name) & wanted)),), "{}")
-    if small or (constant and isinstance(values[0], float)):
+    if strict or small or (constant and isinstance(values[0], float)):
         return None
     if len(exact) == 1 or (exact and not constant):
         return Expression((exact[0],), "{}")
@@ -172,12 +173,16 @@ def _power(vector: Vector, symbols: dict[str, Vector]) -> Expression | None:
     """An attention scale: a head's size to the power of -1/2."""
     integers = {n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 1 for i in vector)}
     close = lambda got, want: isinstance(want, float) and abs(got - want) <= 1e-9 * abs(want)  # noqa: E731
+    if any(not 0 < value < 1 for value in vector.values()):
+        return None
     for a, x in sorted(integers.items(), key=lambda item: "dim" not in item[0]):
+        if not words(a) & {"dim", "heads", "kv", "hidden", "channels"}:
+            continue
         if all(close(x[i] ** -0.5, value) for i, value in vector.items()):
             return Expression((a,), "{} ** -0.5")
     for a, x in integers.items():
         for b, y in sorted(integers.items(), key=lambda item: "heads" not in item[0]):
-            if a != b and all(x[i] % y[i] == 0 and close((x[i] // y[i]) ** -0.5, v) for i, v in vector.items()):
+            if a != b and "heads" in words(b) and all(x[i] % y[i] == 0 and close((x[i] // y[i]) ** -0.5, v) for i, v in vector.items()):
                 return Expression((a, b), "({} // {}) ** -0.5")
     return None
 

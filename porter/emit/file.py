@@ -151,6 +151,9 @@ class _ModelWriter:
             path = f"{prefix}.layers.{position}" if block.is_sequential else at(member_path(block, node))
             for role, value in node.params.items():
                 self._add(recipes, kept, f"{path}.{role}", value)
+            for value in node.args:
+                if isinstance(value, Value) and value.is_parameter and block.owns(value.path or ""):
+                    self._add(recipes, kept, at(block.relative(value.path or "")), value)
             self._entry(modules, path, node)
             return
         for value in node.inputs():
@@ -258,6 +261,7 @@ class _ClassWriter:
                 found += [(self.template.relative(block.path), item) for block in item.blocks]
             elif item.is_layer:
                 found.append((member_path(self.template, item), item))
+                found += self._given(item.args)
             else:
                 for value in item.inputs():
                     if value.is_parameter and self.template.owns(value.path or "") and self.model._layer_of(self.template, value) is None:
@@ -418,10 +422,11 @@ def name_repeated(lines: list[str]) -> list[str]:
     for text, count in counts.items():
         if count < 2 or (count < 3 and len(text) < 24) or "for " in text:
             continue
-        name = "hidden_dim" if "ratio" in text else "out_dim" if " * " in text else "size"
+        name = "hidden_dim" if "ratio" in text else "out_dim" if " * " in text else "head_dim" if "heads" in text else "size"
         if any(re.search(rf"\b{name}\b", line) for line in result):
             continue
         result = [re.sub(rf"(?<![\w.]){re.escape(text)}(?![\w.])", name, line) for line in result]
+        result = [re.sub(rf"(?<!\w)\({name}\)", name, line) for line in result]
         result.insert(0, f"{name} = {text}")
     return result
 

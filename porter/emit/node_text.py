@@ -116,7 +116,8 @@ class NodeText:
                 texts[position] = "-1"
                 continue
             texts[position] = (
-                self._divided(node, split, position, vectors, texts)
+                self._heads(split, position, vectors)
+                or self._divided(node, split, position, vectors, texts)
                 or self._named_size(vectors[position])
                 or self._divided_by_name(vectors[position], inputs)
                 or self._dim_text(vectors[position], order)
@@ -124,6 +125,13 @@ class NodeText:
                 or self._traced(vectors[position], node)
             )
         return texts
+
+    def _heads(self, split: dict[int, tuple[int, int]], position: int, vectors: list[Vector]) -> str | None:
+        """The number of heads, where an axis is split into heads and their size."""
+        if position not in split or split[position][1] != len(vectors) - 1:
+            return None
+        hints = ("num_heads", "num_attention_heads", "n_heads", "heads", "groups")
+        return self.arguments.look_up(vectors[position], *hints, in_call=True, exact=True)
 
     def _named_size(self, vector: Vector) -> str | None:
         if is_symbolic(vector):
@@ -243,7 +251,10 @@ class NodeText:
         if node.op == ".reshape":
             return self._reshape(node)
         if node.op == "[]":
-            key = [self._part([(i, o.attrs["key"][p]) for i, o in others], node, "index") for p in range(len(node.attrs["key"]))]
+            width = len(node.attrs["key"])
+            while width > 1 and all(o.attrs["key"][width - 1] == slice(None) for _, o in others):
+                width -= 1
+            key = [self._part([(i, o.attrs["key"][p]) for i, o in others], node, "index") for p in range(width)]
             # an index array is read before the array that it indexes is named
             receiver = self.body.read(node.args[0])
             return subscript(receiver, key)
@@ -361,7 +372,7 @@ def _role(node: Node, position: int) -> str:
     """What a number in an argument's place is, to name it."""
     if node.op in (".transpose", "mx.expand_dims", ".squeeze", "mx.broadcast_to", "mx.pad", "mx.roll", "mx.split", "mx.tile"):
         return "axis" if node.op in (".transpose", "mx.expand_dims", ".squeeze") else "size"
-    return "scale" if node.op in ("*", "/") else ""
+    return "scale" if node.op in ("*", "/") and isinstance(node.args[position], float) else ""
 
 
 def _sizes_in(part: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:

@@ -64,7 +64,7 @@ def lower_graph(importer: Any) -> Program:
         mutated = importer.mutated(node)
         if mutated is not None:
             importer.environment[mutated] = result
-        if isinstance(result, Value):
+        if isinstance(result, Value) and result.node in builder.nodes:
             _name(importer, node, result, None)
     _drop_inner_names(program)
     program.outputs = [

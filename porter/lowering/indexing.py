@@ -56,9 +56,10 @@ def gather(call: Call, x: Value, dim: int, places: Value, *, sparse_grad: bool =
     if x.rank == 0 or places.rank == 0:
         raise refuse(call, "it gathers from a scalar")
     axis = axis_of(dim, x.rank)
+    pairs: list[tuple[Any, Any]] = list(zip(x.shape, places.shape, strict=True))
     key = [
         slice(None) if position == axis or have == want or have == 1 else slice(None, want)
-        for position, (have, want) in enumerate(zip(x.shape, places.shape, strict=True))
+        for position, (have, want) in enumerate(pairs)
     ]
     if any(part != slice(None) for part in key):
         shape = [

@@ -140,16 +140,12 @@ def scatter(call: Call, x: Value, dim: int, places: Value, source: Any) -> Value
     if x.rank == 0 or places.rank == 0:
         raise refuse(call, "a scalar among its arguments")
     axis = axis_of(dim, x.rank)
-    if any(
-        a != axis and have != want
-        for a, (have, want) in enumerate(zip(x.shape, places.shape, strict=True))
-    ):
+    pairs: list[tuple[Any, Any]] = list(zip(x.shape, places.shape, strict=True))
+    if any(a != axis and have != want for a, (have, want) in enumerate(pairs)):
         raise refuse(call, "the index array leaves out a part of x")
     if isinstance(source, Value) and source.shape != places.shape:
-        key = [
-            slice(None) if have == want else slice(None, want)
-            for have, want in zip(source.shape, places.shape, strict=True)
-        ]
+        pairs = list(zip(source.shape, places.shape, strict=True))
+        key = [slice(None) if have == want else slice(None, want) for have, want in pairs]
         source = call.build.index(source, key, places.shape)
     source = _spread(call, source, places.shape, x.dtype)
     return call.build.op(

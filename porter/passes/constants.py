@@ -28,6 +28,7 @@ def simplify_constants(program: Program) -> int:
     changed = 0
     for node in list(program.nodes):
         changed += facts.visit(node)
+    changed += facts.count_positions()
     if changed:
         remove_dead(program)
     return changed
@@ -196,6 +197,27 @@ class _Facts:
             self.counts[result] = count
         replace_node(self.program, node, builder.nodes, result)
         return 1
+
+    def count_positions(self) -> int:
+        """Stored positions that are read whole become an arange."""
+        changed = 0
+        for value, count in list(self.counts.items()):
+            if not value.is_parameter:
+                continue
+            users = [node for node in self.program.nodes if value in node.inputs()]
+            if not users:
+                continue
+            builder = Builder(users[0].scope, users[0].location)
+            bounds = [count.length] if count.start == 0 else [count.start, simplify(count.start + count.length)]
+            result = builder.op("mx.arange", *bounds, shape=(count.length,), dtype=value.dtype)
+            key = tuple(slice(None) if axis == count.axis else None for axis in range(value.rank))
+            if len(key) > 1:
+                result = builder.index(result, key, value.shape)
+            position = self.program.nodes.index(users[0])
+            self.program.nodes[position:position] = builder.nodes
+            self.program.replace({value: result})
+            changed += 1
+        return changed
 
     def _index_by_counts(self, node: Node) -> int:
         """x[counts along axes of their own] is x with its axes placed: attention_mask[:, None, None, :]."""

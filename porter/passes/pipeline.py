@@ -14,6 +14,7 @@ from porter.passes.fuse.fuse_norms import fuse_norms
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
+from porter.passes.row_guards import drop_row_guards
 from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, merge_reshapes
 
 Pass = Callable[[Program], int]
@@ -25,6 +26,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
     (fold_parameters, "a parameter that is reshaped or permuted first is stored that way"),
+    (drop_row_guards, "under a padding mask no row is masked whole"),
     (drop_broadcasts, "MLX broadcasts by itself where torch's author expands"),
     (propagate_layout, "channels-last from end to end, so that no transpose stands beside a conv"),
     (fold_parameters, "what the layout moved onto parameters"),

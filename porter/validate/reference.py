@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
@@ -67,7 +66,9 @@ class Reference:
             work.give_up(index, "the graph's run did not reach its values")
         runs = self._runs(list(inputs), outputs, meter)
         keys = source.keys
-        tensors = graph.used_tensors()
+        # What no checkpoint holds (constants, buffers that are not saved) no recipe has to read.
+        saved = self._module.state_dict().keys()
+        tensors = [name for name in graph.used_tensors() if name in saved]
         write_manifest(self._folder, {
             "source": source.spec, "name": source.name,
             "reference": self.machine(),

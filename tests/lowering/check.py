@@ -22,8 +22,8 @@ PROBES = (1.0, 1e-3, 1e-2, 8.0)
 class Case:
     """An op on sample inputs.
 
-    `inputs` are shapes (filled with normal numbers) or tensors; `axes` are those of the first input that are symbolic in
-    a second export, run at sizes larger by `grow`. `n` is the length of the sums, `kappa` the conditioning.
+    `inputs` are shapes (filled with normal numbers) or tensors; `axes` are the first input's that are symbolic in a
+    second export, run at sizes larger by `grow`. `n` is the length of the sums, `kappa` the conditioning.
     """
 
     name: str
