@@ -89,7 +89,12 @@ def compile_port(
     run_pipeline(program, input_layout, dump)
     lap("passes")
     progress("writing model.py")
-    emission = emit(program, config_of(source), model_type(source), f"{program.name}, ported from {program.cls}.")
+    emission = emit(
+        program,
+        config_of(source),
+        model_type(source),
+        f"{program.name}, ported from {program.cls}.",
+    )
     lap("emit")
     kept: dict[str, np.ndarray] = {}
     table = dict(emission.recipes)
@@ -124,11 +129,19 @@ def config_of(source: Source) -> dict[str, Any]:
 
     def fields(table: dict[str, Any]) -> Iterable[tuple[str, Any]]:
         for name, value in table.items():
-            if not name.isidentifier() or name.startswith("_"):
+            if (
+                not name.isidentifier()
+                or name.startswith("_")
+                or name.endswith(("_id", "_ids", "_prob", "_rate"))
+            ):
                 continue
             if isinstance(value, (bool, int, float)):
                 yield name, value
-            elif isinstance(value, (list, tuple)) and value and all(type(item) in (int, float) for item in value):
+            elif (
+                isinstance(value, (list, tuple))
+                and value
+                and all(type(item) in (int, float) for item in value)
+            ):
                 yield name, tuple(value)
 
     config = dict(fields(source.config or {}))
@@ -139,4 +152,9 @@ def config_of(source: Source) -> dict[str, Any]:
 def _described(program: Program, name: str, value: Value) -> dict[str, Any]:
     names = {symbol: dim for symbol, (dim, _) in program.dims.items()}
     shape = [size if isinstance(size, int) else str(size.subs(names)) for size in value.shape]
-    return {"name": name, "dtype": value.dtype, "shape": shape, "permute": list(value.permute) if value.permute else None}
+    return {
+        "name": name,
+        "dtype": value.dtype,
+        "shape": shape,
+        "permute": list(value.permute) if value.permute else None,
+    }

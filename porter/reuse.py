@@ -44,7 +44,7 @@ class Earlier:
         lacking = [name for name in NEEDED if not (folder / name).is_file()]
         if lacking:
             raise InputError(
-                f"{file} has no {' and no '.join(lacking)} beside it: name the mapping.toml in the "
+                f"{file} lacks {', '.join(lacking)} beside it: name the mapping.toml in the "
                 "folder that porter convert wrote, not a copy of it, or convert the model anew."
             )
         config = artifact.read_json(folder / artifact.CONFIG_FILE)

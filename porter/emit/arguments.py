@@ -11,7 +11,6 @@ from porter.emit.names import identifier, unique
 from porter.ir import ModuleInfo
 from porter.passes.factor.classes import BlockClass
 
-
 #: Values that a parameter of the name has where nothing is said.
 USUAL: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
@@ -38,17 +37,27 @@ class Arguments:
     symbols: dict[str, Vector] = field(default_factory=dict)
     parameters: dict[str, Vector] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
-    derived: set[str] = field(default_factory=set)  # attributes of the source that no constructor argument is
+    derived: set[str] = field(
+        default_factory=set
+    )  # attributes of the source that no constructor argument is
     uses_args: bool = False
     made: set[str] = field(default_factory=set)  # parameters that the source has no name for
     reserved: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, block_class: BlockClass, config: Config, takes_args: bool, modules: dict[str, ModuleInfo]) -> Arguments:
+    def of(
+        cls,
+        block_class: BlockClass,
+        config: Config,
+        takes_args: bool,
+        modules: dict[str, ModuleInfo],
+    ) -> Arguments:
         arguments = cls(block_class, config, takes_args)
         count = len(block_class.instances)
         if takes_args:
-            arguments.symbols = {name: dict.fromkeys(range(count), value) for name, value in config.known.items()}
+            arguments.symbols = {
+                name: dict.fromkeys(range(count), value) for name, value in config.known.items()
+            }
             return arguments
         infos = [modules.get(block.path) for block in block_class.instances]
         for source in ("arguments", "attributes"):
@@ -59,13 +68,22 @@ class Arguments:
         given = {name for info in infos if info for name in info.arguments}
         arguments.derived = set(arguments.symbols) - given if given else set()
         for name, vector in arguments.symbols.items():
-            if all(isinstance(v, tuple) and len(v) == 2 and v[0] == v[1] and type(v[0]) is int for v in vector.values()):
-                arguments.symbols[name] = {i: v[0] for i, v in vector.items()}  # a square window has one size
+            if all(
+                isinstance(v, tuple) and len(v) == 2 and v[0] == v[1] and type(v[0]) is int
+                for v in vector.values()
+            ):
+                arguments.symbols[name] = {
+                    i: v[0] for i, v in vector.items()
+                }  # a square window has one size
         return arguments
 
-    def resolve(self, vector: Vector, *hints: str, in_call: bool = False, use_hint: bool = True) -> str:
+    def resolve(
+        self, vector: Vector, *hints: str, in_call: bool = False, use_hint: bool = True
+    ) -> str:
         """Source text for a value that may differ among the instances."""
-        names = tuple(dict.fromkeys(name for hint in hints for name in (hint, *SYNONYMS.get(hint, ()))))
+        names = tuple(
+            dict.fromkeys(name for hint in hints for name in (hint, *SYNONYMS.get(hint, ())))
+        )
         expression = self._find(vector, names if use_hint else ())
         if expression is None or (is_constant(vector) and self._is_plain(vector, expression)):
             if is_constant(vector):
@@ -73,14 +91,18 @@ class Arguments:
             expression = self._new_parameter(hints[0] if hints else "value", vector)
         return self._attribute(expression, hints) if in_call else self._text(expression)
 
-    def look_up(self, vector: Vector, *hints: str, in_call: bool = False, exact: bool = False) -> str | None:
+    def look_up(
+        self, vector: Vector, *hints: str, in_call: bool = False, exact: bool = False
+    ) -> str | None:
         """Like resolve, but None where there is no name for the value already."""
         expression = self._find(vector, hints, exact)
         if expression is None or (exact and expression.template != "{}"):
             return None
         return self._attribute(expression, hints) if in_call else self._text(expression)
 
-    def _find(self, vector: Vector, hints: tuple[str, ...], strict: bool = False) -> Expression | None:
+    def _find(
+        self, vector: Vector, hints: tuple[str, ...], strict: bool = False
+    ) -> Expression | None:
         """An expression over the constructor's own arguments, else over what the source derives from them too."""
         made = frozenset(self.made)
         own = {name: symbol for name, symbol in self.symbols.items() if name not in self.derived}
@@ -90,7 +112,12 @@ class Arguments:
     def _is_plain(self, vector: Vector, expression: Expression) -> bool:
         """A constant that a parameter would only obscure: one that every instance shares, found by a longer sum."""
         number = isinstance(next(iter(vector.values())), int)
-        return number and not self.takes_args and len(expression.symbols) > 1 and len(self.cls.instances) > 1
+        return (
+            number
+            and not self.takes_args
+            and len(expression.symbols) > 1
+            and len(self.cls.instances) > 1
+        )
 
     def flag(self, vector: Vector, *hints: str, in_call: bool = False) -> str:
         """Source text for a yes or no."""
@@ -98,11 +125,15 @@ class Arguments:
 
     def _new_parameter(self, hint: str, vector: Vector) -> Expression:
         for name, known in self.parameters.items():
-            if name not in self.reserved and all(known.get(i) == value for i, value in vector.items()):
+            if name not in self.reserved and all(
+                known.get(i) == value for i, value in vector.items()
+            ):
                 return Expression((name,), "{}")
         name = identifier(hint)
         partial = self.symbols.get(name)
-        if name in self.parameters or (partial and any(partial.get(i, value) != value for i, value in vector.items())):
+        if name in self.parameters or (
+            partial and any(partial.get(i, value) != value for i, value in vector.items())
+        ):
             name = unique(name, set(self.symbols) | set(self.parameters))
         self.symbols[name] = vector
         self.made.add(name)
@@ -161,7 +192,11 @@ class Arguments:
             return literal(next(iter(vector.values())))
         if name in self.made or name in USUAL:
             usual = USUAL.get(name, False)
-            return literal(usual) if any(type(v) is type(usual) and v == usual for v in vector.values()) else None
+            return (
+                literal(usual)
+                if any(type(v) is type(usual) and v == usual for v in vector.values())
+                else None
+            )
         return None
 
 

@@ -31,7 +31,9 @@ class Attributes:
             if place is not None and place[0] in numbered:
                 if (place[0],) not in taken:
                     short = identifier(place[0].rpartition(".")[2])
-                    taken[(place[0],)] = short if short not in taken.values() else identifier(place[0])
+                    taken[(place[0],)] = (
+                        short if short not in taken.values() else identifier(place[0])
+                    )
                 attributes.places[path] = (taken[(place[0],)], place[1] - numbered[place[0]])
                 continue
             attributes.places[path] = _place(path, taken)
@@ -45,15 +47,21 @@ class Attributes:
             for depth, part in enumerate(place):
                 if isinstance(part, int):
                     lists.setdefault(place[:depth], set()).add(part)
-        ranks = {prefix: {n: rank for rank, n in enumerate(sorted(numbers))} for prefix, numbers in lists.items()}
+        ranks = {
+            prefix: {n: rank for rank, n in enumerate(sorted(numbers))}
+            for prefix, numbers in lists.items()
+        }
         for path, place in self.places.items():
             self.places[path] = tuple(
-                ranks[place[:depth]][part] if isinstance(part, int) else part for depth, part in enumerate(place)
+                ranks[place[:depth]][part] if isinstance(part, int) else part
+                for depth, part in enumerate(place)
             )
 
     def text(self, path: str) -> str:
         """`self.blocks[3]`."""
-        return "self" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.places[path])
+        return "self" + "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.places[path]
+        )
 
     def dotted(self, path: str) -> str:
         """`blocks.3`, as in a parameter's path."""

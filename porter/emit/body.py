@@ -20,7 +20,14 @@ _LONG, _DEEP = 74, 4
 class Body:
     """Writes `__call__` of one class. `lines` are its statements, without the indent of the method."""
 
-    def __init__(self, cls: BlockClass, arguments: Arguments, places: Any, root: bool, inputs: list[str] | None = None):
+    def __init__(
+        self,
+        cls: BlockClass,
+        arguments: Arguments,
+        places: Any,
+        root: bool,
+        inputs: list[str] | None = None,
+    ):
         self.cls = cls
         self.template = cls.template
         self.arguments = arguments
@@ -36,14 +43,23 @@ class Body:
         self._name_inputs(inputs)
         self.nodes = NodeText(cls, arguments, places, self)
         self.deferred: dict[Item, list[Item]] = self._dependents()
-        self.branch = {value for items in self.deferred.values() for item in items for value in item.outputs}
+        self.unpacked = {
+            i.args[0] for i in self.template.items if isinstance(i, Node) and i.op == "unpack"
+        }
+        self.branch = {
+            value for items in self.deferred.values() for item in items for value in item.outputs
+        }
 
     # ---------------------------------------------------------------------------------------------------------- preparation
 
     def _count_reads(self) -> dict[Value, int]:
         left: dict[Value, int] = {}
         for item in self.template.items:
-            for value in (list(item.inputs()) if isinstance(item, Node) else [v for v in item.inputs if v is not None]):
+            for value in (
+                list(item.inputs())
+                if isinstance(item, Node)
+                else [v for v in item.inputs if v is not None]
+            ):
                 if not value.is_parameter:
                     left[value] = left.get(value, 0) + 1
         for value in self.template.outputs:
@@ -55,14 +71,16 @@ class Body:
         for position, value in enumerate(self.template.inputs):
             if given is not None:
                 name = identifier(given[position])
-            elif len(self.template.inputs) == 1:
-                name = "x"
-            elif position == 0 and value.dtype.startswith("float"):
+            elif len(self.template.inputs) == 1 or (position == 0 and value.dtype.startswith("float")):
                 name = "x"
             elif value.dtype == "bool" or (value.name and "mask" in value.name):
                 name = variable("mask", set(self.taken_by_inputs), spare)
             else:
-                name = variable(value.name or (value.path or "").rpartition(".")[2] or None, set(self.taken_by_inputs), spare)
+                name = variable(
+                    value.name or (value.path or "").rpartition(".")[2] or None,
+                    set(self.taken_by_inputs),
+                    spare,
+                )
             self.taken_by_inputs.append(name)
             self.names[value] = name
 
@@ -139,8 +157,10 @@ class Body:
         """Holds the expression back for the one place that reads it, or gives it a name."""
         last = value in self.template.outputs and len(self.template.outputs) == 1
         readable = len(text.code) <= _LONG and text.depth <= _DEEP
-        free = not self.nodes.is_measured(value) and (value in self.branch or not self._is_named(value))
-        if self.left.get(value, 0) == 1 and (readable or last) and free:
+        free = not self.nodes.is_measured(value) and (
+            value in self.branch or not self._is_named(value)
+        )
+        if self.left.get(value, 0) == 1 and (readable or last or value in self.unpacked) and free:
             self.pending[value] = text
         else:
             self.assign(value, text)
@@ -201,7 +221,9 @@ class Body:
         for value, text in list(self.pending.items()):
             if name in text.names and value is not target:
                 del self.pending[value]
-                fresh = variable(value.name, self._busy() | {name}, ("h", "y", "r", "z", "u", "w", "s", "t"))
+                fresh = variable(
+                    value.name, self._busy() | {name}, ("h", "y", "r", "z", "u", "w", "s", "t")
+                )
                 self.assign(value, text, fresh)
 
     # ------------------------------------------------------------------------------------------------------------ expressions
@@ -300,7 +322,8 @@ class Body:
                 self.say(f"{fresh} = {old}")
                 self.names[value] = fresh
         slot_names = [
-            self.names[value] if not value.is_parameter else self.places.parameter(value) for value in loop.slots[0]
+            self.names[value] if not value.is_parameter else self.places.parameter(value)
+            for value in loop.slots[0]
         ]
         for slot in carried:
             self._flush(slot_names[slot], loop.slots[0][slot])
@@ -308,7 +331,9 @@ class Body:
         word = variable(word, self._busy() | set(slot_names), ("block", "layer", "module"))
         self.say(f"for {word} in {iterable}:")
         self.indent += 1
-        place_names = {place: slot_names[slot] for slot, place in enumerate(loop.carried) if place is not None}
+        place_names = {
+            place: slot_names[slot] for slot, place in enumerate(loop.carried) if place is not None
+        }
         self._turn(loop, turn, word, place_names)
         self.indent -= 1
         produced = [value for item in loop.turns[-1] for value in item.outputs]
@@ -320,11 +345,15 @@ class Body:
         saved = (dict(self.names), dict(self.left))
         produced = [value for item in turn for value in item.outputs]
         for value in produced:
-            self.left[value] = sum(list(reads(item)).count(value) for item in turn) + (produced.index(value) in place_names)
+            self.left[value] = sum(list(reads(item)).count(value) for item in turn) + (
+                produced.index(value) in place_names
+            )
         block = turn[0]
         assert isinstance(block, Block)
         args = [
-            Text(self.names[v], ATOM, 0, {self.names[v]}) if v in self.names else Text(self.places.parameter(v))
+            Text(self.names[v], ATOM, 0, {self.names[v]})
+            if v in self.names
+            else Text(self.places.parameter(v))
             for v in block.inputs
             if v is not None
         ]
@@ -354,7 +383,9 @@ class Body:
         texts = [self.read(value) for value in self.template.outputs]
         kind = self.places.output_kind(self.cls)
         if isinstance(kind, list):
-            pairs = ", ".join(f'"{name}": {text.code}' for name, text in zip(kind, texts, strict=True))
+            pairs = ", ".join(
+                f'"{name}": {text.code}' for name, text in zip(kind, texts, strict=True)
+            )
             self.say(f"return {{{pairs}}}")
         elif len(texts) == 1:
             self.say(f"return {texts[0].code}")

@@ -21,7 +21,13 @@ Instances = list[tuple[int, Any]]  # (instance of the class, what the item is th
 class Constructor:
     """Writes what `__init__` assigns."""
 
-    def __init__(self, cls: BlockClass, arguments: Arguments, attributes: Attributes, child: Callable[[Block], Any]):
+    def __init__(
+        self,
+        cls: BlockClass,
+        arguments: Arguments,
+        attributes: Attributes,
+        child: Callable[[Block], Any],
+    ):
         self.cls = cls
         self.arguments = arguments
         self.attributes = attributes
@@ -50,7 +56,11 @@ class Constructor:
             vector = {i: other.attrs[name] for i, other in items}
             if is_constant(vector) and _same(vector[min(vector)], default):
                 continue
-            if name == "stride" and default is None and all(o.attrs.get("kernel_size") == o.attrs["stride"] for _, o in items):
+            if (
+                name == "stride"
+                and default is None
+                and all(o.attrs.get("kernel_size") == o.attrs["stride"] for _, o in items)
+            ):
                 continue
             parts.append(f"{name}={self._number(items, name)}")
         return f"{node.op}({', '.join(parts)})"
@@ -70,28 +80,41 @@ class Constructor:
             if any(literal(value) != arguments.default(name) for value in given.values()):
                 vectors[name] = given
         attribute = items[0][1].path.rpartition(".")[2]
-        texts = {n: self._argument(v, n, f"{attribute}_{n}" if n in arguments.made else n) for n, v in vectors.items()}
+        texts = {
+            n: self._argument(v, n, f"{attribute}_{n}" if n in arguments.made else n)
+            for n, v in vectors.items()
+        }
         return self._call(cls.name, arguments, texts)
 
     def _argument(self, vector: Vector, name: str, fallback: str = "") -> str:
         known = {i: value for i, value in vector.items() if value is not None}
         if not known:
             return "None"
-        return self.arguments.look_up(known, name) or self.arguments.resolve(known, fallback or name, name)
+        return self.arguments.look_up(known, name) or self.arguments.resolve(
+            known, fallback or name, name
+        )
 
     def _call(self, name: str, arguments: Arguments, texts: dict[str, str]) -> str:
         parts = ["args"] if arguments.uses_args else []
         if arguments.uses_args:
             self.arguments.uses_args = True
-        for position, (parameter, text) in enumerate(texts.items()):
-            plain = position < 3 and text not in ("True", "False", "None")
-            parts.append(text if plain and len(parts) == position + arguments.uses_args else f"{parameter}={text}")
-        return f"{name}({', '.join(_keywords_last(parts))})"
+        by_position = True
+        required = [parameter for parameter in texts if arguments.default(parameter) is None]
+        for position, parameter in enumerate(required):
+            text = texts[parameter]
+            by_position &= position < 3 and text not in ("True", "False", "None")
+            parts.append(text if by_position else f"{parameter}={text}")
+        parts += [
+            f"{parameter}={text}" for parameter, text in texts.items() if parameter not in required
+        ]
+        return f"{name}({', '.join(parts)})"
 
     def sequential(self, items: Instances) -> str:
         lengths = {len(block.items) for _, block in items}
         assert len(lengths) == 1, "sequentials of one class have one length"
-        entries = [self.item([(i, block.items[p]) for i, block in items]) for p in range(lengths.pop())]
+        entries = [
+            self.item([(i, block.items[p]) for i, block in items]) for p in range(lengths.pop())
+        ]
         return f"nn.Sequential({', '.join(_runs(entries))})"
 
     def loop(self, items: Instances) -> str:
@@ -101,13 +124,19 @@ class Constructor:
         texts, uses_index = {}, False
         for name in arguments.ordered():
             vector = arguments.parameters[name]
-            rows = {i: [vector.get(self.child(block)[2]) for block in loop.blocks] for i, loop in items}
-            if all(literal(value) == arguments.default(name) for row in rows.values() for value in row):
+            rows = {
+                i: [vector.get(self.child(block)[2]) for block in loop.blocks] for i, loop in items
+            }
+            if all(
+                literal(value) == arguments.default(name) for row in rows.values() for value in row
+            ):
                 continue
             texts[name], indexed = self._row(rows, name)
             uses_index |= indexed
         lengths = {i: len(loop.blocks) for i, loop in items}
-        count = self.arguments.resolve(lengths, self._list_name(first), "depth", "num_layers", "num_hidden_layers", "n_layer")
+        count = self.arguments.resolve(
+            lengths, self._list_name(first), "depth", "num_layers", "num_hidden_layers", "n_layer"
+        )
         return f"[{self._call(cls.name, arguments, texts)} for {'i' if uses_index else '_'} in range({count})]"
 
     def _list_name(self, loop: Loop) -> str:
@@ -120,12 +149,27 @@ class Constructor:
         first = {i: row[0] for i, row in rows.items()}
         rest = {i: row[1] for i, row in rows.items() if len(row) > 1}
         if all(len(set(map(repr, row[1:]))) <= 1 for row in rows.values()):
-            return f"{self._argument(first, name)} if i == 0 else {self._argument(rest, name)}", True
+            return (
+                f"{self._argument(first, name)} if i == 0 else {self._argument(rest, name)}",
+                True,
+            )
         if all(row[k] == row[k % 2] for row in rows.values() for k in range(len(row))):
-            return f"{self._argument(first, name)} if i % 2 == 0 else {self._argument(rest, name)}", True
-        steps = {i: row[1] - row[0] for i, row in rows.items() if len(row) > 1 and all(type(v) is int for v in row)}
-        if len(steps) == len(rows) and all(v == row[0] + k * steps[i] for i, row in rows.items() for k, v in enumerate(row)):
-            return f"{self._argument(first, name)} + i * {self._argument(steps, 'step', 'step')}", True
+            return (
+                f"{self._argument(first, name)} if i % 2 == 0 else {self._argument(rest, name)}",
+                True,
+            )
+        steps = {
+            i: row[1] - row[0]
+            for i, row in rows.items()
+            if len(row) > 1 and all(type(v) is int for v in row)
+        }
+        if len(steps) == len(rows) and all(
+            v == row[0] + k * steps[i] for i, row in rows.items() for k, v in enumerate(row)
+        ):
+            return (
+                f"{self._argument(first, name)} + i * {self._argument(steps, 'step', 'step')}",
+                True,
+            )
         tuples = {i: tuple(row) for i, row in rows.items()}
         return f"{self.arguments.resolve(tuples, name)}[i]", True
 
@@ -136,7 +180,11 @@ class Constructor:
             vector = {i: v.shape[axis] for i, v in items}
             sizes.append(self.arguments.resolve(vector, _shape_hint(value, axis)))
         shape = f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
-        kind = "" if value.dtype.startswith(("float", "bfloat")) else f", dtype={dtype_text(value.dtype)}"
+        kind = (
+            ""
+            if value.dtype.startswith(("float", "bfloat"))
+            else f", dtype={dtype_text(value.dtype)}"
+        )
         return f"mx.zeros({shape}{kind})"
 
     # ------------------------------------------------------------------------------------------------------------------ lines
@@ -144,7 +192,9 @@ class Constructor:
     def lines(self, members: list[tuple[str, Instances]], order: Callable[[str], int]) -> list[str]:
         """Assignments for the members (relative source path, what is there), lists gathered, in the source's order."""
         by_name: dict[str, list[tuple[Place, str, Instances]]] = {}
-        for path, items in sorted(members, key=lambda member: (not isinstance(member[1][0][1], Value), order(member[0]))):
+        for path, items in sorted(
+            members, key=lambda member: (not isinstance(member[1][0][1], Value), order(member[0]))
+        ):
             place = self.attributes.places[path]
             by_name.setdefault(str(place[0]), []).append((place[1:], path, items))
         result: list[str] = []
@@ -178,9 +228,13 @@ class Constructor:
             first = items[0][1]
             if isinstance(first, Loop):
                 if len({len(loop.blocks) for _, loop in items}) > 1:
-                    raise UnsupportedError(f"{self.cls.name} keeps lists of different lengths in {path}: porter can't write that yet.")
+                    raise UnsupportedError(
+                        f"{self.cls.name} keeps lists of different lengths in {path}: porter can't write that yet."
+                    )
                 for k in range(len(first.blocks)):
-                    rows.setdefault(int(place[0]) + k, []).append((place[1:], path, [(i, loop.blocks[k]) for i, loop in items]))
+                    rows.setdefault(int(place[0]) + k, []).append(
+                        (place[1:], path, [(i, loop.blocks[k]) for i, loop in items])
+                    )
             else:
                 rows.setdefault(int(place[0]), []).append((place[1:], path, items))
         texts = []
@@ -207,13 +261,6 @@ def _runs(texts: list[str]) -> list[str]:
     return result
 
 
-def _keywords_last(parts: list[str]) -> list[str]:
-    def is_keyword(part: str) -> bool:
-        return part.split("=")[0].isidentifier() and "=" in part and not part.startswith(("nn.", "mx."))
-
-    return [p for p in parts if not is_keyword(p)] + [p for p in parts if is_keyword(p)]
-
-
 def _same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and value == default
 
@@ -221,5 +268,3 @@ def _same(value: Any, default: Any) -> bool:
 def _shape_hint(value: Value, axis: int) -> str:
     leaf = (value.path or "size").rpartition(".")[2]
     return "dim" if axis == value.rank - 1 else f"{leaf}_size"
-
-

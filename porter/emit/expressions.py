@@ -58,7 +58,11 @@ def _float(value: float) -> str:
 
 
 def find(
-    vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...] = (), made: frozenset[str] = frozenset(), strict: bool = False
+    vector: Vector,
+    symbols: dict[str, Vector],
+    hints: tuple[str, ...] = (),
+    made: frozenset[str] = frozenset(),
+    strict: bool = False,
 ) -> Expression | None:
     """The simplest expression over the symbols that gives the vector's value in every instance; None without one.
 
@@ -71,13 +75,22 @@ def find(
     if any(isinstance(value, bool) for value in values):
         return _flag(vector, symbols, hints, made)
     if isinstance(values[0], (tuple, list)):
-        return next((Expression((name,), "{}") for name in symbols if _equal(vector, symbols[name])), None)
+        return next(
+            (Expression((name,), "{}") for name in symbols if _equal(vector, symbols[name])), None
+        )
     usable = {
         name: symbol
         for name, symbol in symbols.items()
-        if all(isinstance(symbol.get(i), (int, float)) and not isinstance(symbol.get(i), bool) for i in vector)
+        if all(
+            isinstance(symbol.get(i), (int, float)) and not isinstance(symbol.get(i), bool)
+            for i in vector
+        )
     }
-    if isinstance(values[0], float) and "scale" in hints and (power := _power(vector, usable)) is not None:
+    if (
+        isinstance(values[0], float)
+        and "scale" in hints
+        and (power := _power(vector, usable)) is not None
+    ):
         return power
     for hint in hints:
         if hint in usable and _equal(vector, usable[hint]):
@@ -96,7 +109,9 @@ def find(
         return Expression((exact[0],), "{}")
     if "padding" in hints:
         for name, symbol in usable.items():
-            if "kernel" in name and _check(vector, lambda i, s=symbol: s[i] // 2 if isinstance(s[i], int) else None):
+            if "kernel" in name and _check(
+                vector, lambda i, s=symbol: s[i] // 2 if isinstance(s[i], int) else None
+            ):
                 return Expression((name,), "{} // 2")
     if isinstance(values[0], float):
         return None
@@ -105,11 +120,16 @@ def find(
 
 def _is_width(name: str) -> bool:
     """Whether a config's field speaks of the model's width, of which other sizes are multiples."""
-    return bool(words(name) & {"dim", "hidden", "model"}) and not words(name) & {"num", "size"} - {"size"}
+    return bool(words(name) & {"dim", "hidden", "model"}) and not words(name) & {"num", "size"} - {
+        "size"
+    }
 
 
 def _equal(vector: Vector, symbol: Vector) -> bool:
-    return all(i in symbol and type(symbol[i]) is type(value) and symbol[i] == value for i, value in vector.items())
+    return all(
+        i in symbol and type(symbol[i]) is type(value) and symbol[i] == value
+        for i, value in vector.items()
+    )
 
 
 def _check(vector: Vector, function: Callable[[int], Any]) -> bool:
@@ -120,12 +140,22 @@ def _check(vector: Vector, function: Callable[[int], Any]) -> bool:
 
 
 def _composites(vector: Vector, symbols: dict[str, Vector], constant: bool) -> Iterator[Expression]:
-    integers = {n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 3 for i in vector)}
-    any_integers = {n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 0 for i in vector)}
-    ratios = {n: s for n, s in symbols.items() if all(isinstance(s[i], float) and s[i] > 0 for i in vector) and "ratio" in n}
+    integers = {
+        n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 3 for i in vector)
+    }
+    any_integers = {
+        n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 0 for i in vector)
+    }
+    ratios = {
+        n: s
+        for n, s in symbols.items()
+        if all(isinstance(s[i], float) and s[i] > 0 for i in vector) and "ratio" in n
+    }
     for a, x in integers.items():
         for r, y in ratios.items():
-            if (not constant or _is_width(a)) and _check(vector, lambda i, x=x, y=y: int(x[i] * y[i])):
+            if (not constant or _is_width(a)) and _check(
+                vector, lambda i, x=x, y=y: int(x[i] * y[i])
+            ):
                 yield Expression((a, r), "int({} * {})")
     for factor in (2, 3, 4):
         for a, x in integers.items():
@@ -133,7 +163,9 @@ def _composites(vector: Vector, symbols: dict[str, Vector], constant: bool) -> I
                 yield Expression((a,), f"{factor} * {{}}")
     for divisor in (2, 4):
         for a, x in integers.items():
-            if not constant and _check(vector, lambda i, x=x, k=divisor: x[i] // k if x[i] % k == 0 else None):
+            if not constant and _check(
+                vector, lambda i, x=x, k=divisor: x[i] // k if x[i] % k == 0 else None
+            ):
                 yield Expression((a,), f"{{}} // {divisor}")
     for a, x in any_integers.items():
         if not constant and _check(vector, lambda i, x=x: x[i] ** 2 if x[i] > 1 else None):
@@ -142,7 +174,9 @@ def _composites(vector: Vector, symbols: dict[str, Vector], constant: bool) -> I
         for b, y in any_integers.items():
             if a == b or (constant and not (words(a) | words(b)) & {"heads", "patch"}):
                 continue
-            if _check(vector, lambda i, x=x, y=y: x[i] // y[i] if x[i] % y[i] == 0 and y[i] > 1 else None):
+            if _check(
+                vector, lambda i, x=x, y=y: x[i] // y[i] if x[i] % y[i] == 0 and y[i] > 1 else None
+            ):
                 yield Expression((a, b), "{} // {}")
             if _check(vector, lambda i, x=x, y=y: (x[i] // y[i]) ** 2 if y[i] > 1 else None):
                 yield Expression((a, b), "({} // {}) ** 2")
@@ -171,7 +205,9 @@ def _composites(vector: Vector, symbols: dict[str, Vector], constant: bool) -> I
 
 def _power(vector: Vector, symbols: dict[str, Vector]) -> Expression | None:
     """An attention scale: a head's size to the power of -1/2."""
-    integers = {n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 1 for i in vector)}
+    integers = {
+        n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 1 for i in vector)
+    }
     close = lambda got, want: isinstance(want, float) and abs(got - want) <= 1e-9 * abs(want)  # noqa: E731
     if any(not 0 < value < 1 for value in vector.values()):
         return None
@@ -182,7 +218,13 @@ def _power(vector: Vector, symbols: dict[str, Vector]) -> Expression | None:
             return Expression((a,), "{} ** -0.5")
     for a, x in integers.items():
         for b, y in sorted(integers.items(), key=lambda item: "heads" not in item[0]):
-            if a != b and "heads" in words(b) and all(x[i] % y[i] == 0 and close((x[i] // y[i]) ** -0.5, v) for i, v in vector.items()):
+            if (
+                a != b
+                and "heads" in words(b)
+                and all(
+                    x[i] % y[i] == 0 and close((x[i] // y[i]) ** -0.5, v) for i, v in vector.items()
+                )
+            ):
                 return Expression((a, b), "({} // {}) ** -0.5")
     return None
 
@@ -196,7 +238,11 @@ def _flag(
             return Expression((name,), "{}")
     if is_constant(vector):
         return None
-    plain = {n: s for n, s in symbols.items() if n not in made and all(isinstance(s.get(i), (int, float)) for i in vector)}
+    plain = {
+        n: s
+        for n, s in symbols.items()
+        if n not in made and all(isinstance(s.get(i), (int, float)) for i in vector)
+    }
     for name, s in plain.items():
         if all(type(s[i]) is int for i in vector):
             if _check(vector, lambda i, s=s: s[i] != 0):
@@ -218,6 +264,10 @@ def _flag(
                 if a != b and _check(vector, lambda i, x=x, y=y, k=factor: x[i] != k * y[i]):
                     return Expression((a, b), f"{{}} != {factor} * {{}}")
             for c, z in integers.items():
-                if len({a, b, c}) == 3 and a < b and _check(vector, lambda i, x=x, y=y, z=z: x[i] == y[i] and z[i] == 1):
+                if (
+                    len({a, b, c}) == 3
+                    and a < b
+                    and _check(vector, lambda i, x=x, y=y, z=z: x[i] == y[i] and z[i] == 1)
+                ):
                     return Expression((a, b, c), "{} == {} and {} == 1")
     return None

@@ -45,7 +45,9 @@ def emit(program: Program, config: dict[str, Any], model_type: str, title: str) 
 
 
 class _ModelWriter:
-    def __init__(self, program: Program, root: Block, classes: dict[Block, BlockClass], config: Config):
+    def __init__(
+        self, program: Program, root: Block, classes: dict[Block, BlockClass], config: Config
+    ):
         self.program = program
         self.root = root
         self.classes = classes
@@ -60,8 +62,27 @@ class _ModelWriter:
 
     def _name_classes(self) -> None:
         taken = {"Model", "ModelArgs"}
+        special = {cls: _special_part(cls, self.order) for cls in self.order}
+        for cls in self.order:  # children first: a parent is special by the special child it has
+            parts = [
+                special[self.classes[child]]
+                for child in _children(cls.template)
+                if special[self.classes[child]]
+            ]
+            twins = [
+                other
+                for other in self.order
+                if other is not cls and other.template.cls == cls.template.cls
+            ]
+            if not special[cls] and twins and parts:
+                special[cls] = parts[0]
         for cls in reversed(self.order):
-            cls.name = "Model" if cls.template is self.root else unique(class_name(cls.name), taken)
+            name = class_name(cls.name)
+            if special[cls] and name in taken | {
+                class_name(o.name) for o in self.order if o is not cls
+            }:
+                name = f"{name}With{special[cls]}"
+            cls.name = "Model" if cls.template is self.root else unique(name, taken)
 
     # ------------------------------------------------------------------------------------------------------------------ style
 
@@ -76,7 +97,9 @@ class _ModelWriter:
         result: dict[BlockClass, bool] = {}
         for cls in reversed(self.order):
             alike = len({prints[block] for block in cls.instances}) == 1
-            result[cls] = cls.template is self.root or (alike and all(result[p] for p in parents.get(cls, ())))
+            result[cls] = cls.template is self.root or (
+                alike and all(result[p] for p in parents.get(cls, ()))
+            )
         return result
 
     # ------------------------------------------------------------------------------------------------------------------- emit
@@ -86,7 +109,10 @@ class _ModelWriter:
         chunks = []
         for cls in self.order:
             chunks.append(_ClassWriter(self, cls, takes_args[cls]).write())
-        fields = {"model_type": model_type, **{n: v for n, v in self.config.used.items() if n != "model_type"}}
+        fields = {
+            "model_type": model_type,
+            **{n: v for n, v in self.config.used.items() if n != "model_type"},
+        }
         source = self._file(title, fields, chunks)
         recipes: dict[str, Any] = {}
         kept: dict[str, Value] = {}
@@ -96,35 +122,68 @@ class _ModelWriter:
 
     def _file(self, title: str, fields: dict[str, Any], chunks: list[str]) -> str:
         body = "\n\n\n".join(chunks)
-        imports = ["from dataclasses import dataclass", "import mlx.core as mx" if "mx." in body else "", "import mlx.nn as nn"]
+        imports = [
+            "from dataclasses import dataclass",
+            "import mlx.core as mx" if "mx." in body else "",
+            "import mlx.nn as nn",
+        ]
         if "Callable" in body:
             imports.insert(0, "from collections.abc import Callable")
-        lines = [f'"""{_docstring(title)}', "", *self._interface(), '"""', "", *filter(None, imports), "", ""]
+        lines = [
+            f'"""{_docstring(title)}',
+            "",
+            *self._interface(),
+            '"""',
+            "",
+            *filter(None, imports),
+            "",
+            "",
+        ]
         lines += ["@dataclass", "class ModelArgs:"]
-        lines += [f"    {name}: {_field_type(value)} = {_quoted(value)}" for name, value in fields.items()]
+        lines += [
+            f"    {name}: {_field_type(value)} = {_quoted(value)}" for name, value in fields.items()
+        ]
         return "\n".join(lines) + "\n\n\n" + body + "\n"
 
     def _interface(self) -> list[str]:
         """What goes in and out, for the docstring."""
-        rows = [("Input", value.origin or value.name or "x", value) for value in self.program.inputs]
+        rows = [
+            ("Input", value.origin or value.name or "x", value) for value in self.program.inputs
+        ]
         rows += [("Output", name, value) for name, value in self.program.outputs]
         width = max((len(name) for _, name, _ in rows), default=0)
         shapes = [self._shape_text(value) for _, _, value in rows]
         wide = max(map(len, shapes), default=0)
         lines = []
         for (kind, name, value), shape in zip(rows, shapes, strict=True):
-            layout = ", channels last" if value.permute and value.permute[-1] == 1 and value.rank > 2 else ""
-            lines.append(f"{kind:<7} {_docstring(name):<{width}}  {shape:<{wide}}  {value.dtype}{layout}".rstrip())
+            layout = (
+                ", channels last"
+                if value.permute and value.permute[-1] == 1 and value.rank > 2
+                else ""
+            )
+            lines.append(
+                f"{kind:<7} {_docstring(name):<{width}}  {shape:<{wide}}  {value.dtype}{layout}".rstrip()
+            )
         return lines
 
     def _shape_text(self, value: Value) -> str:
         names = {symbol: name for symbol, (name, _) in self.program.dims.items()}
-        sizes = [str(size) if isinstance(size, int) else str(size.subs(names)) for size in value.shape]
+        sizes = [
+            str(size) if isinstance(size, int) else str(size.subs(names)) for size in value.shape
+        ]
         return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
     # ---------------------------------------------------------------------------------------------------------------- collect
 
-    def _collect(self, block: Block, prefix: str, recipes: dict, kept: dict, modules: list, attributes: Attributes | None = None) -> None:
+    def _collect(
+        self,
+        block: Block,
+        prefix: str,
+        recipes: dict,
+        kept: dict,
+        modules: list,
+        attributes: Attributes | None = None,
+    ) -> None:
         """Walks the instances: MLX paths of parameters, and the calls to compare."""
         attributes = attributes or self.attributes[self.classes[block]]
 
@@ -133,7 +192,11 @@ class _ModelWriter:
 
         for position, item in enumerate(block.items):
             for child, relative in _placed(block, item, attributes):
-                path = f"{prefix}.layers.{position}" if block.is_sequential else f"{prefix}.{relative}".lstrip(".")
+                path = (
+                    f"{prefix}.layers.{position}"
+                    if block.is_sequential
+                    else f"{prefix}.{relative}".lstrip(".")
+                )
                 self._entry(modules, path, child)
                 if child.is_sequential:
                     self._collect(child, path, recipes, kept, modules, Attributes())
@@ -146,9 +209,23 @@ class _ModelWriter:
             if isinstance(item, Node):
                 self._collect_node(block, item, position, prefix, at, recipes, kept, modules)
 
-    def _collect_node(self, block: Block, node: Node, position: int, prefix: str, at: Any, recipes: dict, kept: dict, modules: list) -> None:
+    def _collect_node(
+        self,
+        block: Block,
+        node: Node,
+        position: int,
+        prefix: str,
+        at: Any,
+        recipes: dict,
+        kept: dict,
+        modules: list,
+    ) -> None:
         if node.is_layer:
-            path = f"{prefix}.layers.{position}" if block.is_sequential else at(member_path(block, node))
+            path = (
+                f"{prefix}.layers.{position}"
+                if block.is_sequential
+                else at(member_path(block, node))
+            )
             for role, value in node.params.items():
                 self._add(recipes, kept, f"{path}.{role}", value)
             for value in node.args:
@@ -163,9 +240,20 @@ class _ModelWriter:
                     self._add(recipes, kept, at(block.relative(value.path or "")), value)
 
     def _layer_of(self, block: Block, value: Value) -> Node | None:
-        return next((n for n in block.items if isinstance(n, Node) and n.is_layer and any(p.path == value.path for p in n.params.values())), None)
+        return next(
+            (
+                n
+                for n in block.items
+                if isinstance(n, Node)
+                and n.is_layer
+                and any(p.path == value.path for p in n.params.values())
+            ),
+            None,
+        )
 
-    def _add(self, recipes: dict[str, Any], kept: dict[str, Value], path: str, value: Value) -> None:
+    def _add(
+        self, recipes: dict[str, Any], kept: dict[str, Value], path: str, value: Value
+    ) -> None:
         recipes[path] = value.recipe
         if value.data is not None:
             kept[path] = value
@@ -175,21 +263,68 @@ class _ModelWriter:
         while inputs and inputs[-1] is None:
             inputs.pop()
         values = [*inputs, *item.outputs]
-        if not all(isinstance(v, Value) and v.origin is not None and _is_as_read(v) for v in values):
+        if not all(
+            isinstance(v, Value) and v.origin is not None and _is_as_read(v) for v in values
+        ):
             return
         leaf = isinstance(item, Node)
-        cls = item.op if isinstance(item, Node) else ("nn.Sequential" if item.is_sequential else self.classes[item].name)
+        cls = (
+            item.op
+            if isinstance(item, Node)
+            else ("nn.Sequential" if item.is_sequential else self.classes[item].name)
+        )
         source = layer_path(item) if isinstance(item, Node) else item.path
 
         def spec(value: Value) -> dict[str, Any]:
-            return {"value": value.origin, "permute": list(value.permute) if value.permute else None}
+            return {
+                "value": value.origin,
+                "permute": list(value.permute) if value.permute else None,
+            }
 
-        modules.append({"path": path, "class": cls, "leaf": leaf, "source": source, "inputs": [spec(v) for v in inputs], "outputs": [spec(v) for v in item.outputs]})
+        modules.append(
+            {
+                "path": path,
+                "class": cls,
+                "leaf": leaf,
+                "source": source,
+                "inputs": [spec(v) for v in inputs],
+                "outputs": [spec(v) for v in item.outputs],
+            }
+        )
 
 
 def _is_as_read(value: Value) -> bool:
     """Whether an array is, up to its permute, what the graph calls by the name of its origin."""
     return not value.is_parameter or (value.recipe.function == "source")
+
+
+def _special_part(cls: BlockClass, order: list[BlockClass]) -> str:
+    """What a class keeps that the other classes of its source class don't: RelativeAttentionBias."""
+    twins = [
+        other for other in order if other is not cls and other.template.cls == cls.template.cls
+    ]
+    own = _kept_names(cls.template)
+    extra = (
+        sorted(own - set().union(*(_kept_names(other.template) for other in twins)))
+        if twins
+        else []
+    )
+    if not extra or not extra[0].isidentifier():
+        return ""
+    return "".join(word[:1].upper() + word[1:] for word in extra[0].split("_"))
+
+
+def _kept_names(block: Block) -> set[str]:
+    """The first parts of the paths of what a block keeps."""
+    paths = [block.relative(item.path) for item in block.items if isinstance(item, Block)]
+    for item in block.items:
+        if isinstance(item, Node):
+            paths += [
+                block.relative(v.path or "")
+                for v in item.inputs()
+                if v.is_parameter and block.owns(v.path or "")
+            ]
+    return {path.partition(".")[0] for path in paths}
 
 
 def _leaves_first(root: Block, classes: dict[Block, BlockClass]) -> list[BlockClass]:
@@ -213,7 +348,9 @@ def member_path(block: Block, node: Node) -> str:
     path = layer_path(node)
     if path and path != block.path and block.owns(path):
         return block.relative(path)
-    return {"nn.MaxPool": "maxpool", "nn.AvgPool": "avgpool"}.get(node.op[:10], node.op.removeprefix("nn.").lower())
+    return {"nn.MaxPool": "maxpool", "nn.AvgPool": "avgpool"}.get(
+        node.op[:10], node.op.removeprefix("nn.").lower()
+    )
 
 
 def _placed(block: Block, item: Item, attributes: Attributes) -> list[tuple[Block, str]]:
@@ -222,7 +359,10 @@ def _placed(block: Block, item: Item, attributes: Attributes) -> list[tuple[Bloc
         return [(item, "" if block.is_sequential else attributes.dotted(block.relative(item.path)))]
     if isinstance(item, Loop):
         place = attributes.places[block.relative(item.blocks[0].path)]
-        return [(child, ".".join(map(str, (*place[:-1], int(place[-1]) + k)))) for k, child in enumerate(item.blocks)]
+        return [
+            (child, ".".join(map(str, (*place[:-1], int(place[-1]) + k))))
+            for k, child in enumerate(item.blocks)
+        ]
     return []
 
 
@@ -230,7 +370,9 @@ def _children(block: Block) -> list[Block]:
     """The blocks with a class below, through Sequentials."""
     result: list[Block] = []
     for item in block.items:
-        for child in item.blocks if isinstance(item, Loop) else [item] if isinstance(item, Block) else []:
+        for child in (
+            item.blocks if isinstance(item, Loop) else [item] if isinstance(item, Block) else []
+        ):
             result += _children(child) if child.is_sequential else [child]
     return result
 
@@ -264,14 +406,26 @@ class _ClassWriter:
                 found += self._given(item.args)
             else:
                 for value in item.inputs():
-                    if value.is_parameter and self.template.owns(value.path or "") and self.model._layer_of(self.template, value) is None:
+                    if (
+                        value.is_parameter
+                        and self.template.owns(value.path or "")
+                        and self.model._layer_of(self.template, value) is None
+                    ):
                         found.append((self.template.relative(value.path or ""), value))
         return found
 
     def _given(self, inputs: list[Any]) -> list[tuple[str, Item | Value]]:
         """Parameters of this class that it hands to a child."""
-        own = [v for v in inputs if v is not None and v.is_parameter and self.template.owns(v.path or "")]
-        return [(self.template.relative(v.path), v) for v in own if self.model._layer_of(self.template, v) is None]
+        own = [
+            v
+            for v in inputs
+            if v is not None and v.is_parameter and self.template.owns(v.path or "")
+        ]
+        return [
+            (self.template.relative(v.path), v)
+            for v in own
+            if self.model._layer_of(self.template, v) is None
+        ]
 
     def _members(self) -> list[tuple[str, list[tuple[int, Any]]]]:
         members: dict[str, list[tuple[int, Any]]] = {}
@@ -282,7 +436,8 @@ class _ClassWriter:
             seen.add(id(thing))
             if isinstance(thing, Value):
                 items: list[tuple[int, Any]] = [
-                    (i, mapping.get(thing, thing if i == 0 else None)) for i, mapping in enumerate(self.cls.values)
+                    (i, mapping.get(thing, thing if i == 0 else None))
+                    for i, mapping in enumerate(self.cls.values)
                 ]
             else:
                 items = list(enumerate(self.cls.of(thing)))
@@ -297,19 +452,26 @@ class _ClassWriter:
         member_lines = constructor.lines(self.members, self._source_order)
         self.body = body = Body(self.cls, self.arguments, self, root, names)
         call_lines = body.write()
-        attribute_lines = [f"self.{name} = {text}" for name, text in self.arguments.attributes.items()]
+        attribute_lines = [
+            f"self.{name} = {text}" for name, text in self.arguments.attributes.items()
+        ]
         if root:
             self.arguments.uses_args = True
         init = ["super().__init__()", *name_repeated([*attribute_lines, *member_lines])]
         parameters = ", ".join(["self", *self.arguments.signature()])
         optional = [bool(self.cls.lacking(value)) for value in self.template.inputs]
-        annotations = ["mx.array | None = None" if may_lack else "mx.array" for may_lack in optional]
+        annotations = [
+            "mx.array | None = None" if may_lack else "mx.array" for may_lack in optional
+        ]
         named = zip(body.names_of_inputs(), annotations, strict=True)
         inputs = ", ".join(["self", *(f"{name}: {annotation}" for name, annotation in named)])
         returns = self._return_type()
         lines = [f"class {self.cls.name}(nn.Module):"]
         lines += [f"    def __init__({parameters}):", *(f"        {line}" for line in init), ""]
-        lines += [f"    def __call__({inputs}) -> {returns}:", *(f"        {line}" for line in call_lines)]
+        lines += [
+            f"    def __call__({inputs}) -> {returns}:",
+            *(f"        {line}" for line in call_lines),
+        ]
         return "\n".join(lines)
 
     def _return_type(self) -> str:
@@ -354,7 +516,11 @@ class _ClassWriter:
         whole = "self" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[:-1])
         start, count = int(place[-1]), len(loop.blocks)
         siblings = [p for p in self.attributes.places.values() if p[:-1] == place[:-1]]
-        text = whole if start == 0 and len(siblings) == count else f"{whole}[{start or ''}:{start + count if start + count < len(siblings) else ''}]"
+        text = (
+            whole
+            if start == 0 and len(siblings) == count
+            else f"{whole}[{start or ''}:{start + count if start + count < len(siblings) else ''}]"
+        )
         word = str(place[0])
         singular = word[:-1] if word.endswith("s") and len(word) > 2 else word
         return text, singular
@@ -362,7 +528,11 @@ class _ClassWriter:
     def condition(self, item: Item, flag: Vector) -> str:
         """How the forward asks whether this instance has an optional part."""
         if isinstance(item, Block) or (isinstance(item, Node) and item.is_layer):
-            path = member_path(self.template, item) if isinstance(item, Node) else self.template.relative(item.path)
+            path = (
+                member_path(self.template, item)
+                if isinstance(item, Node)
+                else self.template.relative(item.path)
+            )
             place = self.attributes.places[path]
             if len(place) == 1:
                 return f'"{place[0]}" in self'
@@ -376,13 +546,24 @@ class _ClassWriter:
             place = self.attributes.places[path]
             if len(place) == 1 and absent == set(range(len(self.cls.instances))) - present:
                 return f'"{place[0]}" in self'
-        names = {"+": ("has_skip", "has_residual", "use_residual", "use_res_connect"), "mx.roll": ("shift",)}
+        names = {
+            "+": ("has_skip", "has_residual", "use_residual", "use_res_connect"),
+            "mx.roll": ("shift",),
+        }
         op = item.op if isinstance(item, Node) else ""
         if isinstance(item, Node):
             own = [v for v in item.inputs() if v.is_parameter and self.template.owns(v.path or "")]
-            if own and len(self.attributes.places.get(self.template.relative(own[0].path or ""), ())) == 1:
+            if (
+                own
+                and len(self.attributes.places.get(self.template.relative(own[0].path or ""), ()))
+                == 1
+            ):
                 return f'"{self.attributes.places[self.template.relative(own[0].path or "")][0]}" in self'
-        return self.arguments.flag(flag, *names.get(op, (f"use_{op.rpartition('.')[2]}" if op else "enabled",)), in_call=True)
+        return self.arguments.flag(
+            flag,
+            *names.get(op, (f"use_{op.rpartition('.')[2]}" if op else "enabled",)),
+            in_call=True,
+        )
 
     def output_kind(self, cls: BlockClass) -> list[str] | None:
         """The keys of the returned dict, for the root of a model that returns one."""
@@ -402,9 +583,17 @@ def format_source(source: str) -> str:
     """The source as ruff formats it, imports sorted."""
     command = [sys.executable, "-m", "ruff"]
     options = ["--line-length", str(LINE_LENGTH), "--stdin-filename", "model.py", "-"]
-    formatted = subprocess.run([*command, "format", "--isolated", *options], input=source, capture_output=True, text=True, check=False)
+    formatted = subprocess.run(
+        [*command, "format", "--isolated", *options],
+        input=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if formatted.returncode:
-        raise RuntimeError(f"porter emitted source that does not parse:\n{formatted.stderr}\n{source}")
+        raise RuntimeError(
+            f"porter emitted source that does not parse:\n{formatted.stderr}\n{source}"
+        )
     fixed = subprocess.run(
         [*command, "check", "--isolated", "--select", "I,F401,F841", "--fix", "--quiet", *options],
         input=formatted.stdout, capture_output=True, text=True, check=False,
@@ -422,7 +611,15 @@ def name_repeated(lines: list[str]) -> list[str]:
     for text, count in counts.items():
         if count < 2 or (count < 3 and len(text) < 24) or "for " in text:
             continue
-        name = "hidden_dim" if "ratio" in text else "out_dim" if " * " in text else "head_dim" if "heads" in text else "size"
+        name = (
+            "hidden_dim"
+            if "ratio" in text
+            else "out_dim"
+            if " * " in text
+            else "head_dim"
+            if "heads" in text
+            else "size"
+        )
         if any(re.search(rf"\b{name}\b", line) for line in result):
             continue
         result = [re.sub(rf"(?<![\w.]){re.escape(text)}(?![\w.])", name, line) for line in result]
@@ -439,7 +636,13 @@ def _docstring(text: str) -> str:
 
 def _quoted(value: Any) -> str:
     text = literal(value)
-    return text if not isinstance(value, str) else '"' + text[1:-1].replace('"', '\\"') + '"' if '"' not in text else text
+    return (
+        text
+        if not isinstance(value, str)
+        else '"' + text[1:-1].replace('"', '\\"') + '"'
+        if '"' not in text
+        else text
+    )
 
 
 def _field_type(value: Any) -> str:

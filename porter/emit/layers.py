@@ -8,7 +8,10 @@ _CONV: tuple[tuple[str, ...], dict[str, Any]] = (
     ("in_channels", "out_channels", "kernel_size"),
     {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "bias": True},
 )
-_CONV_TRANSPOSE = (_CONV[0], {"stride": 1, "padding": 0, "dilation": 1, "output_padding": 0, "bias": True})
+_CONV_TRANSPOSE = (
+    _CONV[0],
+    {"stride": 1, "padding": 0, "dilation": 1, "output_padding": 0, "bias": True},
+)
 _POOL = (("kernel_size",), {"stride": None, "padding": 0})
 
 #: layer -> (arguments by position, arguments by name with their defaults)
@@ -20,10 +23,16 @@ CONSTRUCTORS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "nn.ConvTranspose1d": _CONV_TRANSPOSE,
     "nn.ConvTranspose2d": _CONV_TRANSPOSE,
     "nn.ConvTranspose3d": _CONV_TRANSPOSE,
-    "nn.BatchNorm": (("num_features",), {"eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}),
+    "nn.BatchNorm": (
+        ("num_features",),
+        {"eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True},
+    ),
     "nn.LayerNorm": (("dims",), {"eps": 1e-5, "affine": True, "bias": True}),
     "nn.RMSNorm": (("dims",), {"eps": 1e-5}),
-    "nn.GroupNorm": (("num_groups", "dims"), {"eps": 1e-5, "affine": True, "pytorch_compatible": False}),
+    "nn.GroupNorm": (
+        ("num_groups", "dims"),
+        {"eps": 1e-5, "affine": True, "pytorch_compatible": False},
+    ),
     "nn.InstanceNorm": (("dims",), {"eps": 1e-5, "affine": False}),
     "nn.Embedding": (("num_embeddings", "dims"), {}),
     **{f"nn.{kind}Pool{rank}d": _POOL for kind in ("Max", "Avg") for rank in (1, 2, 3)},

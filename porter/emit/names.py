@@ -46,12 +46,23 @@ def variable(hint: str | None, taken: set[str], spare: tuple[str, ...]) -> str:
         if name not in taken:
             return name
     base = choices[0] if choices else spare[0]
-    return next(name for name in (f"{base}_{letter}" for letter in "abcdefghijklmnopqrstuvwxyz" * 9) if name not in taken)
+    return next(
+        name
+        for name in (f"{base}_{letter}" for letter in "abcdefghijklmnopqrstuvwxyz" * 9)
+        if name not in taken
+    )
 
 
 def _is_plain(name: str) -> bool:
     """Whether a source's variable name may be used as it is; a trace's `add_3` may not."""
-    return name.isidentifier() and name.isascii() and name not in _TAKEN and not hasattr(builtins, name) and not re.search(r"_\d+$", name) and name != "_"
+    return (
+        name.isidentifier()
+        and name.isascii()
+        and name not in _TAKEN
+        and not hasattr(builtins, name)
+        and not re.search(r"_\d+$", name)
+        and name != "_"
+    )
 
 
 def words(name: str) -> set[str]:

@@ -8,7 +8,15 @@ from sympy import Expr
 
 from porter.emit.arguments import Arguments
 from porter.emit.expressions import Code, Vector, is_constant
-from porter.emit.sizes import Dims, author_sizes, flatten_axes, is_symbolic, splits, squeezed_axes, symbols_of
+from porter.emit.sizes import (
+    Dims,
+    author_sizes,
+    flatten_axes,
+    is_symbolic,
+    splits,
+    squeezed_axes,
+    symbols_of,
+)
 from porter.emit.syntax import (
     ATOM,
     DTYPES,
@@ -43,7 +51,11 @@ class NodeText:
         self._plan()
 
     def _label(self, value: Value) -> str:
-        return self.body.names[value] if value in self.body.names else str(self.places.parameter(value))
+        return (
+            self.body.names[value]
+            if value in self.body.names
+            else str(self.places.parameter(value))
+        )
 
     # ----------------------------------------------------------------------------------------------------------------- sizes
 
@@ -59,7 +71,12 @@ class NodeText:
         candidates = [v for v in seen if not v.is_parameter] or seen
         operands = [v for v in node.inputs() if not v.is_parameter]
         given = [v for v in self.cls.template.inputs if v.is_parameter]
-        order = [*self.cls.template.inputs, *[v for v in operands if v in seen], *reversed(candidates), *given]
+        order = [
+            *self.cls.template.inputs,
+            *[v for v in operands if v in seen],
+            *reversed(candidates),
+            *given,
+        ]
         if node.op == ".reshape":
             if not (self._everywhere(node, flatten_axes) or self._everywhere(node, squeezed_axes)):
                 self.sizes[id(node)] = self._reshape_sizes(node, order)
@@ -70,7 +87,9 @@ class NodeText:
     def _everywhere(self, node: Node, form: Any) -> bool:
         """Whether a reshape has the same form (a flatten, a squeeze) in every instance."""
         first = form(node)
-        return bool(first) and all(form(other) == first for other in self.cls.of(node) if other is not None)
+        return bool(first) and all(
+            form(other) == first for other in self.cls.of(node) if other is not None
+        )
 
     def _plan_symbols(self, part: Any, node: Node, order: list[Value]) -> None:
         """Reserves the dims that symbolic sizes outside reshapes need."""
@@ -81,14 +100,25 @@ class NodeText:
 
     def _vector_of(self, node: Node, size: Expr) -> Vector:
         """The size in each instance, where instances hold equal places of equal nodes."""
-        paths = [(group, path) for group in ("args", "kwargs", "attrs") for path, s in _sizes_in(getattr(node, group)) if s is size]
+        paths = [
+            (group, path)
+            for group in ("args", "kwargs", "attrs")
+            for path, s in _sizes_in(getattr(node, group))
+            if s is size
+        ]
         group, path = paths[0]
-        return {i: _at(getattr(other, group), path) for i, other in enumerate(self.cls.of(node)) if other is not None}
+        return {
+            i: _at(getattr(other, group), path)
+            for i, other in enumerate(self.cls.of(node))
+            if other is not None
+        }
 
     def _reshape_sizes(self, node: Node, order: list[Value]) -> list[Any]:
         others = self.cls.of(node)
         count = len(node.args) - 1
-        vectors: list[Vector] = [{i: o.args[1 + p] for i, o in enumerate(others) if o is not None} for p in range(count)]
+        vectors: list[Vector] = [
+            {i: o.args[1 + p] for i, o in enumerate(others) if o is not None} for p in range(count)
+        ]
         wrote = author_sizes(node.location, count)
         split = splits(node)
         inputs = [v for v in self.cls.template.inputs if not v.is_parameter]
@@ -97,7 +127,11 @@ class NodeText:
             text = None
             if wrote[position] is not None and not is_symbolic(vector):
                 text = self.arguments.look_up(vector, str(wrote[position]), in_call=True)
-            small = is_constant(vector) and isinstance(vector[min(vector)], int) and abs(vector[min(vector)]) <= 3
+            small = (
+                is_constant(vector)
+                and isinstance(vector[min(vector)], int)
+                and abs(vector[min(vector)]) <= 3
+            )
             if text is None and small:
                 text = str(vector[min(vector)])
             if text is None and position == count - 1 and not is_symbolic(vector):
@@ -121,12 +155,18 @@ class NodeText:
                 or self._named_size(vectors[position])
                 or self._divided_by_name(vectors[position], inputs)
                 or self._dim_text(vectors[position], order)
-                or (self.arguments.resolve(vectors[position], "size", in_call=True) if not is_symbolic(vectors[position]) else None)
+                or (
+                    self.arguments.resolve(vectors[position], "size", in_call=True)
+                    if not is_symbolic(vectors[position])
+                    else None
+                )
                 or self._traced(vectors[position], node)
             )
         return texts
 
-    def _heads(self, split: dict[int, tuple[int, int]], position: int, vectors: list[Vector]) -> str | None:
+    def _heads(
+        self, split: dict[int, tuple[int, int]], position: int, vectors: list[Vector]
+    ) -> str | None:
         """The number of heads, where an axis is split into heads and their size."""
         if position not in split or split[position][1] != len(vectors) - 1:
             return None
@@ -136,28 +176,43 @@ class NodeText:
     def _named_size(self, vector: Vector) -> str | None:
         if is_symbolic(vector):
             return None
-        return self.arguments.look_up(vector, "window_size", "patch_size", "num_heads", in_call=True, exact=True)
+        return self.arguments.look_up(
+            vector, "window_size", "patch_size", "num_heads", in_call=True, exact=True
+        )
 
     def _divided_by_name(self, vector: Vector, values: list[Value]) -> str | None:
         """`H // self.window_size`: an input's size over a number that the class has a name for."""
         for value in values:
             for axis in range(value.rank):
                 have = self.dims.vector(value, axis)
-                if any(not isinstance(have.get(i), int) or have[i] % size for i, size in vector.items()):
+                if any(
+                    not isinstance(have.get(i), int) or have[i] % size for i, size in vector.items()
+                ):
                     continue
-                part = self.arguments.look_up({i: have[i] // size for i, size in vector.items()}, "window_size", in_call=True)
+                part = self.arguments.look_up(
+                    {i: have[i] // size for i, size in vector.items()}, "window_size", in_call=True
+                )
                 if part is not None:
                     return f"{self.dims.name(value, axis, set(self.body_names()))} // {part}"
         return None
 
-    def _divided(self, node: Node, split: dict[int, tuple[int, int]], position: int, vectors: list[Vector], texts: list[str | None]) -> str | None:
+    def _divided(
+        self,
+        node: Node,
+        split: dict[int, tuple[int, int]],
+        position: int,
+        vectors: list[Vector],
+        texts: list[str | None],
+    ) -> str | None:
         """`H // window` for the first part of an axis that is split in two."""
         if position not in split:
             return None
         axis, rest = split[position]
         source = node.args[0]
         measured = {i: m[source].shape[axis] for i, m in enumerate(self.cls.values) if source in m}
-        whole = self._dim_text(measured, [v for v in self.cls.template.inputs if not v.is_parameter])
+        whole = self._dim_text(
+            measured, [v for v in self.cls.template.inputs if not v.is_parameter]
+        )
         if whole is None:
             return None
         part = texts[rest]
@@ -180,9 +235,13 @@ class NodeText:
                     continue
                 ratio = simplify(vector[first] / have[first])
                 inverse = simplify(have[first] / vector[first])
-                if isinstance(ratio, int) and all(simplify(vector[i] - ratio * have[i]) == 0 for i in vector):
+                if isinstance(ratio, int) and all(
+                    simplify(vector[i] - ratio * have[i]) == 0 for i in vector
+                ):
                     return f"{ratio} * {self.dims.name(value, axis, set(self.body_names()))}"
-                if isinstance(inverse, int) and all(simplify(vector[i] * inverse - have[i]) == 0 for i in vector):
+                if isinstance(inverse, int) and all(
+                    simplify(vector[i] * inverse - have[i]) == 0 for i in vector
+                ):
                     return f"{self.dims.name(value, axis, set(self.body_names()))} // {inverse}"
         return self._quotient(vector, order) or self._by_symbols(vector, order)
 
@@ -194,7 +253,11 @@ class NodeText:
             for b in keys:
                 part = self.dims.vector(*b)
                 fits = a != b and all(
-                    i in whole and i in part and part[i] != 1 and simplify(whole[i] - vector[i] * part[i]) == 0 for i in vector
+                    i in whole
+                    and i in part
+                    and part[i] != 1
+                    and simplify(whole[i] - vector[i] * part[i]) == 0
+                    for i in vector
                 )
                 if fits:
                     taken = set(self.body_names())
@@ -209,7 +272,13 @@ class NodeText:
         names = {}
         for symbol in symbols_of({0: expression}):
             found = next(
-                ((v, axis) for v in order for axis in range(v.rank) if simplify(v.shape[axis] - symbol) == 0), None
+                (
+                    (v, axis)
+                    for v in order
+                    for axis in range(v.rank)
+                    if simplify(v.shape[axis] - symbol) == 0
+                ),
+                None,
             )
             if found is None:
                 return None
@@ -245,7 +314,9 @@ class NodeText:
     # ----------------------------------------------------------------------------------------------------------- expressions
 
     def text(self, node: Node) -> Text:
-        others = [(i, other) for i, other in enumerate(self.cls.of(node)) if other is not None] or [(0, node)]
+        others = [(i, other) for i, other in enumerate(self.cls.of(node)) if other is not None] or [
+            (0, node)
+        ]
         if node.is_layer:
             return call(self.places.layer(node), [self.body.read(value) for value in node.args])
         if node.op == ".reshape":
@@ -254,15 +325,22 @@ class NodeText:
             width = len(node.attrs["key"])
             while width > 1 and all(o.attrs["key"][width - 1] == slice(None) for _, o in others):
                 width -= 1
-            key = [self._part([(i, o.attrs["key"][p]) for i, o in others], node, "index") for p in range(width)]
+            key = [
+                self._part([(i, o.attrs["key"][p]) for i, o in others], node, "index")
+                for p in range(width)
+            ]
             # an index array is read before the array that it indexes is named
             receiver = self.body.read(node.args[0])
             return subscript(receiver, key)
         if node.op == "unpack":
             return self.body.read(node.args[0])
-        args = [self._part([(i, o.args[p]) for i, o in others], node, _role(node, p)) for p in range(len(node.args))]
+        args = [
+            self._part([(i, o.args[p]) for i, o in others], node, _role(node, p))
+            for p in range(len(node.args))
+        ]
         kwargs = {
-            key: self._axis(node, others) or self._part([(i, o.kwargs[key]) for i, o in others], node, key)
+            key: self._axis(node, others)
+            or self._part([(i, o.kwargs[key]) for i, o in others], node, key)
             if key == "axis"
             else self._part([(i, o.kwargs[key]) for i, o in others], node, key)
             for key in node.kwargs
@@ -278,7 +356,9 @@ class NodeText:
         last = isinstance(axis, int) and ranks and ranks[0] > 2 and axis == ranks[0] - 1
         return Text("-1") if last and all(o.kwargs["axis"] == axis for _, o in others) else None
 
-    def _compose(self, node: Node, others: list[tuple[int, Node]], args: list[Text], kwargs: dict[str, Text]) -> Text:
+    def _compose(
+        self, node: Node, others: list[tuple[int, Node]], args: list[Text], kwargs: dict[str, Text]
+    ) -> Text:
         op = node.op
         if op in INFIX:
             return infix(op, *args)
@@ -286,14 +366,23 @@ class NodeText:
             return prefix(op, args[0])
         if op == ".astype":
             return method(args[0], "astype", [Text(dtype_text(node.output.dtype))])
-        if op == "mx.expand_dims" and isinstance(node.args[1], int) and all(o.args[1] == node.args[1] for _, o in others):
+        if (
+            op == "mx.expand_dims"
+            and isinstance(node.args[1], int)
+            and all(o.args[1] == node.args[1] for _, o in others)
+        ):
             return self._new_axis(node, args[0])
         if op.startswith("."):
             return method(args[0], op[1:], args[1:])
         if op in _METHODS and node.args and isinstance(node.args[0], Value):
-            keyword = [Text(f"{key}={value.code}", ATOM, value.depth, value.names) for key, value in kwargs.items()]
+            keyword = [
+                Text(f"{key}={value.code}", ATOM, value.depth, value.names)
+                for key, value in kwargs.items()
+            ]
             return method(args[0], op.removeprefix("mx."), args[1:] + keyword)
-        function = self.arguments.resolve({i: Code(o.op) for i, o in others}, "activation", in_call=True)
+        function = self.arguments.resolve(
+            {i: Code(o.op) for i, o in others}, "activation", in_call=True
+        )
         return call(function, args, kwargs)
 
     @staticmethod
@@ -315,7 +404,13 @@ class NodeText:
         if id(node) not in self.sizes and flat is not None:
             first, last = flat
             end = last if last < node.args[0].rank - 1 else -1
-            arguments = [] if (first, end) == (0, -1) else [plain(first)] if end == -1 else [plain(first), plain(end)]
+            arguments = (
+                []
+                if (first, end) == (0, -1)
+                else [plain(first)]
+                if end == -1
+                else [plain(first), plain(end)]
+            )
             return method(receiver, "flatten", arguments)
         sizes = self.sizes[id(node)]
         names = {name for name in self.dim_names() if any(name in str(size) for size in sizes)}
@@ -330,10 +425,16 @@ class NodeText:
             return self.body.read(first)
         if isinstance(first, (list, tuple)):
             width = {len(item) for _, item in items}
-            parts = [self._part([(i, item[p]) for i, item in items], node, role) for p in range(min(width))]
+            parts = [
+                self._part([(i, item[p]) for i, item in items], node, role)
+                for p in range(min(width))
+            ]
             return sequence(parts, "[]" if isinstance(first, list) else "()")
         if isinstance(first, slice):
-            bounds = [self._bound([(i, getattr(item, name)) for i, item in items], node, name) for name in ("start", "stop", "step")]
+            bounds = [
+                self._bound([(i, getattr(item, name)) for i, item in items], node, name)
+                for name in ("start", "stop", "step")
+            ]
             return slice_text(*bounds)
         if first is Ellipsis:
             return Text("...")
@@ -342,14 +443,18 @@ class NodeText:
             text = self._dim_text(vector, [*self.cls.template.inputs, *[v for v in node.inputs()]])
             if text is None:
                 text = self._traced(vector, node)
-            return Text(text, 10 if " " in text else ATOM, 0, {n for n in self.dim_names() if n in text})
+            return Text(
+                text, 10 if " " in text else ATOM, 0, {n for n in self.dim_names() if n in text}
+            )
         if isinstance(first, str) and role == "dtype" and (first in DTYPES or first == "bool"):
             return Text(dtype_text(first))
         return self._scalar(vector, role)
 
     def _scalar(self, vector: Vector, role: str) -> Text:
         value = next(iter(vector.values()))
-        if is_constant(vector) and (isinstance(value, (bool, str)) or value is None or role in ("axis", "index", "")):
+        if is_constant(vector) and (
+            isinstance(value, (bool, str)) or value is None or role in ("axis", "index", "")
+        ):
             return plain(value)
         code = self.arguments.resolve(vector, role or "value", in_call=True)
         return Text(code, PRECEDENCE["neg"] if code.startswith("-") else ATOM)
@@ -365,12 +470,23 @@ class NodeText:
 
 
 #: Reductions read better as methods.
-_METHODS = {f"mx.{name}" for name in "sum mean max min prod all any var std argmax argmin squeeze".split()}
+_METHODS = {
+    f"mx.{name}" for name in "sum mean max min prod all any var std argmax argmin squeeze".split()
+}
 
 
 def _role(node: Node, position: int) -> str:
     """What a number in an argument's place is, to name it."""
-    if node.op in (".transpose", "mx.expand_dims", ".squeeze", "mx.broadcast_to", "mx.pad", "mx.roll", "mx.split", "mx.tile"):
+    if node.op in (
+        ".transpose",
+        "mx.expand_dims",
+        ".squeeze",
+        "mx.broadcast_to",
+        "mx.pad",
+        "mx.roll",
+        "mx.split",
+        "mx.tile",
+    ):
         return "axis" if node.op in (".transpose", "mx.expand_dims", ".squeeze") else "size"
     return "scale" if node.op in ("*", "/") and isinstance(node.args[position], float) else ""
 
@@ -381,7 +497,11 @@ def _sizes_in(part: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ..
     if isinstance(part, (list, tuple)):
         return [found for p, item in enumerate(part) for found in _sizes_in(item, (*path, p))]
     if isinstance(part, slice):
-        return [found for key in ("start", "stop", "step") for found in _sizes_in(getattr(part, key), (*path, key))]
+        return [
+            found
+            for key in ("start", "stop", "step")
+            for found in _sizes_in(getattr(part, key), (*path, key))
+        ]
     return [(path, part)] if isinstance(part, Expr) else []
 
 

@@ -31,7 +31,11 @@ class Dims:
         return [mapping[value].shape for mapping in self.cls.values if value in mapping]
 
     def vector(self, value: Value, axis: int) -> Vector:
-        return {i: mapping[value].shape[axis] for i, mapping in enumerate(self.cls.values) if value in mapping}
+        return {
+            i: mapping[value].shape[axis]
+            for i, mapping in enumerate(self.cls.values)
+            if value in mapping
+        }
 
     def find(self, vector: Vector, candidates: list[Value]) -> tuple[Value, int] | None:
         """An axis of a candidate that has the wanted size in every instance."""
@@ -68,7 +72,9 @@ def is_symbolic(vector: Vector) -> bool:
 
 
 def symbols_of(vector: Vector) -> set[Symbol]:
-    return {symbol for size in vector.values() if isinstance(size, Expr) for symbol in size.free_symbols}  # type: ignore[misc]
+    return {
+        symbol for size in vector.values() if isinstance(size, Expr) for symbol in size.free_symbols
+    }  # type: ignore[misc]
 
 
 def flatten_axes(node: Node) -> tuple[int, int] | None:
@@ -79,8 +85,13 @@ def flatten_axes(node: Node) -> tuple[int, int] | None:
         return None
     for first in range(len(target)):
         last = first + merged
-        before = all(simplify(a - b) == 0 for a, b in zip(source[:first], target[:first], strict=True))
-        after = all(simplify(a - b) == 0 for a, b in zip(source[last + 1 :], target[first + 1 :], strict=True))
+        before = all(
+            simplify(a - b) == 0 for a, b in zip(source[:first], target[:first], strict=True)
+        )
+        after = all(
+            simplify(a - b) == 0
+            for a, b in zip(source[last + 1 :], target[first + 1 :], strict=True)
+        )
         if before and after:
             return first, last
     return None
@@ -93,7 +104,9 @@ def squeezed_axes(node: Node) -> tuple[int, ...]:
         return ()
     axes = tuple(axis for axis, size in enumerate(source) if size == 1)
     left = [size for size in source if size != 1]
-    same = len(left) == len(target) and all(simplify(a - b) == 0 for a, b in zip(left, target, strict=True))
+    same = len(left) == len(target) and all(
+        simplify(a - b) == 0 for a, b in zip(left, target, strict=True)
+    )
     return axes if same else ()
 
 
@@ -115,7 +128,11 @@ def author_sizes(location: Location | None, count: int) -> list[str | None]:
     if statement is None:
         return [None] * count
     for node in ast.walk(statement):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("reshape", "view"):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("reshape", "view")
+        ):
             args: list[ast.expr] = list(node.args)
             if len(args) == 1 and isinstance(args[0], (ast.Tuple, ast.List)):
                 args = list(args[0].elts)
@@ -125,7 +142,11 @@ def author_sizes(location: Location | None, count: int) -> list[str | None]:
 
 
 def _attribute(expression: ast.expr) -> str | None:
-    if isinstance(expression, ast.Attribute) and isinstance(expression.value, ast.Name) and expression.value.id == "self":
+    if (
+        isinstance(expression, ast.Attribute)
+        and isinstance(expression.value, ast.Name)
+        and expression.value.id == "self"
+    ):
         return expression.attr
     return None
 

@@ -47,19 +47,33 @@ def infix(op: str, left: Text, right: Text) -> Text:
 
 
 def prefix(op: str, operand: Text) -> Text:
-    return Text(f"{'-' if op == 'neg' else op}{operand.at(PRECEDENCE[op])}", PRECEDENCE[op], operand.depth, operand.names)
+    return Text(
+        f"{'-' if op == 'neg' else op}{operand.at(PRECEDENCE[op])}",
+        PRECEDENCE[op],
+        operand.depth,
+        operand.names,
+    )
 
 
 def call(function: str, args: list[Text], kwargs: dict[str, Text] | None = None) -> Text:
-    parts = [arg.code for arg in args] + [f"{key}={value.code}" for key, value in (kwargs or {}).items()]
+    parts = [arg.code for arg in args] + [
+        f"{key}={value.code}" for key, value in (kwargs or {}).items()
+    ]
     every = [*args, *(kwargs or {}).values()]
     names = set().union(*(part.names for part in every)) if every else set()
-    return Text(f"{function}({', '.join(parts)})", ATOM, 1 + max((part.depth for part in every), default=0), names)
+    return Text(
+        f"{function}({', '.join(parts)})",
+        ATOM,
+        1 + max((part.depth for part in every), default=0),
+        names,
+    )
 
 
 def method(receiver: Text, name: str, args: list[Text]) -> Text:
     result = call(f"{receiver.at(ATOM)}.{name}", args)
-    return Text(result.code, ATOM, max(result.depth, receiver.depth + 1), result.names | receiver.names)
+    return Text(
+        result.code, ATOM, max(result.depth, receiver.depth + 1), result.names | receiver.names
+    )
 
 
 def sequence(items: list[Text], brackets: str) -> Text:
@@ -67,13 +81,20 @@ def sequence(items: list[Text], brackets: str) -> Text:
     if brackets == "()" and len(items) == 1:
         code += ","
     names = set().union(*(item.names for item in items)) if items else set()
-    return Text(f"{brackets[0]}{code}{brackets[1]}", ATOM, max((item.depth for item in items), default=0), names)
+    return Text(
+        f"{brackets[0]}{code}{brackets[1]}",
+        ATOM,
+        max((item.depth for item in items), default=0),
+        names,
+    )
 
 
 def plain(value: Any) -> Text:
     """A number, string, None or piece of code."""
     code = literal(value)
-    negative = isinstance(value, (int, float)) and not isinstance(value, bool) and code.startswith("-")
+    negative = (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and code.startswith("-")
+    )
     return Text(code, PRECEDENCE["neg"] if negative else ATOM)
 
 
@@ -83,11 +104,15 @@ def is_code(value: Any) -> bool:
 
 def subscript(receiver: Text, key: list[Text]) -> Text:
     names = receiver.names.union(*(part.names for part in key)) if key else receiver.names
-    return Text(f"{receiver.at(ATOM)}[{', '.join(part.code for part in key)}]", ATOM, receiver.depth, names)
+    return Text(
+        f"{receiver.at(ATOM)}[{', '.join(part.code for part in key)}]", ATOM, receiver.depth, names
+    )
 
 
 def slice_text(start: Text | None, stop: Text | None, step: Text | None) -> Text:
-    code = f"{start.code if start else ''}:{stop.code if stop else ''}" + (f":{step.code}" if step else "")
+    code = f"{start.code if start else ''}:{stop.code if stop else ''}" + (
+        f":{step.code}" if step else ""
+    )
     names = set().union(*(part.names for part in (start, stop, step) if part))
     return Text(code, ATOM, 0, names)
 

@@ -19,7 +19,7 @@ from torch.export import Dim, ExportedProgram
 
 from porter.errors import Gap, InputError, UnsupportedError
 from porter.frontends.source_lines import assigned_names
-from porter.ir import Frame, Location, ModuleInfo, Node, Program, Value
+from porter.ir import Frame, Location, ModuleInfo, Program, Value
 from porter.ir.builder import simplify
 
 if TYPE_CHECKING:
@@ -67,7 +67,11 @@ def _fake_parameters(module: torch.nn.Module) -> Iterator[Any]:
 
     Yields the fake mode, or None where every parameter is real.
     """
-    meta = [(name, p) for name, p in [*module.named_parameters(), *module.named_buffers()] if p.device.type == "meta"]
+    meta = [
+        (name, p)
+        for name, p in [*module.named_parameters(), *module.named_buffers()]
+        if p.device.type == "meta"
+    ]
     if not meta:
         yield None
         return
@@ -108,27 +112,39 @@ def export_program(source: Source) -> tuple[ExportedProgram, list[str]]:
         return source.program, []
     module = source.module
     if module is None:
-        raise InputError(f"{source.spec} holds weights only; name a factory and --checkpoint, or --mapping.")
+        raise InputError(
+            f"{source.spec} holds weights only; name a factory and --checkpoint, or --mapping."
+        )
     names = _argument_names(module, source.args, source.kwargs)
     attempts: list[tuple[str, set[str]]] = []
-    wanted = {dim for axes in source.dynamic.values() for dim in axes.values()}
+    named = named_dims(source)
+    wanted = {dim for axes in named.values() for dim in axes.values()}
     spatial = wanted - {"batch", "length"}
     attempts.append(("", wanted))
     if spatial and wanted - spatial:
         attempts.append((f"{', '.join(sorted(spatial))} stayed fixed", wanted - spatial))
     if len(wanted - spatial) > 1:
-        attempts += [(f"only {dim} is dynamic", {dim}) for dim in ("batch", "length") if dim in wanted]
+        attempts += [
+            (f"only {dim} is dynamic", {dim}) for dim in ("batch", "length") if dim in wanted
+        ]
     if wanted:
         attempts.append(("every dim stayed fixed", set()))
     notes: list[str] = []
     reason: Exception | None = None
     module.eval()
     for note, dims in attempts:
-        dynamic = _dynamic_shapes(names, source, dims)
+        dynamic = _dynamic_shapes(names, source, named, dims)
         try:
-            with _quiet(), _time_limit(EXPORT_SECONDS), _fake_parameters(module) as mode, torch.no_grad():
+            with (
+                _quiet(),
+                _time_limit(EXPORT_SECONDS),
+                _fake_parameters(module) as mode,
+                torch.no_grad(),
+            ):
                 args, kwargs = _fakified(mode, source.args, source.kwargs)
-                program = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
+                program = torch.export.export(
+                    module, args, kwargs, dynamic_shapes=dynamic, strict=False
+                )
         except _Timeout:
             reason = TimeoutError(f"symbolic sizes took over {EXPORT_SECONDS} s")
             continue
@@ -145,10 +161,41 @@ def export_program(source: Source) -> tuple[ExportedProgram, list[str]]:
     ) from reason
 
 
+#: What the axes of an input of each rank are called where nobody says: a guess that the export may overrule.
+_AXES = {
+    1: {0: "batch"},
+    2: {0: "batch", 1: "length"},
+    3: {0: "batch", 1: "length", 2: "width"},
+    4: {0: "batch", 2: "height", 3: "width"},
+    5: {0: "batch", 2: "frames", 3: "height", 4: "width"},
+}
+
+
+def named_dims(source: Source) -> dict[str, dict[int, str]]:
+    """The axes of the inputs that may change, by name: as the source says, else by each input's rank.
+
+    Two inputs share a name only where they share the size.
+    """
+    if source.dynamic or source.module is None:
+        return source.dynamic
+    names = _argument_names(source.module, source.args, source.kwargs)
+    inputs = {**dict(zip(names, source.args, strict=False)), **source.kwargs}
+    sizes: dict[str, int] = {}
+    result: dict[str, dict[int, str]] = {}
+    for name, value in inputs.items():
+        if isinstance(value, torch.Tensor):
+            for axis, dim in _AXES.get(value.ndim, {}).items():
+                if sizes.setdefault(dim, value.shape[axis]) == value.shape[axis] > 1:
+                    result.setdefault(name, {})[axis] = dim
+    return result
+
+
 def _fakified(mode: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     if mode is None:
         return args, kwargs
-    return torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs))
+    return torch.utils._pytree.tree_map_only(
+        torch.Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs)
+    )
 
 
 @contextmanager
@@ -173,7 +220,12 @@ def _author_line(error: Exception | None) -> str:
     if error is None:
         return "an unknown line"
     frames = traceback.extract_tb(error.__traceback__)
-    outside = [f for f in frames if f"{os.sep}torch{os.sep}" not in f.filename and f"{os.sep}porter{os.sep}" not in f.filename]
+    outside = [
+        f
+        for f in frames
+        if f"{os.sep}torch{os.sep}" not in f.filename
+        and f"{os.sep}porter{os.sep}" not in f.filename
+    ]
     frame = (outside or frames)[-1]
     return f"{frame.filename}:{frame.lineno}: {frame.line}"
 
@@ -185,12 +237,16 @@ def _argument_names(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[
     return names[: len(args)] + [name for name in kwargs]
 
 
-def _dynamic_shapes(names: list[str], source: Source, dims: set[str]) -> Any:
+def _dynamic_shapes(
+    names: list[str], source: Source, named: dict[str, dict[int, str]], dims: set[str]
+) -> Any:
     def shape(name: str, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return torch.utils._pytree.tree_map(lambda _: None, value)
-        axes = source.dynamic.get(name, {})
-        return {axis: Dim.AUTO for axis, dim in axes.items() if dim in dims and value.shape[axis] > 1}
+        axes = named.get(name, {})
+        return {
+            axis: Dim.AUTO for axis, dim in axes.items() if dim in dims and value.shape[axis] > 1
+        }
 
     if not dims:
         return None
@@ -226,11 +282,19 @@ def _functionalized(exported: ExportedProgram) -> ExportedProgram:
         mutated = [
             argument
             for argument, info in zip(node.args, schema.arguments, strict=False)
-            if info.alias_info is not None and info.alias_info.is_write and isinstance(argument, torch.fx.Node)
+            if info.alias_info is not None
+            and info.alias_info.is_write
+            and isinstance(argument, torch.fx.Node)
         ]
         for argument in mutated:
-            shared = argument in views or any(user in views and _later(user, node) for user in argument.users)
-            if shared or argument.op == "placeholder" or node.target.__name__.startswith(("copy_", "index_put_", "fill_")):
+            shared = argument in views or any(
+                user in views and _later(user, node) for user in argument.users
+            )
+            if (
+                shared
+                or argument.op == "placeholder"
+                or node.target.__name__.startswith(("copy_", "index_put_", "fill_"))
+            ):
                 return exported.run_decompositions({})
         if any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns):
             views.add(node)
@@ -254,6 +318,7 @@ class _Importer:
         self.program = Program(name=name, cls=cls, modules=self._modules())
         self.environment: dict[torch.fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}
+        self.named = named_dims(source)
         self._read_placeholders()
 
     def _modules(self) -> dict[str, ModuleInfo]:
@@ -261,7 +326,9 @@ class _Importer:
             return {}
         constructors = self.source.constructors
         return {
-            path: ModuleInfo(path, _class_name(module), constructors.get(path, {}), _plain_attributes(module))
+            path: ModuleInfo(
+                path, _class_name(module), constructors.get(path, {}), _plain_attributes(module)
+            )
             for path, module in self.source.module.named_modules(remove_duplicate=False)
         }
 
@@ -272,7 +339,9 @@ class _Importer:
         stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         constants = signature.inputs_to_lifted_tensor_constants
         persistent = set(signature.inputs_to_parameters.values()) | {
-            name for name in signature.inputs_to_buffers.values() if name not in signature.non_persistent_buffers
+            name
+            for name in signature.inputs_to_buffers.values()
+            if name not in signature.non_persistent_buffers
         }
         for node in self.graph.nodes:
             if node.op == "get_attr":
@@ -300,7 +369,7 @@ class _Importer:
 
     def _name_dims(self, name: str, tensor: torch.Tensor) -> None:
         """Input axes of one dim name share one symbol."""
-        names = self.source.dynamic.get(name, {})
+        names = self.named.get(name, {})
         known = {dim: symbol for symbol, (dim, _) in self.program.dims.items()}
         for axis, size in enumerate(tensor.shape):
             expression = simplify(size.node.expr) if isinstance(size, torch.SymInt) else size
@@ -323,11 +392,17 @@ class _Importer:
             tensor = self.exported.state_dict.get(path)
         if tensor is None or not isinstance(tensor, torch.Tensor) or tensor.device.type == "meta":
             return None
-        if persistent and (tensor.is_floating_point() or tensor.numel() > 65536 or tensor.ndim == 0):
+        if persistent and (
+            tensor.is_floating_point() or tensor.numel() > 65536 or tensor.ndim == 0
+        ):
             return None
         if torch._subclasses.fake_tensor.is_fake(tensor):
             return None
-        return tensor.detach().to(torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype).numpy()
+        return (
+            tensor.detach()
+            .to(torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype)
+            .numpy()
+        )
 
     def size(self, size: Any) -> Any:
         """A symbolic size with one symbol per named dim; an int where it is one."""
@@ -360,12 +435,16 @@ class _Importer:
         val = node.meta.get("val")
         tensors = val if isinstance(val, (list, tuple)) else [val]
         return [
-            (tuple(self.size(size) for size in t.shape), _dtype(t.dtype)) if isinstance(t, torch.Tensor) else ((), "int32")
+            (tuple(self.size(size) for size in t.shape), _dtype(t.dtype))
+            if isinstance(t, torch.Tensor)
+            else ((), "int32")
             for t in tensors
         ]
 
     def is_symbolic(self, node: torch.fx.Node) -> bool:
-        return isinstance(node.meta.get("val"), (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool))
+        return isinstance(
+            node.meta.get("val"), (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
+        )
 
     def is_ignored(self, node: torch.fx.Node) -> bool:
         return node.op != "call_function" or _target(node) in _IGNORED | _SIDE_EFFECTS
@@ -378,7 +457,11 @@ class _Importer:
         if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
             return None
         for argument, info in zip(node.args, node.target._schema.arguments, strict=False):
-            if info.alias_info is not None and info.alias_info.is_write and isinstance(argument, torch.fx.Node):
+            if (
+                info.alias_info is not None
+                and info.alias_info.is_write
+                and isinstance(argument, torch.fx.Node)
+            ):
                 return argument
         return None
 
@@ -395,7 +478,9 @@ class _Importer:
 
     def location(self, node: torch.fx.Node) -> Location | None:
         """The innermost line of the author's: outside torch.nn."""
-        found = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', node.meta.get("stack_trace") or "")
+        found = re.findall(
+            r'File "([^"]+)", line (\d+), in (\S+)', node.meta.get("stack_trace") or ""
+        )
         outside = [frame for frame in found if "/torch/" not in frame[0].replace(os.sep, "/")]
         if not (outside or found):
             return None
@@ -414,7 +499,9 @@ class _Importer:
         names = _output_names(spec, len(flat))
         mutations = len(flat) - len(names)
         pairs = list(zip(names, flat[mutations:], strict=True))
-        return [(name, self.argument(item)) for name, item in pairs if isinstance(item, torch.fx.Node)]
+        return [
+            (name, self.argument(item)) for name, item in pairs if isinstance(item, torch.fx.Node)
+        ]
 
 
 def _output_names(spec: Any, count: int) -> list[str]:
@@ -423,7 +510,9 @@ def _output_names(spec: Any, count: int) -> list[str]:
     paths = torch.utils._pytree.tree_flatten_with_path(dummy)[0]
     names = []
     for position, (path, _) in enumerate(paths):
-        words = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path]
+        words = [
+            str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path
+        ]
         name = "_".join(word for word in words if word)
         if not name:
             name = "output"
@@ -436,7 +525,15 @@ def _output_names(spec: Any, count: int) -> list[str]:
 def raise_gaps(importer: _Importer, missing: dict[str, list[torch.fx.Node]]) -> None:
     """Raises UnsupportedError for ops without a lowering."""
     gaps = tuple(
-        Gap(name, len(nodes), str(importer.location(nodes[0]) or "/".join(f.path for f in importer.frames(nodes[0])) or "the root"))
+        Gap(
+            name,
+            len(nodes),
+            str(
+                importer.location(nodes[0])
+                or "/".join(f.path for f in importer.frames(nodes[0]))
+                or "the root"
+            ),
+        )
         for name, nodes in sorted(missing.items(), key=lambda item: (-len(item[1]), item[0]))
     )
     raise UnsupportedError(
@@ -453,7 +550,10 @@ def _target(node: torch.fx.Node) -> str:
 
 
 def _class_name(module: torch.nn.Module) -> str:
-    if isinstance(module, torch.nn.Sequential) and type(module).forward is torch.nn.Sequential.forward:
+    if (
+        isinstance(module, torch.nn.Sequential)
+        and type(module).forward is torch.nn.Sequential.forward
+    ):
         return _type_name(torch.nn.Sequential)  # a subclass that only names its members
     return _type_name(type(module))
 
@@ -468,7 +568,11 @@ def _plain_attributes(module: torch.nn.Module) -> dict[str, Any]:
     def plain(value: Any) -> bool:
         if isinstance(value, (bool, int, float, str)):
             return True
-        return isinstance(value, (tuple, list)) and len(value) <= 8 and all(isinstance(item, (int, float)) for item in value)
+        return (
+            isinstance(value, (tuple, list))
+            and len(value) <= 8
+            and all(isinstance(item, (int, float)) for item in value)
+        )
 
     return {
         name: tuple(value) if isinstance(value, list) else value

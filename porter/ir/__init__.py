@@ -1,6 +1,16 @@
 """The intermediate representation: a flat, typed program of MLX calls."""
 
-from porter.ir.program import Frame, Location, ModuleInfo, Node, Program, Size, Value, map_values, values_in
+from porter.ir.program import (
+    Frame,
+    Location,
+    ModuleInfo,
+    Node,
+    Program,
+    Size,
+    Value,
+    map_values,
+    values_in,
+)
 from porter.ir.verifier import VerificationError, verify
 
 __all__ = [

@@ -9,7 +9,18 @@ import sympy
 
 from porter.ir.program import Frame, Location, Node, Size, Value, values_in
 
-_PROMOTION = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "complex64")
+_PROMOTION = (
+    "bool",
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "complex64",
+)
 
 
 class Builder:
@@ -30,12 +41,18 @@ class Builder:
         params: dict[str, Value] | None = None,
         **kwargs: Any,
     ) -> Node:
-        node = Node(op, list(args), kwargs, attrs or {}, params or {}, [], self.scope, self.location)
-        node.outputs = [Value(tuple(shape), dtype, node) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        node = Node(
+            op, list(args), kwargs, attrs or {}, params or {}, [], self.scope, self.location
+        )
+        node.outputs = [
+            Value(tuple(shape), dtype, node) for shape, dtype in zip(shapes, dtypes, strict=True)
+        ]
         self.nodes.append(node)
         return node
 
-    def op(self, op: str, *args: Any, shape: Any = None, dtype: str | None = None, **kwargs: Any) -> Value:
+    def op(
+        self, op: str, *args: Any, shape: Any = None, dtype: str | None = None, **kwargs: Any
+    ) -> Value:
         """One MLX call with one output.
 
         Without `shape` the arguments' broadcast shape is taken; without `dtype` their promoted type.
@@ -47,16 +64,27 @@ class Builder:
             dtype = "bool" if op in _COMPARISONS else promote(*arrays)
         return self.node(op, *args, shapes=[tuple(shape)], dtypes=[dtype], **kwargs).output
 
-    def layer(self, cls: str, x: Value | Sequence[Value], params: dict[str, Value], shape: Any, **attrs: Any) -> Value:
+    def layer(
+        self,
+        cls: str,
+        x: Value | Sequence[Value],
+        params: dict[str, Value],
+        shape: Any,
+        **attrs: Any,
+    ) -> Value:
         """A call of an mlx.nn layer whose parameters are `params` and constructor arguments `attrs`."""
         args = [x] if isinstance(x, Value) else list(x)
-        return self.node(cls, *args, shapes=[tuple(shape)], dtypes=[args[0].dtype], attrs=attrs, params=params).output
+        return self.node(
+            cls, *args, shapes=[tuple(shape)], dtypes=[args[0].dtype], attrs=attrs, params=params
+        ).output
 
     def transpose(self, x: Value, axes: Sequence[int]) -> Value:
         axes = tuple(axis % x.rank for axis in axes)
         if axes == tuple(range(x.rank)):
             return x
-        return self.op(".transpose", x, *axes, shape=[x.shape[axis] for axis in axes], dtype=x.dtype)
+        return self.op(
+            ".transpose", x, *axes, shape=[x.shape[axis] for axis in axes], dtype=x.dtype
+        )
 
     def reshape(self, x: Value, shape: Sequence[Size]) -> Value:
         if tuple(shape) == x.shape:
@@ -70,11 +98,24 @@ class Builder:
 
     def index(self, x: Value, key: Sequence[Any], shape: Sequence[Size]) -> Value:
         """`x[key]`; `key` holds slices, ints, None, Ellipsis and index arrays."""
-        node = self.node("[]", x, shapes=[tuple(shape)], dtypes=[x.dtype], attrs={"key": tuple(key)})
+        node = self.node(
+            "[]", x, shapes=[tuple(shape)], dtypes=[x.dtype], attrs={"key": tuple(key)}
+        )
         return node.output
 
 
-_COMPARISONS = {"==", "!=", "<", "<=", ">", ">=", "mx.isnan", "mx.isinf", "mx.logical_not", "mx.logical_and"}
+_COMPARISONS = {
+    "==",
+    "!=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "mx.isnan",
+    "mx.isinf",
+    "mx.logical_not",
+    "mx.logical_and",
+}
 
 
 def promote(*values: Value) -> str:

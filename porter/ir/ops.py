@@ -27,11 +27,20 @@ ELEMENTWISE = (
 )
 #: Ops with `axis=` that lose or keep that axis by `keepdims=`.
 REDUCTIONS = {
-    f"mx.{name}" for name in "sum mean max min prod all any var std argmax argmin logsumexp median".split()
+    f"mx.{name}"
+    for name in "sum mean max min prod all any var std argmax argmin logsumexp median".split()
 } | {"mx.linalg.norm"}
 #: Ops with `axis=` whose output has the input's shape or one that differs along the axis alone.
 ALONG_AXIS = {
-    f"mx.{name}" for name in "softmax cumsum cumprod cummax cummin logcumsumexp sort argsort repeat concatenate split flip".split()
+    f"mx.{name}"
+    for name in "softmax cumsum cumprod cummax cummin logcumsumexp sort argsort repeat concatenate split flip".split()
 } | {"nn.log_softmax"}
 #: Layers that act on the last axis and leave the others alone.
-LAST_AXIS_LAYERS = {"nn.Linear", "nn.LayerNorm", "nn.RMSNorm", "mx.fast.layer_norm", "mx.fast.rms_norm", "nn.QuantizedLinear"}
+LAST_AXIS_LAYERS = {
+    "nn.Linear",
+    "nn.LayerNorm",
+    "nn.RMSNorm",
+    "mx.fast.layer_norm",
+    "mx.fast.rms_norm",
+    "nn.QuantizedLinear",
+}

@@ -28,7 +28,11 @@ def to_text(program: Program) -> str:
     lines = [f"def {program.name}({', '.join(f'{name(v)}: {_type(v)}' for v in program.inputs)}):"]
     for node in program.nodes:
         parts = [text(item) for item in node.args]
-        parts += [f"{key}={text(item)}" for group in (node.kwargs, node.attrs, node.params) for key, item in group.items()]
+        parts += [
+            f"{key}={text(item)}"
+            for group in (node.kwargs, node.attrs, node.params)
+            for key, item in group.items()
+        ]
         targets = ", ".join(f"{name(v)}: {_type(v)}" for v in node.outputs)
         scope = node.scope[-1].path if node.scope else ""
         where = f"{node.location.line}: {node.location.text}" if node.location else ""

@@ -104,7 +104,9 @@ class Node:
     outputs: list[Value] = field(default_factory=list)
     scope: tuple[Frame, ...] = ()
     location: Location | None = None
-    layout: bool = False  # a transpose that a lowering put in for MLX's channels-last layers, not the author's
+    layout: bool = (
+        False  # a transpose that a lowering put in for MLX's channels-last layers, not the author's
+    )
 
     def __repr__(self) -> str:
         return f"Node({self.op}, {self.location})"
@@ -143,7 +145,9 @@ class Program:
     nodes: list[Node] = field(default_factory=list)
     parameters: dict[str, Value] = field(default_factory=dict)
     modules: dict[str, ModuleInfo] = field(default_factory=dict)
-    dims: dict[sympy.Symbol, tuple[str, int]] = field(default_factory=dict)  # symbol -> (name, size when traced)
+    dims: dict[sympy.Symbol, tuple[str, int]] = field(
+        default_factory=dict
+    )  # symbol -> (name, size when traced)
     notes: list[str] = field(default_factory=list)
 
     def users(self) -> dict[Value, list[Node]]:

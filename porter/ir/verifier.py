@@ -16,10 +16,14 @@ def verify(program: Program) -> None:
     for node in program.nodes:
         for value in node.inputs():
             if value not in known and not value.is_parameter:
-                raise VerificationError(f"{node.op} at {node.location} reads {value!r}, which nothing before it writes.")
+                raise VerificationError(
+                    f"{node.op} at {node.location} reads {value!r}, which nothing before it writes."
+                )
         for value in node.outputs:
             if value in known:
-                raise VerificationError(f"{node.op} at {node.location} writes {value!r}, which exists already.")
+                raise VerificationError(
+                    f"{node.op} at {node.location} writes {value!r}, which exists already."
+                )
             if value.node is not node:
                 raise VerificationError(f"{value!r} does not name {node.op} as its node.")
             known.add(value)

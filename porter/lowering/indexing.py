@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from porter.ir import Value
 from porter.lowering.axes import axis_of

@@ -31,7 +31,14 @@ def share_equal(program: Program) -> int:
 
     for node in program.nodes:
         node.replace_inputs(final)
-        key = (node.op, _key(node.args), _key(node.kwargs), _key(node.attrs), _key(node.params), node.scope)
+        key = (
+            node.op,
+            _key(node.args),
+            _key(node.kwargs),
+            _key(node.attrs),
+            _key(node.params),
+            node.scope,
+        )
         twin = seen.get(key)
         if twin is None or node.is_layer:
             seen[key] = node

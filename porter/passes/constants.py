@@ -10,7 +10,17 @@ from porter.ir.builder import Builder, simplify
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.match import replace_node
 
-_KEEPS_FILL = {".reshape", ".transpose", "mx.expand_dims", ".squeeze", "mx.broadcast_to", "[]", "mx.take_along_axis", "mx.take", ".astype"}
+_KEEPS_FILL = {
+    ".reshape",
+    ".transpose",
+    "mx.expand_dims",
+    ".squeeze",
+    "mx.broadcast_to",
+    "[]",
+    "mx.take_along_axis",
+    "mx.take",
+    ".astype",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,12 @@ class _Facts:
         if len(node.outputs) != 1:
             return 0
         out = node.output
+        if (
+            node.op == "mx.fast.scaled_dot_product_attention"
+            and self.fills.get(node.kwargs.get("mask")) is True
+        ):
+            node.kwargs["mask"] = None  # a mask that keeps all
+            return 1
         self._count(node)
         fill = self._fill(node)
         if fill is not None:
@@ -88,18 +104,28 @@ class _Facts:
             return False
         if node.op in ("|", "mx.logical_or") and any(self.fills.get(a) is True for a in arrays):
             return True
-        if node.op in ("&", "|", "mx.logical_and", "mx.logical_or") and all(a in self.fills for a in arrays):
+        if node.op in ("&", "|", "mx.logical_and", "mx.logical_or") and all(
+            a in self.fills for a in arrays
+        ):
             left, right = (bool(self.fills[a]) for a in node.args)
             return (left and right) if node.op in ("&", "mx.logical_and") else (left or right)
-        if node.op in ("mx.logical_not", "~") and node.output.dtype == "bool" and arrays[0] in self.fills:
+        if (
+            node.op in ("mx.logical_not", "~")
+            and node.output.dtype == "bool"
+            and arrays[0] in self.fills
+        ):
             return not self.fills[arrays[0]]
         return None
 
     def _compare_count(self, node: Node, count: Count) -> Any:
         number = node.args[1]
-        if node.args[0].__class__ is not Value or not isinstance(number, (int, float)) or not isinstance(count.start, int):
+        if (
+            node.args[0].__class__ is not Value
+            or not isinstance(number, (int, float))
+            or not isinstance(count.start, int)
+        ):
             return None
-        if node.op == ">=" and count.start >= number or node.op == ">" and count.start > number:
+        if (node.op == ">=" and count.start >= number) or (node.op == ">" and count.start > number):
             return True
         return None
 
@@ -107,13 +133,29 @@ class _Facts:
         """x & True, x | False, x + 0 and x * 1 are x."""
         if len(node.args) != 2:
             return 0
-        neutral = {"&": True, "mx.logical_and": True, "|": False, "mx.logical_or": False, "+": 0, "*": 1, "-": 0, "/": 1}
+        neutral = {
+            "&": True,
+            "mx.logical_and": True,
+            "|": False,
+            "mx.logical_or": False,
+            "+": 0,
+            "*": 1,
+            "-": 0,
+            "/": 1,
+        }
         if node.op not in neutral:
             return 0
-        pairs = [(node.args[0], node.args[1])] + ([(node.args[1], node.args[0])] if node.op not in "-/" else [])
+        pairs = [(node.args[0], node.args[1])] + (
+            [(node.args[1], node.args[0])] if node.op not in "-/" else []
+        )
         for kept, other in pairs:
             value = self.fills.get(other, None) if isinstance(other, Value) else other
-            if not isinstance(kept, Value) or value is None or isinstance(value, complex) or value != neutral[node.op]:
+            if (
+                not isinstance(kept, Value)
+                or value is None
+                or isinstance(value, complex)
+                or value != neutral[node.op]
+            ):
                 continue
             if kept.dtype != node.output.dtype:
                 continue
@@ -125,7 +167,13 @@ class _Facts:
         """Reads of the node's output read `kept`, widened where its shape is smaller."""
         builder = Builder(node.scope, node.location)
         if kept.shape != node.output.shape:
-            kept = builder.op("mx.broadcast_to", kept, node.output.shape, shape=node.output.shape, dtype=kept.dtype)
+            kept = builder.op(
+                "mx.broadcast_to",
+                kept,
+                node.output.shape,
+                shape=node.output.shape,
+                dtype=kept.dtype,
+            )
         if builder.nodes:
             replace_node(self.program, node, builder.nodes, kept)
         else:
@@ -164,7 +212,7 @@ class _Facts:
 
     def _count_of_slice(self, node: Node, known: Count) -> None:
         key = node.attrs["key"]
-        if any(not isinstance(k, slice) for k in key) or len(key) <= known.axis and key:
+        if any(not isinstance(k, slice) for k in key) or (len(key) <= known.axis and key):
             if any(k is not None and not isinstance(k, slice) for k in key):
                 return
         out = node.output
@@ -208,7 +256,11 @@ class _Facts:
             if not users:
                 continue
             builder = Builder(users[0].scope, users[0].location)
-            bounds = [count.length] if count.start == 0 else [count.start, simplify(count.start + count.length)]
+            bounds = (
+                [count.length]
+                if count.start == 0
+                else [count.start, simplify(count.start + count.length)]
+            )
             result = builder.op("mx.arange", *bounds, shape=(count.length,), dtype=value.dtype)
             key = tuple(slice(None) if axis == count.axis else None for axis in range(value.rank))
             if len(key) > 1:
@@ -230,7 +282,9 @@ class _Facts:
         found = [c for c in counts if c is not None]
         ranks = {k.rank for k in key}
         axes = [c.axis for c in found]
-        full = all(simplify(c.length - size) == 0 for c, size in zip(found, source.shape, strict=True))
+        full = all(
+            simplify(c.length - size) == 0 for c, size in zip(found, source.shape, strict=True)
+        )
         if not full or len(ranks) != 1 or axes != sorted(set(axes)):
             return 0
         rank = ranks.pop()
@@ -243,5 +297,3 @@ def _creation(fill: Any, out: Value) -> tuple[str, list[Any], dict[str, Any], di
     if fill == 0 or fill == 1:
         return ("mx.zeros" if fill == 0 else "mx.ones"), [shape], {"dtype": out.dtype}, {}
     return "mx.full", [shape, fill], {"dtype": out.dtype}, {}
-
-

@@ -33,7 +33,11 @@ def hoist_concatenate(program: Program) -> int:
 
 def _scope_around(node: Node) -> tuple[Frame, ...]:
     """The innermost module around the node that something it joins comes from; its own where nothing does."""
-    made = [value.node.scope for value in node.args[0] if isinstance(value, Value) and value.node is not None]
+    made = [
+        value.node.scope
+        for value in node.args[0]
+        if isinstance(value, Value) and value.node is not None
+    ]
     for depth in range(len(node.scope), 0, -1):
         if any(scope[:depth] == node.scope[:depth] for scope in made):
             return node.scope[:depth]

@@ -7,24 +7,32 @@ from collections.abc import Callable
 from porter.errors import PorterError
 from porter.ir import Program, verify
 from porter.passes.cleanup import remove_dead, share_equal
+from porter.passes.compose_views import compose_views
 from porter.passes.constants import simplify_constants
 from porter.passes.fuse.fuse_activations import fuse_activations
 from porter.passes.fuse.fuse_attention import fuse_attention
 from porter.passes.fuse.fuse_norms import fuse_norms
+from porter.passes.fuse.share_heads import share_heads
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
-from porter.passes.row_guards import drop_row_guards
+from porter.passes.name_roles import name_roles
 from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, merge_reshapes
+from porter.passes.row_guards import drop_row_guards
 
 Pass = Callable[[Program], int]
 
 PIPELINE: tuple[tuple[Pass, str], ...] = (
     (remove_dead, "asserts, unused outputs and size computations leave nothing behind"),
-    (simplify_constants, "masks of ones, gathers by arange and fills of one number become what they are"),
+    (
+        simplify_constants,
+        "masks of ones, gathers by arange and fills of one number become what they are",
+    ),
     (fuse_norms, "RMS norms spelled out become nn.RMSNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
+    (share_heads, "grouped queries need no repeated keys and values"),
+    (compose_views, "nn.MultiheadAttention's views come down to one reshape and one transpose"),
     (fold_parameters, "a parameter that is reshaped or permuted first is stored that way"),
     (drop_row_guards, "under a padding mask no row is masked whole"),
     (drop_broadcasts, "MLX broadcasts by itself where torch's author expands"),
@@ -35,10 +43,13 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (hoist_concatenate, "a layer of a dense block takes one array, not a growing list"),
     (share_equal, "equal computations in one module are done once"),
     (remove_dead, "what the passes left unused"),
+    (name_roles, "q, k and v where the author's names are out of reach"),
 )
 
 
-def run_pipeline(program: Program, input_layout: str = "nhwc", dump: Callable[[str, Program], None] | None = None) -> Program:
+def run_pipeline(
+    program: Program, input_layout: str = "nhwc", dump: Callable[[str, Program], None] | None = None
+) -> Program:
     """Runs every pass, verifying after each. Raises PorterError that names the pass that failed and those before it."""
     verify(program)
     done: list[str] = []
@@ -51,7 +62,9 @@ def run_pipeline(program: Program, input_layout: str = "nhwc", dump: Callable[[s
                 transform(program)
             verify(program)
         except PorterError as error:
-            raise type(error)(f"Pass {name} (after {', '.join(done) or 'none'}) failed: {error}") from error
+            raise type(error)(
+                f"Pass {name} (after {', '.join(done) or 'none'}) failed: {error}"
+            ) from error
         done.append(name)
         if dump is not None:
             dump(name, program)

@@ -40,7 +40,11 @@ def drop_broadcasts(program: Program) -> int:
         fits = True
         for user in users:
             if user.op == "mx.fast.scaled_dot_product_attention":
-                fits &= user.kwargs.get("mask") is wide and wide not in user.args and narrow.rank == wide.rank
+                fits &= (
+                    user.kwargs.get("mask") is wide
+                    and wide not in user.args
+                    and narrow.rank == wide.rank
+                )
             elif user.op in ELEMENTWISE:
                 others = [narrow if value is wide else value for value in user.inputs()]
                 fits &= broadcast_shapes(*(value.shape for value in others)) == user.output.shape
@@ -61,20 +65,35 @@ def drop_kept_dims(program: Program) -> int:
     for node in program.nodes:
         chain: list[Node] = []
         source = node.args[0].node if node.op in (".reshape", ".squeeze") else None
-        while source is not None and _is_alone(source, users, program) and (source.op in ACTIVATIONS or source.op in LAST_AXIS_LAYERS):
+        while (
+            source is not None
+            and _is_alone(source, users, program)
+            and (source.op in ACTIVATIONS or source.op in LAST_AXIS_LAYERS)
+        ):
             chain.append(source)
             source = source.args[0].node
         if source is None or source.op not in REDUCTIONS or not source.kwargs.get("keepdims"):
             continue
         axis = source.kwargs.get("axis")
-        axes = {a % source.output.rank for a in (axis if isinstance(axis, (tuple, list)) else [axis])} if axis is not None else set()
+        axes = (
+            {a % source.output.rank for a in (axis if isinstance(axis, (tuple, list)) else [axis])}
+            if axis is not None
+            else set()
+        )
         last = node.args[0]
         left = tuple(size for a, size in enumerate(last.shape) if a not in axes)
-        if not axes or node.output.shape != left or not _is_alone(source, users, program) or last.rank - 1 in axes:
+        if (
+            not axes
+            or node.output.shape != left
+            or not _is_alone(source, users, program)
+            or last.rank - 1 in axes
+        ):
             continue
         del source.kwargs["keepdims"]
         for link in [source, *chain]:
-            link.output.shape = tuple(size for a, size in enumerate(link.output.shape) if a not in axes)
+            link.output.shape = tuple(
+                size for a, size in enumerate(link.output.shape) if a not in axes
+            )
             link.output.origin = link.output.permute = None
         last.origin, last.permute = node.output.origin, node.output.permute
         mapping[node.output] = last

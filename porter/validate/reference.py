@@ -19,6 +19,7 @@ from porter.errors import InputError
 from porter.frontends.torch_export import _functionalized, export_program
 from porter.validate import dequantized, variation
 from porter.validate.conditioning import Conditioning
+from porter.validate.constants import kept_buffers
 from porter.validate.data import Job, write_arrays, write_manifest
 from porter.validate.entries import Entries, array
 from porter.validate.graph import Graph, cast, float64
@@ -44,6 +45,7 @@ class Reference:
         self._source = source
         self._notes: list[str] = []
         self._problems: list[str] = []
+        self._kept: set[str] = set()
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         progress("reference: loading the source")
@@ -115,7 +117,9 @@ class Reference:
         module = module.float().requires_grad_(False)
         state = dict(module.state_dict())
         if self._dtype != torch.float32:
-            for tensor in state.values():
+            self._kept = kept_buffers(module, self._job.directory, self._dtype)
+            buffers = dict(module.named_buffers())
+            for tensor in [*state.values(), *(buffers[name] for name in self._kept)]:
                 if tensor.is_floating_point():
                     tensor.copy_(tensor.to(self._dtype))
         if self._job.dequantized:
@@ -126,9 +130,9 @@ class Reference:
         return module
 
     def _half(self, dtype: torch.dtype) -> torch.nn.Module:
-        """A copy whose stored tensors are `dtype`; computed buffers stay float32."""
+        """A copy whose tensors are `dtype` where the port stores them; other buffers stay float32."""
         module = copy.deepcopy(self._module)
-        stored = set(module.state_dict())
+        stored = {*module.state_dict(), *self._kept}
         for owner_name, owner in module.named_modules():
             prefix = owner_name + "." if owner_name else ""
             for table in (owner._parameters, owner._buffers):

@@ -78,8 +78,8 @@ def lower(
     program = import_program(exported, source)
     verify(program)
     state = {
-        **dict(module.named_parameters()),
-        **dict(module.named_buffers()),
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
         **exported.constants,
     }
     return Lowered(

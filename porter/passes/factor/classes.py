@@ -71,7 +71,9 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
                 fresh.items = [{item: item for item in block.items}]
                 fresh.values = [{value: value for item in block.items for value in item.outputs}]
                 fresh.values[0].update({value: value for value in block.inputs})
-                fresh.values[0].update({v: v for item in block.items for v in reads(item) if v.is_parameter})
+                fresh.values[0].update(
+                    {v: v for item in block.items for v in reads(item) if v.is_parameter}
+                )
                 known[block.cls].append(fresh)
                 assigned[block] = fresh
     return assigned
@@ -85,13 +87,17 @@ def _levels(root: Block) -> dict[Block, int]:
     blocks = list(root.walk())
     heights: dict[Block, int] = {}
     for block in blocks:
-        heights[block] = 1 + max((heights[item] for item in block.items if isinstance(item, Block)), default=0)
+        heights[block] = 1 + max(
+            (heights[item] for item in block.items if isinstance(item, Block)), default=0
+        )
     levels = dict(heights)
     for _ in range(64):
         before = dict(levels)
         highest: dict[str, int] = {}
         for block in blocks:
-            below = max((levels[item] for item in block.items if isinstance(item, Block)), default=0)
+            below = max(
+                (levels[item] for item in block.items if isinstance(item, Block)), default=0
+            )
             levels[block] = max(levels[block], 1 + below)
             highest[block.cls] = max(highest.get(block.cls, 0), levels[block])
         for block in blocks:
@@ -108,17 +114,26 @@ def _even_lists(level: list[Block], assigned: dict[Block, BlockClass]) -> set[tu
         (block.cls, block.relative(item.path))
         for block in level
         for item in block.items
-        if isinstance(item, Block) and item.is_sequential and len(item.items) > 2 and _is_even(item, assigned)
+        if isinstance(item, Block)
+        and item.is_sequential
+        and len(item.items) > 2
+        and _is_even(item, assigned)
     }
 
 
-def _splice_sequentials(block: Block, assigned: dict[Block, BlockClass], even: set[tuple[str, str]]) -> None:
+def _splice_sequentials(
+    block: Block, assigned: dict[Block, BlockClass], even: set[tuple[str, str]]
+) -> None:
     """A Sequential of blocks that are alike, or that take turns in two forms, becomes a list with a loop."""
     if block.is_sequential:
         return
     items: list[Item] = []
     for item in block.items:
-        if isinstance(item, Block) and item.is_sequential and _is_even(item, assigned, (block.cls, block.relative(item.path)) in even):
+        if (
+            isinstance(item, Block)
+            and item.is_sequential
+            and _is_even(item, assigned, (block.cls, block.relative(item.path)) in even)
+        ):
             items += item.items
         else:
             items.append(item)
@@ -132,7 +147,9 @@ def _is_even(block: Block, assigned: dict[Block, BlockClass], short: bool = Fals
     if len({id(assigned[b]) for b in blocks}) > 1:
         return False
     prints = [fingerprint(b, assigned) for b in blocks]
-    return all(p == prints[k % 2] for k, p in enumerate(prints)) and (short or len(blocks) > 2 or len(set(prints)) == 1)
+    return all(p == prints[k % 2] for k, p in enumerate(prints)) and (
+        short or len(blocks) > 2 or len(set(prints)) == 1
+    )
 
 
 def fingerprint(block: Block, classes: dict[Block, BlockClass]) -> str:
@@ -155,5 +172,8 @@ def fingerprint(block: Block, classes: dict[Block, BlockClass]) -> str:
             shapes = [v.shape for v in item.inputs() if v.is_parameter]
             texts.append(f"{item.op}{part(item.args)}{part(item.kwargs)}{part(item.attrs)}{shapes}")
         else:
-            texts += [f"{id(classes[b])}{fingerprint(b, classes)}" for b in (item.blocks if isinstance(item, Loop) else [item])]
+            texts += [
+                f"{id(classes[b])}{fingerprint(b, classes)}"
+                for b in (item.blocks if isinstance(item, Loop) else [item])
+            ]
     return f"({';'.join(texts)})"

@@ -30,9 +30,15 @@ def roll_loops(block: Block, same_class: Callable[[Block, Block], bool]) -> None
         position += 1
 
 
-def _loop_at(block: Block, start: int, same_class: Callable[[Block, Block], bool]) -> tuple[Loop | None, int]:
+def _loop_at(
+    block: Block, start: int, same_class: Callable[[Block, Block], bool]
+) -> tuple[Loop | None, int]:
     first = block.items[start]
-    if not isinstance(first, Block) or first.is_sequential or (place := list_position(block.relative(first.path))) is None:
+    if (
+        not isinstance(first, Block)
+        or first.is_sequential
+        or (place := list_position(block.relative(first.path))) is None
+    ):
         return None, 0
     starts = [start]
     for position in range(start + 1, len(block.items)):
@@ -72,7 +78,8 @@ def _rolled(block: Block, turns: list[list[Item]], start: int, stop: int) -> Loo
             carried.append(None)
             continue
         places = {
-            produced[i].index(slots[i + 1][slot]) if slots[i + 1][slot] in produced[i] else None for i in range(len(turns) - 1)
+            produced[i].index(slots[i + 1][slot]) if slots[i + 1][slot] in produced[i] else None
+            for i in range(len(turns) - 1)
         }
         if len(places) != 1 or None in places:
             return None

@@ -23,7 +23,9 @@ class Block:
     cls: str
     call: int = 0
     items: list[Item] = field(default_factory=list)
-    inputs: list[Any] = field(default_factory=list)  # None: an input of the class that this call does without
+    inputs: list[Any] = field(
+        default_factory=list
+    )  # None: an input of the class that this call does without
     outputs: list[Value] = field(default_factory=list)
 
     def __repr__(self) -> str:
@@ -95,7 +97,10 @@ def layer_path(node: Node) -> str:
     paths = [value.path or "" for value in node.params.values()]
     if not paths:
         return node.scope[-1].path if node.scope else ""
-    stems = {path.rpartition(".")[0] if path.rpartition(".")[2] in _LEAVES else _stem(path) for path in paths}
+    stems = {
+        path.rpartition(".")[0] if path.rpartition(".")[2] in _LEAVES else _stem(path)
+        for path in paths
+    }
     return stems.pop() if len(stems) == 1 else ""
 
 
@@ -134,7 +139,11 @@ def _group(program: Program, nodes: list[Node], depth: int, parent: Block) -> li
 def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
     """Whether a module call stays a call: it has parameters of its own that no single layer takes over."""
     nodes = list(_nodes(block))
-    own = [node for node in nodes if any(v.is_parameter and block.owns(v.path or "") for v in node.inputs())]
+    own = [
+        node
+        for node in nodes
+        if any(v.is_parameter and block.owns(v.path or "") for v in node.inputs())
+    ]
     if not own or block.path == parent.path:
         return False
     if any(node.is_layer and layer_path(node) == block.path for node in nodes):
@@ -163,10 +172,14 @@ def _is_chain(block: Block) -> bool:
         arrays = [v for v in _external(item) if not (v.is_parameter and block.owns(v.path or ""))]
         if len(arrays) != 1 or (previous is not None and arrays[0] is not previous):
             return False
-        written = item.outputs if isinstance(item, Node) else [v for n in _nodes(item) for v in n.outputs]  # type: ignore[arg-type]
+        written = (
+            item.outputs if isinstance(item, Node) else [v for n in _nodes(item) for v in n.outputs]
+        )  # type: ignore[arg-type]
         inside.update(written)
         if isinstance(item, Node):
-            if len(item.outputs) != 1 or not (item.is_layer or item.op.startswith(("nn.", "mx.")) and len(item.args) == 1):
+            if len(item.outputs) != 1 or not (
+                item.is_layer or (item.op.startswith(("nn.", "mx.")) and len(item.args) == 1)
+            ):
                 return False
             if item.kwargs or (not item.is_layer and item.op not in _AS_MODULE):
                 return False
@@ -194,7 +207,11 @@ def _external(item: Item) -> list[Value]:
     assert isinstance(item, Block)
     written = {value for node in _nodes(item) for value in node.outputs}
     read = [v for node in _nodes(item) for v in node.inputs()]
-    return [v for v in dict.fromkeys(read) if v not in written and not (v.is_parameter and item.owns(v.path or ""))]
+    return [
+        v
+        for v in dict.fromkeys(read)
+        if v not in written and not (v.is_parameter and item.owns(v.path or ""))
+    ]
 
 
 def _ordered(items: list[Item]) -> list[Item]:
@@ -204,7 +221,10 @@ def _ordered(items: list[Item]) -> list[Item]:
         for node in [item] if isinstance(item, Node) else _nodes(item):  # type: ignore[arg-type]
             for value in node.outputs:
                 writer[value] = index
-    waits = [{writer[v] for v in _external(item) if v in writer} - {index} for index, item in enumerate(items)]
+    waits = [
+        {writer[v] for v in _external(item) if v in writer} - {index}
+        for index, item in enumerate(items)
+    ]
     followers: dict[int, list[int]] = {}
     for index, before in enumerate(waits):
         for other in before:
@@ -222,7 +242,9 @@ def _ordered(items: list[Item]) -> list[Item]:
                 heapq.heappush(ready, follower)
     if len(result) == len(items):
         return result
-    stuck = next(item for index, item in enumerate(items) if left[index] and isinstance(item, Block))
+    stuck = next(
+        item for index, item in enumerate(items) if left[index] and isinstance(item, Block)
+    )
     position = items.index(stuck)
     return _ordered(items[:position] + stuck.items + items[position + 1 :])
 
@@ -234,6 +256,8 @@ def _connect(block: Block, wanted: set[Value]) -> None:
         read = _external(item)
         if isinstance(item, Block):
             item.inputs = read
-            item.outputs = [value for node in _nodes(item) for value in node.outputs if value in later]
+            item.outputs = [
+                value for node in _nodes(item) for value in node.outputs if value in later
+            ]
             _connect(item, set(item.outputs))
         later.update(read)

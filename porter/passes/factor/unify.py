@@ -54,7 +54,13 @@ class Unifier:
             return self._parameter(a, b)
         item_a, item_b = self._writers[0].get(a), self._writers[1].get(b)
         if item_a is None or item_b is None:
-            if item_a is None and item_b is None and a.rank == b.rank and a.dtype == b.dtype and b not in self.values.values():
+            if (
+                item_a is None
+                and item_b is None
+                and a.rank == b.rank
+                and a.dtype == b.dtype
+                and b not in self.values.values()
+            ):
                 self.values[a] = b
                 return True
             return item_a is not None and self._skip(a, item_a, b)
@@ -118,7 +124,11 @@ class Unifier:
     def _node(self, a: Node, b: Node) -> bool:
         if a.op != b.op and not (a.op in _EXCHANGEABLE and b.op in _EXCHANGEABLE):
             return False
-        if len(a.outputs) != len(b.outputs) or a.params.keys() != b.params.keys() or a.attrs.keys() != b.attrs.keys():
+        if (
+            len(a.outputs) != len(b.outputs)
+            or a.params.keys() != b.params.keys()
+            or a.attrs.keys() != b.attrs.keys()
+        ):
             return False
         return (
             self._all(list(a.params.values()), list(b.params.values()))
@@ -158,13 +168,26 @@ class Unifier:
         if isinstance(a, dict) and isinstance(b, dict):
             return a.keys() == b.keys() and all(self._structure(a[key], b[key]) for key in a)
         if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-            return len(a) == len(b) and all(self._structure(x, y) for x, y in zip(a, b, strict=True))
+            return len(a) == len(b) and all(
+                self._structure(x, y) for x, y in zip(a, b, strict=True)
+            )
         if isinstance(a, slice) and isinstance(b, slice):
             return self._structure([a.start, a.stop, a.step], [b.start, b.stop, b.step])
         numbers = (int, float)
-        if isinstance(a, bool) or isinstance(b, bool) or isinstance(a, str) or isinstance(b, str) or a is None or b is None:
-            return a == b and type(a) is type(b) or (isinstance(a, bool) and isinstance(b, bool))
-        return isinstance(a, numbers) == isinstance(b, numbers) or hasattr(a, "free_symbols") or hasattr(b, "free_symbols")
+        if (
+            isinstance(a, bool)
+            or isinstance(b, bool)
+            or isinstance(a, str)
+            or isinstance(b, str)
+            or a is None
+            or b is None
+        ):
+            return (a == b and type(a) is type(b)) or (isinstance(a, bool) and isinstance(b, bool))
+        return (
+            isinstance(a, numbers) == isinstance(b, numbers)
+            or hasattr(a, "free_symbols")
+            or hasattr(b, "free_symbols")
+        )
 
 
 def _writers(block: Block) -> dict[Value, Item]:

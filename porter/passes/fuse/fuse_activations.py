@@ -34,7 +34,9 @@ def _activation(node: Node) -> tuple[str, Value] | None:
             if sigmoid.args[0] is x:
                 return "nn.silu", x
             scaled = producer(sigmoid.args[0], "*")
-            if scaled is not None and any(a is x and is_number(b, 1.702) for a, b in commuted(scaled)):
+            if scaled is not None and any(
+                a is x and is_number(b, 1.702) for a, b in commuted(scaled)
+            ):
                 return "nn.gelu_fast_approx", x
         found = _gelu(x, gate)
         if found is not None:
@@ -68,8 +70,10 @@ def _gelu(half: object, gate: object) -> tuple[str, Value] | None:
             continue
         for first, cubic in commuted(sum_):
             term = producer(cubic, "*")
-            if first is x and term is not None and any(
-                is_number(b, 0.044715) and _is_cube(a, x) for a, b in commuted(term)
+            if (
+                first is x
+                and term is not None
+                and any(is_number(b, 0.044715) and _is_cube(a, x) for a, b in commuted(term))
             ):
                 return "nn.gelu_approx", x
     return None

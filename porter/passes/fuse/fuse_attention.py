@@ -73,7 +73,9 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         mask = term if mask is None else builder.op("+", mask, term)
     if mask is not None and mask.rank < 4:
         mask = builder.reshape(mask, (1,) * (4 - mask.rank) + mask.shape)
-    return builder.op(_SDPA, q, k, v, scale=scale, mask=mask, shape=node.output.shape, dtype=node.output.dtype)
+    return builder.op(
+        _SDPA, q, k, v, scale=scale, mask=mask, shape=node.output.shape, dtype=node.output.dtype
+    )
 
 
 def _without_scale(x: Value, scale: float) -> tuple[Value, float]:
@@ -88,7 +90,12 @@ def _peel_mask(scores: Value, builder: Builder, alone: object) -> tuple[Value, V
     added = producer(scores, "+")
     if added is not None:
         for inner, mask in commuted(added):
-            if isinstance(mask, Value) and isinstance(inner, Value) and _leads_to_scores(inner) and not _leads_to_scores(mask):
+            if (
+                isinstance(mask, Value)
+                and isinstance(inner, Value)
+                and _leads_to_scores(inner)
+                and not _leads_to_scores(mask)
+            ):
                 return inner, mask
         return None
     outer = producer(scores, ".reshape")
@@ -97,23 +104,47 @@ def _peel_mask(scores: Value, builder: Builder, alone: object) -> tuple[Value, V
         return None
     for inner, mask in commuted(added):
         windows = producer(inner, ".reshape")
-        if windows is None or not isinstance(mask, Value) or not mask.is_parameter and mask.rank > 5:
+        if (
+            windows is None
+            or not isinstance(mask, Value)
+            or (not mask.is_parameter
+            and mask.rank > 5)
+        ):
             continue
         repeated = _repeated_mask(windows, mask, outer.output.shape, builder)
-        if repeated is not None and windows.args[0].shape == outer.output.shape and callable(alone) and alone(windows.output):
+        if (
+            repeated is not None
+            and windows.args[0].shape == outer.output.shape
+            and callable(alone)
+            and alone(windows.output)
+        ):
             return windows.args[0], repeated
     return None
 
 
-def _repeated_mask(windows: Node, mask: Value, shape: tuple[Size, ...], builder: Builder) -> Value | None:
+def _repeated_mask(
+    windows: Node, mask: Value, shape: tuple[Size, ...], builder: Builder
+) -> Value | None:
     """A (1, W, 1, L, S) mask over (B, W, H, L, S) scores as (B W, 1, L, S)."""
     grouped = windows.output.shape
-    if len(grouped) != 5 or mask.rank != 5 or mask.shape[0] != 1 or mask.shape[2] != 1 or mask.shape[1] != grouped[1]:
+    if (
+        len(grouped) != 5
+        or mask.rank != 5
+        or mask.shape[0] != 1
+        or mask.shape[2] != 1
+        or mask.shape[1] != grouped[1]
+    ):
         return None
     if simplify(grouped[0] * grouped[1] - shape[0]) != 0:
         return None
     flat = builder.reshape(mask, (mask.shape[1], 1, *mask.shape[3:]))
-    return builder.op("mx.tile", flat, (grouped[0], 1, 1, 1), shape=(shape[0], 1, *mask.shape[3:]), dtype=mask.dtype)
+    return builder.op(
+        "mx.tile",
+        flat,
+        (grouped[0], 1, 1, 1),
+        shape=(shape[0], 1, *mask.shape[3:]),
+        dtype=mask.dtype,
+    )
 
 
 def _leads_to_scores(value: Value) -> bool:

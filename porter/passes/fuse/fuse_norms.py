@@ -17,7 +17,11 @@ def fuse_norms(program: Program) -> int:
             if not (isinstance(weight, Value) and weight.is_parameter and weight.rank == 1):
                 continue
             found = _normed(through_casts(normed))
-            if found is None or found[0].shape[-1] != weight.shape[0] or found[0].dtype != node.output.dtype:
+            if (
+                found is None
+                or found[0].shape[-1] != weight.shape[0]
+                or found[0].dtype != node.output.dtype
+            ):
                 continue
             x, eps = found
             node.op, node.args = "nn.RMSNorm", [x]

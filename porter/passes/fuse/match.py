@@ -35,7 +35,11 @@ def through_casts(value: Any) -> Any:
 
 def replace_node(program: Program, old: Node, new: list[Node], result: Value) -> None:
     """Puts `new` in the place of `old`; `result` takes over its output's identity."""
-    result.origin, result.permute, result.name = old.output.origin, old.output.permute, old.output.name
+    result.origin, result.permute, result.name = (
+        old.output.origin,
+        old.output.permute,
+        old.output.name,
+    )
     position = program.nodes.index(old)
     program.nodes[position : position + 1] = new
     program.replace({old.output: result})

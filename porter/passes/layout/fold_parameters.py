@@ -19,7 +19,11 @@ def fold_parameters(program: Program) -> int:
         for readers in uses.values():
             folded = [_folded(node, value) for node, value in readers]
             if all(folded) and len({(str(v.recipe), v.shape) for v in folded if v}) == 1:
-                mapping.update((node.output, new) for (node, _), new in zip(readers, folded, strict=True) if new)
+                mapping.update(
+                    (node.output, new)
+                    for (node, _), new in zip(readers, folded, strict=True)
+                    if new
+                )
         if not mapping:
             return count
         program.nodes = [node for node in program.nodes if node.outputs[0] not in mapping]
@@ -33,8 +37,12 @@ def _folded(node: Node, value: Value) -> Value | None:
         return None
     if node.op == ".transpose":
         return permuted(value, node.args[1:])
-    if node.op in (".reshape", "mx.expand_dims", ".squeeze", "[]") and all(isinstance(s, int) for s in node.output.shape):
-        if node.op == "[]" and not all(k is None or k == slice(None) or k == slice(None, None, None) for k in node.attrs["key"]):
+    if node.op in (".reshape", "mx.expand_dims", ".squeeze", "[]") and all(
+        isinstance(s, int) for s in node.output.shape
+    ):
+        if node.op == "[]" and not all(
+            k is None or k == slice(None) or k == slice(None, None, None) for k in node.attrs["key"]
+        ):
             return None
         return reshaped(value, node.output.shape)
     return None

@@ -40,7 +40,9 @@ def inserted(stored: Permutation, axis: int) -> Permutation:
     return (*shifted[:position], axis, *shifted[position:])
 
 
-def reshape_blocks(source: Sequence[Size], target: Sequence[Size]) -> list[tuple[list[int], list[int]]] | None:
+def reshape_blocks(
+    source: Sequence[Size], target: Sequence[Size]
+) -> list[tuple[list[int], list[int]]] | None:
     """Splits a reshape into the smallest runs of axes with equal products: [(source axes, target axes)].
 
     None where the sizes can't be told apart (symbolic products that don't match).
@@ -85,16 +87,19 @@ def _smaller(a: Size, b: Size) -> int | None:
     """0 where the first product has to grow, 1 where the second has, None where neither divides the other."""
     from sympy import sympify
 
-    if (sympify(b) / sympify(a)).is_integer or _divides(a, b):
+    if (sympify(b) / sympify(a)).is_integer or divides(a, b):
         return 0
-    if (sympify(a) / sympify(b)).is_integer or _divides(b, a):
+    if (sympify(a) / sympify(b)).is_integer or divides(b, a):
         return 1
     if isinstance(a, int) and isinstance(b, int):
         return 0 if a < b else 1
     return None
 
 
-def _divides(a: Size, b: Size) -> bool:
+def divides(a: Size, b: Size) -> bool:
+    """Whether b / a is whole: a fraction-free expression for symbolic sizes."""
+    if isinstance(a, int) and isinstance(b, int):
+        return b % a == 0
     from sympy import fraction, sympify, together
 
     return fraction(together(sympify(b) / sympify(a)))[1] == 1
@@ -111,10 +116,12 @@ def permuted_reshape(
     for left, right in blocks:
         if not left:
             continue
-        positions = [stored.index(axis) for axis in left if source[axis] != 1] or [stored.index(left[0])]
-        if positions != list(range(positions[0], positions[0] + len(positions))) and not _contiguous(
-            positions, stored, source
-        ):
+        positions = [stored.index(axis) for axis in left if source[axis] != 1] or [
+            stored.index(left[0])
+        ]
+        if positions != list(
+            range(positions[0], positions[0] + len(positions))
+        ) and not _contiguous(positions, stored, source):
             return None
         order.append((positions[0], right))
     order.sort(key=lambda item: item[0])
@@ -122,7 +129,9 @@ def permuted_reshape(
     for left, right in blocks:
         if not left:  # a new axis of size 1: before the axis that follows it logically
             axis = right[0]
-            following = [result.index(later) for later in range(axis + 1, len(target)) if later in result]
+            following = [
+                result.index(later) for later in range(axis + 1, len(target)) if later in result
+            ]
             result.insert(following[0] if following else len(result), axis)
     return tuple(result)
 

@@ -36,7 +36,8 @@ def propagate_layout(program: Program, input_layout: str = "nhwc") -> int:
         planner.place(node)
     program.nodes = planner.nodes
     program.outputs = [
-        (name, planner.stored[value][0] if value in planner.stored else value) for name, value in program.outputs
+        (name, planner.stored[value][0] if value in planner.stored else value)
+        for name, value in program.outputs
     ]
     return sum(node.op == ".transpose" for node in program.nodes)
 
@@ -153,7 +154,11 @@ class _Planner:
                         self._keep(value, tuple(user.args[1:]))
                         queue.clear()
                         break
-                    if user.op in ELEMENTWISE and user.output not in seen and user.output.rank == value.rank:
+                    if (
+                        user.op in ELEMENTWISE
+                        and user.output not in seen
+                        and user.output.rank == value.rank
+                    ):
                         seen.add(user.output)
                         queue.append(user.output)
 
@@ -245,8 +250,14 @@ class _Planner:
             if value.is_parameter:
                 from porter.lowering.parameters import reshaped
 
-                return self._without_leading_ones(self._permuted_parameter(reshaped(held, tuple(shape)), order))
-            wide = builder.reshape(held, [shape[axis] for axis in order]) if shape.count(1) >= rank - 1 else None
+                return self._without_leading_ones(
+                    self._permuted_parameter(reshaped(held, tuple(shape)), order)
+                )
+            wide = (
+                builder.reshape(held, [shape[axis] for axis in order])
+                if shape.count(1) >= rank - 1
+                else None
+            )
             if wide is None:
                 wide = builder.transpose(builder.reshape(held, shape), order)
             self.nodes += builder.nodes
@@ -281,7 +292,10 @@ class _Planner:
     def _place_along_axis(self, node: Node) -> None:
         arrays = list(values_in(node.args))
         rank = self.rank(arrays[0])
-        order = next((o for v in arrays if not v.is_parameter and (o := self.order(v)) != identity(rank)), identity(rank))
+        order = next(
+            (o for v in arrays if not v.is_parameter and (o := self.order(v)) != identity(rank)),
+            identity(rank),
+        )
         if "axis" not in node.kwargs:
             return self._plain(node)
         node.args = [self._demanded(item, order, node) for item in node.args]
@@ -292,7 +306,11 @@ class _Planner:
     def _demanded(self, item: Any, order: Permutation, node: Node) -> Any:
         if isinstance(item, Value):
             return self.demand(item, order, node)
-        return [self._demanded(entry, order, node) for entry in item] if isinstance(item, list) else item
+        return (
+            [self._demanded(entry, order, node) for entry in item]
+            if isinstance(item, list)
+            else item
+        )
 
     def _place_last_axis(self, node: Node) -> None:
         value = node.args[0]
@@ -325,12 +343,22 @@ class _Planner:
         """A reshape that the author's transpose makes no difference to (beside sizes of 1) reads what was before it."""
         source = node.args[0]
         producer = self.producers.get(source)
-        if producer is not None and producer.op == ".transpose" and self.rank(source) > node.output.rank:
+        if (
+            producer is not None
+            and producer.op == ".transpose"
+            and self.rank(source) > node.output.rank
+        ):
             before = producer.args[0]
             axes = tuple(producer.args[1:])
             order = relabel(self.order(before), axes)
-            back = axes == (0, len(axes) - 1, *range(1, len(axes) - 1))  # channels-last to channels-first
-            if back and permuted_reshape(self.shape(source), node.output.shape, order) == identity(node.output.rank):
+            back = axes == (
+                0,
+                len(axes) - 1,
+                *range(1, len(axes) - 1),
+            )  # channels-last to channels-first
+            if back and permuted_reshape(self.shape(source), node.output.shape, order) == identity(
+                node.output.rank
+            ):
                 node.args[0] = self.stored[before][0]
         self._plain(node)
 
@@ -393,5 +421,7 @@ class _Planner:
             moved.pop()
         node.args = [self.stored[value][0]]
         node.attrs = {"key": tuple(moved)}
-        self._emit(node, without(order, {axis for axis, k in enumerate(full) if isinstance(k, int)}))
+        self._emit(
+            node, without(order, {axis for axis, k in enumerate(full) if isinstance(k, int)})
+        )
         return None

@@ -1,0 +1,406 @@
+"""Chains of reshapes, transposes and picks within one module become the shortest ones that do the same.
+
+A view of an array is described by atoms: each axis of the array is split into atoms, and each axis of the view is a run
+of atoms. nn.MultiheadAttention, for one, turns a batch-first input around, projects it, unflattens, moves axes, squeezes
+and views again; what is left of it here is one reshape and one transpose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from porter.ir import Node, Program, Size, Value
+from porter.ir.builder import Builder, simplify
+from porter.ir.ops import LAST_AXIS_LAYERS
+from porter.passes.cleanup import remove_dead
+from porter.passes.layout.permutations import divides
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Atom:
+    """A part of an axis; two atoms are the same only if they are the same object."""
+
+    size: Size
+
+
+Axes = tuple[tuple[Atom, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A view of `base`: the atoms of the base's axes, those of the view's, and atoms of which one index is picked."""
+
+    base: Value
+    source: Axes
+    axes: Axes
+    picks: tuple[tuple[Atom, int], ...] = ()
+    length: int = 0  # how many nodes made it
+
+    @classmethod
+    def of(cls, value: Value) -> Form:
+        axes = tuple((Atom(size),) if size != 1 else () for size in value.shape)
+        return cls(value, axes, axes)
+
+    def split(self, atom: Atom, first: Size, second: Size) -> tuple[Form, tuple[Atom, Atom]]:
+        parts = (Atom(first), Atom(second))
+
+        def divided(axes: Axes) -> Axes:
+            return tuple(
+                tuple(p for a in axis for p in (parts if a is atom else (a,))) for axis in axes
+            )
+
+        return Form(
+            self.base, divided(self.source), divided(self.axes), self.picks, self.length
+        ), parts
+
+    def with_axes(self, axes: Axes, picks: tuple[tuple[Atom, int], ...] | None = None) -> Form:
+        return Form(
+            self.base, self.source, axes, self.picks if picks is None else picks, self.length + 1
+        )
+
+
+def compose_views(program: Program) -> int:
+    """Rewrites the chains that get shorter. Returns how many values are made anew."""
+    composer = _Composer(program)
+    for node in list(program.nodes):
+        composer.read(node)
+    changed = composer.rewrite()
+    if changed:
+        remove_dead(program)
+    return changed
+
+
+@dataclass(slots=True)
+class _Composer:
+    program: Program
+    forms: dict[Value, Form] = field(default_factory=dict)
+    pushed: dict[Node, Form] = field(default_factory=dict)  # layer -> the form that it should read
+    outputs: dict[Value, Value] = field(
+        default_factory=dict
+    )  # a pushed layer's output -> its new one
+
+    # ----------------------------------------------------------------------------------------------------------------- forms
+
+    def form(self, value: Value, scope: Any) -> Form:
+        """The value's form as a node in `scope` sees it: chains don't reach across modules."""
+        known = self.forms.get(value)
+        if (
+            known is not None
+            and value.node is not None
+            and (value.node.scope == scope or value in self.outputs)
+        ):
+            return known
+        return Form.of(value)
+
+    def read(self, node: Node) -> None:
+        if (
+            node.layout
+            or not node.args
+            or not isinstance(node.args[0], Value)
+            or node.args[0].is_parameter
+        ):
+            return
+        if node.op in LAST_AXIS_LAYERS:
+            self._push(node)
+            return
+        form = self.form(node.args[0], node.scope)
+        if node.op == "unpack":
+            for index, value in enumerate(node.outputs):
+                self._keep(value, self._picked(form, 0, index))
+        elif node.op == ".transpose":
+            self._keep(
+                node.output, form.with_axes(tuple(form.axes[axis] for axis in node.args[1:]))
+            )
+        elif node.op == ".reshape":
+            self._keep(node.output, regrouped(form, node.output.shape))
+        elif node.op == "mx.expand_dims" and isinstance(node.args[1], int):
+            axis = node.args[1] % node.output.rank
+            self._keep(node.output, form.with_axes((*form.axes[:axis], (), *form.axes[axis:])))
+        elif node.op == ".squeeze" and isinstance(node.args[1], int):
+            axis = node.args[1] % len(form.axes)
+            if not form.axes[axis]:
+                self._keep(node.output, form.with_axes((*form.axes[:axis], *form.axes[axis + 1 :])))
+        elif node.op == "[]":
+            self._read_index(node, form)
+
+    def _read_index(self, node: Node, form: Form) -> None:
+        key = node.attrs["key"]
+        integers = [axis for axis, k in enumerate(key) if isinstance(k, int)]
+        if (
+            len(integers) == 1
+            and all(isinstance(k, int) or k == slice(None) for k in key)
+            and key[integers[0]] >= 0
+        ):
+            self._keep(node.output, self._picked(form, integers[0], key[integers[0]]))
+
+    def _picked(self, form: Form, axis: int, index: int) -> Form | None:
+        if len(form.axes[axis]) != 1 or form.picks:
+            return None
+        return form.with_axes(
+            (*form.axes[:axis], *form.axes[axis + 1 :]), ((form.axes[axis][0], index),)
+        )
+
+    def _keep(self, value: Value, form: Form | None) -> None:
+        if form is not None:
+            self.forms[value] = form
+
+    def _push(self, node: Node) -> None:
+        """A layer on the last axis doesn't mind how the others are arranged: it reads them in the base's own order."""
+        form = self.forms.get(node.args[0])
+        producer = node.args[0].node
+        if (
+            form is None
+            or form.picks
+            or producer is None
+            or producer.scope not in (node.scope, node.scope[:-1])
+        ):
+            return
+        last = form.axes[-1]
+        leading = [atom for axis in form.axes[:-1] for atom in axis]
+        order = [
+            atom for axis in form.source for atom in axis if any(atom is other for other in leading)
+        ]
+        wanted: Axes = (*((atom,) for atom in order), last)
+        if len(wanted) == len(form.axes) and all(
+            len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+            for a, b in zip(wanted, form.axes, strict=True)
+        ):
+            return
+        if len(order) != len(leading) or any(len(axis) == 0 for axis in form.axes):
+            return
+        self.pushed[node] = Form(form.base, form.source, wanted, (), form.length)
+        shape = (*(atom.size for atom in order), node.output.shape[-1])
+        fresh = Value(shape, node.output.dtype, name=node.output.name)
+        base = Form.of(fresh)
+        renamed = {id(atom): base.axes[i][0] for i, atom in enumerate(order)}
+        axes = (
+            *(tuple(renamed[id(atom)] for atom in axis) for axis in form.axes[:-1]),
+            base.axes[-1],
+        )
+        self.outputs[node.output] = fresh
+        self.forms[node.output] = Form(fresh, base.source, axes, (), form.length + 1)
+
+    # --------------------------------------------------------------------------------------------------------------- rewrite
+
+    def rewrite(self) -> int:
+        """Makes every value that something else than a view reads, where that got shorter or its base moved."""
+        viewed = {
+            node
+            for node in self.program.nodes
+            if any(value in self.forms for value in node.outputs)
+        } - set(self.pushed)
+        wanted: dict[Value, None] = {}
+        for node in self.program.nodes:
+            if (
+                node in viewed
+                and all(value in self.forms for value in node.outputs)
+                and node.op not in LAST_AXIS_LAYERS
+            ):
+                same = [
+                    v
+                    for v in node.inputs()
+                    if v in self.forms and v.node is not None and v.node.scope != node.scope
+                ]
+                wanted.update(dict.fromkeys(v for v in same if v not in self.outputs))
+                continue
+            if node not in self.pushed:
+                wanted.update(
+                    dict.fromkeys(value for value in node.inputs() if value in self.forms)
+                )
+        wanted.update(
+            dict.fromkeys(value for value in self.program.output_values() if value in self.forms)
+        )
+        plans = {value: _Plan.of(self.forms[value]) for value in wanted}
+        moved = set(self.outputs.values())
+        chosen = {
+            v: p
+            for v, p in plans.items()
+            if p.cost < self.forms[v].length or self.forms[v].base in moved
+        }
+        if not chosen and not self.pushed:
+            return 0
+        groups: dict[tuple[Any, ...], list[tuple[Value, _Plan]]] = {}
+        for value, plan in chosen.items():
+            groups.setdefault(plan.key, []).append((value, plan))
+        nodes: list[Node] = []
+        mapping: dict[Value, Value] = {}
+        group_of = {value: members for members in groups.values() for value, _ in members}
+        for node in self.program.nodes:
+            if node in self.pushed:
+                view = node.args[0].node
+                builder = Builder(view.scope if view is not None else node.scope, node.location)
+                form = self.pushed[node]
+                node.args[0] = _Plan.of(form).make(builder, {}, None)
+                nodes += builder.nodes
+                fresh = self.outputs[node.output]
+                fresh.node, node.outputs = node, [fresh]
+                nodes.append(node)
+                continue
+            nodes.append(node)
+        self.program.nodes = nodes
+        self._make_all(group_of, mapping)
+        self.program.replace(mapping)
+        return len(mapping) + len(self.pushed)
+
+    def _make_all(
+        self, group_of: dict[Value, list[tuple[Value, _Plan]]], mapping: dict[Value, Value]
+    ) -> None:
+        """Puts each new value where the first of its group was made."""
+        nodes: list[Node] = []
+        made: set[int] = set()
+        pending = {v: k for k, v in self.outputs.items()}
+        for node in self.program.nodes:
+            nodes.append(node)
+            for value in [*node.outputs, *(pending[v] for v in node.outputs if v in pending)]:
+                members = group_of.get(value)
+                if members is None or id(members) in made:
+                    continue
+                made.add(id(members))
+                builder = Builder(
+                    node.scope if value.node is None else value.node.scope, node.location
+                )
+                shared: dict[Any, Any] = {}
+                for member, plan in members:
+                    mapping[member] = plan.make(builder, shared, member, [p for _, p in members])
+                nodes += builder.nodes
+        self.program.nodes = nodes
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The shortest way to a form: split the base's axes, transpose, pick, merge."""
+
+    base: Value
+    pieces: tuple[Size, ...]  # the base's axes, split
+    order: tuple[int, ...]  # of the pieces, the picked one first
+    pick: int | None
+    shape: tuple[Size, ...]
+
+    @classmethod
+    def of(cls, form: Form) -> _Plan:
+        pieces = _coalesced(form)
+        flat = [p for axis in form.axes for p in axis]
+        starts = {id(piece[0]): i for i, piece in enumerate(pieces)}
+        order = [starts[id(atom)] for atom in flat if id(atom) in starts]
+        picked = [starts[id(atom)] for atom, _ in form.picks]
+        sizes = tuple(_product(atom.size for atom in piece) for piece in pieces)
+        shape = tuple(_product(atom.size for atom in axis) for axis in form.axes)
+        return cls(
+            form.base, sizes, (*picked, *order), form.picks[0][1] if form.picks else None, shape
+        )
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return (id(self.base), self.pieces, self.order, self.pick is None)
+
+    @property
+    def cost(self) -> int:
+        left = [self.pieces[i] for i in self.order][self.pick is not None :]
+        return (
+            (self.pieces != self.base.shape)
+            + (self.order != tuple(range(len(self.order))))
+            + (self.pick is not None)
+            + (tuple(left) != self.shape)
+        )
+
+    def make(
+        self,
+        builder: Builder,
+        shared: dict[Any, Any],
+        target: Value | None,
+        group: list[_Plan] | None = None,
+    ) -> Value:
+        """Adds the nodes; a transpose that several picks share is made once, and unpacked where all are wanted."""
+        if self.key not in shared:
+            value = builder.reshape(self.base, self.pieces)
+            shared[self.key] = builder.transpose(value, self.order)
+        value = shared[self.key]
+        if self.pick is not None:
+            value = self._pick(builder, shared, value, group or [self])
+        result = builder.reshape(value, self.shape)
+        if (
+            target is not None
+            and result.node is not None
+            and result.origin is None
+            and result is not self.base
+        ):
+            result.origin, result.permute, result.name = target.origin, target.permute, target.name
+        return result
+
+    def _pick(
+        self, builder: Builder, shared: dict[Any, Any], value: Value, group: list[_Plan]
+    ) -> Value:
+        rest = value.shape[1:]
+        if isinstance(value.shape[0], int) and sorted(p.pick or 0 for p in group) == list(
+            range(value.shape[0])
+        ):
+            name = ("unpacked", *self.key)
+            if name not in shared:
+                count = value.shape[0]
+                shared[name] = builder.node(
+                    "unpack", value, shapes=[rest] * count, dtypes=[value.dtype] * count
+                ).outputs
+            return shared[name][self.pick or 0]
+        return builder.index(value, (self.pick,), rest)
+
+
+def _coalesced(form: Form) -> list[list[Atom]]:
+    """The base's atoms, those together that stay side by side in one axis of the view."""
+    following = {id(a): b for axis in form.axes for a, b in zip(axis, axis[1:], strict=False)}
+    pieces: list[list[Atom]] = []
+    for axis in form.source:
+        for position, atom in enumerate(axis):
+            if position and following.get(id(axis[position - 1])) is atom:
+                pieces[-1].append(atom)
+            else:
+                pieces.append([atom])
+    return pieces
+
+
+def regrouped(form: Form, shape: tuple[Size, ...]) -> Form | None:
+    """The form after a reshape; None where sizes can't be told apart."""
+    axes: list[tuple[Atom, ...]] = []
+    queue = [atom for axis in form.axes for atom in axis]
+    for size in shape:
+        group: list[Atom] = []
+        done: Size = 1
+        while simplify(done - size) != 0:
+            if not queue:
+                return None
+            atom = queue.pop(0)
+            rest = (
+                simplify(size / done)
+                if not isinstance(size, int) or not isinstance(done, int)
+                else size // done
+            )
+            if divides(atom.size, rest):
+                group.append(atom)
+                done = simplify(done * atom.size)
+            elif divides(rest, atom.size):
+                form, parts = form.split(
+                    atom,
+                    rest,
+                    simplify(atom.size / rest) if not _ints(atom.size, rest) else atom.size // rest,
+                )
+                axes = [
+                    tuple(p for a in axis for p in (parts if a is atom else (a,))) for axis in axes
+                ]
+                group.append(parts[0])
+                queue.insert(0, parts[1])
+                done = simplify(done * rest)
+            else:
+                return None
+        axes.append(tuple(group))
+    return form.with_axes(tuple(axes)) if not queue else None
+
+
+def _ints(*sizes: Size) -> bool:
+    return all(isinstance(size, int) for size in sizes)
+
+
+def _product(sizes: Any) -> Size:
+    result: Size = 1
+    for size in sizes:
+        result = simplify(result * size)
+    return result

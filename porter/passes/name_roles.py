@@ -1,0 +1,18 @@
+"""Names for arrays whose role is plain and whose author has none in reach."""
+
+from __future__ import annotations
+
+from porter.ir import Program, Value
+
+
+def name_roles(program: Program) -> int:
+    """Attention's operands are q, k and v where the source calls them nothing. Returns how many got a name."""
+    count = 0
+    for node in program.nodes:
+        if node.op != "mx.fast.scaled_dot_product_attention":
+            continue
+        for value, name in zip(node.args, ("q", "k", "v"), strict=False):
+            if isinstance(value, Value) and value.name is None and not value.is_parameter:
+                value.name = name
+                count += 1
+    return count

@@ -1,0 +1,123 @@
+"""fuse_attention: scales before and after, masks, windows; and what must stay spelled out."""
+
+import pytest
+import torch
+
+from porter.passes.fuse.fuse_attention import fuse_attention
+from tests.passes.programs import SDPA, Fn, ops, rewritten, x
+
+B, H, L, D = 2, 3, 5, 4
+Q, K, V = x(B, H, L, D, seed=1), x(B, H, L, D, seed=2), x(B, H, L, D, seed=3)
+MASK = x(B, 1, 1, L, seed=4) * 3
+PAIRS = x(1, H, L, L, seed=5)
+
+
+def t(k):
+    return k.transpose(-2, -1)
+
+
+FUSED = {
+    "no scale": (lambda q, k, v, m, p: (q @ t(k)).softmax(-1) @ v, 1.0, False),
+    "scaled after": (lambda q, k, v, m, p: (q @ t(k) * 0.5).softmax(-1) @ v, 0.5, False),
+    "divided after": (lambda q, k, v, m, p: (q @ t(k) / 4).softmax(-1) @ v, 0.25, False),
+    "scaled queries": (lambda q, k, v, m, p: ((q * 0.5) @ t(k)).softmax(-1) @ v, 0.5, False),
+    "scaled keys": (lambda q, k, v, m, p: (q @ t(k * 0.5)).softmax(-1) @ v, 0.5, False),
+    "scaled both": (lambda q, k, v, m, p: ((q * 0.5) @ t(k / 2) * 3).softmax(-1) @ v, 0.75, False),
+    "masked": (lambda q, k, v, m, p: (q @ t(k) * 0.5 + m).softmax(-1) @ v, 0.5, True),
+    "mask first": (lambda q, k, v, m, p: (m + q @ t(k)).softmax(-1) @ v, 1.0, True),
+    "two masks": (lambda q, k, v, m, p: (q @ t(k) * 0.5 + p + m).softmax(-1) @ v, 0.5, True),
+    "a mask of two axes": (lambda q, k, v, m, p: (q @ t(k) + p[0, 0]).softmax(-1) @ v, 1.0, True),
+    "softmax over axis 3": (lambda q, k, v, m, p: (q @ t(k)).softmax(3) @ v, 1.0, False),
+}
+
+
+@pytest.mark.parametrize(("forward", "scale", "masked"), FUSED.values(), ids=FUSED)
+def test_attention_is_found(forward, scale, masked):
+    program, (count,) = rewritten(Fn(forward), [Q, K, V, MASK, PAIRS], fuse_attention)
+    assert count == 1
+    call = next(node for node in program.nodes if node.op == SDPA)
+    assert call.kwargs["scale"] == pytest.approx(scale, rel=1e-12)
+    assert (call.kwargs["mask"] is not None) == masked
+    assert not {"@", "mx.softmax", "*", "/"} & set(ops(program))
+
+
+SPELLED_OUT = {
+    "scale after the mask": lambda q, k, v, m, p: ((q @ t(k) + m) * 0.5).softmax(-1) @ v,
+    "scale after the mask, and before": lambda q, k, v, m, p: (
+        ((q @ t(k) * 2 + m) / 4).softmax(-1) @ v
+    ),
+    "softmax over queries": lambda q, k, v, m, p: (q @ t(k)).softmax(-2) @ v,
+    "softmax over heads": lambda q, k, v, m, p: (q @ t(k)).softmax(1) @ v,
+    "weights changed": lambda q, k, v, m, p: ((q @ t(k)).softmax(-1) * p) @ v,
+    "soft cap": lambda q, k, v, m, p: (5 * torch.tanh(q @ t(k) / 5)).softmax(-1) @ v,
+    "no softmax": lambda q, k, v, m, p: (q @ t(k)) @ v,
+    "values first": lambda q, k, v, m, p: t(v) @ (q @ t(k)).softmax(-1),
+    "scores returned": lambda q, k, v, m, p: ((s := (q @ t(k)) * 0.5).softmax(-1) @ v, s),
+    "weights returned": lambda q, k, v, m, p: ((w := (q @ t(k)).softmax(-1)) @ v, w),
+    "weights read": lambda q, k, v, m, p: ((w := (q @ t(k)).softmax(-1)) @ v, w.sum(-2)),
+    "masked scores read": lambda q, k, v, m, p: ((s := q @ t(k) + m).softmax(-1) @ v, s.amax(-1)),
+    "raw scores read": lambda q, k, v, m, p: (
+        ((s := q @ t(k)) * 0.5 + m).softmax(-1) @ v,
+        s.sum(-1),
+    ),
+}
+
+
+@pytest.mark.parametrize("forward", SPELLED_OUT.values(), ids=SPELLED_OUT)
+def test_what_is_no_plain_attention_stays(forward):
+    program, (count,) = rewritten(Fn(forward), [Q, K, V, MASK, PAIRS], fuse_attention)
+    assert count == 0
+    assert ops(program)[SDPA] == 0
+    assert ops(program)["@"] == 2
+
+
+def test_three_axes_stay():
+    """One head without an axis of its own: MLX's call wants four."""
+    program, (count,) = rewritten(
+        lambda q, k, v: (q @ t(k)).softmax(-1) @ v, [Q[0], K[0], V[0]], fuse_attention
+    )
+    assert count == 0
+    assert ops(program)["mx.softmax"] == 1
+
+
+@pytest.mark.parametrize("windows", [4, 1])
+def test_a_mask_over_windows_repeats_over_the_batch(windows):
+    """Swin's shifted windows: (B W, H, L, L) scores, a mask for each of the W windows."""
+    batch = 3
+    q, k, v = (x(batch * windows, H, L, D, seed=s) for s in (1, 2, 3))
+    bias, mask = x(1, H, L, L, seed=4), x(windows, L, L, seed=5) * 4
+
+    def forward(q, k, v, bias, mask):
+        attn = (q * 0.5) @ t(k) + bias
+        attn = attn.view(-1, windows, H, L, L) + mask[None, :, None]
+        return attn.view(-1, H, L, L).softmax(-1) @ v
+
+    program, (count,) = rewritten(Fn(forward), [q, k, v, bias, mask], fuse_attention)
+    assert count == 1
+    assert ops(program)[SDPA] == 1
+    assert ops(program)["mx.softmax"] == 0
+
+
+def test_a_mask_over_another_axis_of_windows_stays():
+    """The same shapes, but the mask belongs to the outer axis."""
+    q, k, v = (x(9, H, L, D, seed=s) for s in (1, 2, 3))
+    mask = x(3, L, L, seed=5) * 4
+
+    def forward(q, k, v, mask):
+        attn = (q @ t(k)).view(3, 3, H, L, L) + mask[:, None, None]
+        return attn.view(9, H, L, L).softmax(-1) @ v
+
+    program, (count,) = rewritten(Fn(forward), [q, k, v, mask], fuse_attention)
+    assert count == 0
+    assert ops(program)["mx.softmax"] == 1
+
+
+def test_unequal_lengths_and_grouped_values():
+    """Queries and keys differ in number, values in width."""
+    program, (count,) = rewritten(
+        lambda q, k, v: (q @ t(k)).softmax(-1) @ v,
+        [x(2, 3, 5, 4), x(2, 3, 7, 4, seed=1), x(2, 3, 7, 6, seed=2)],
+        fuse_attention,
+    )
+    assert count == 1
+    assert program.output_values()[0].shape == (2, 3, 5, 6)

@@ -1,0 +1,87 @@
+"""fuse_norms: RMS norms as T5, Llama and others spell them, and near misses."""
+
+import pytest
+import torch
+
+from porter.passes.fuse.fuse_norms import fuse_norms
+from tests.passes.programs import Fn, ops, rewritten, x
+
+
+def t5(a, w):
+    variance = a.to(torch.float32).pow(2).mean(-1, keepdim=True)
+    return w * (a * torch.rsqrt(variance + 1e-6))
+
+
+def llama(a, w):
+    h = a.to(torch.float32)
+    h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-5)
+    return w * h.to(a.dtype)
+
+
+FUSED = {
+    "T5": (t5, 1e-6),
+    "Llama": (llama, 1e-5),
+    "weight behind": (
+        lambda a, w: (a * torch.rsqrt(a.square().mean(-1, keepdim=True) + 0.1)) * w,
+        0.1,
+    ),
+    "x * x": (lambda a, w: w * (torch.rsqrt(1e-3 + (a * a).mean(-1, keepdim=True)) * a), 1e-3),
+    "axis by its number": (
+        lambda a, w: w * (a * torch.rsqrt(a.pow(2).mean(2, keepdim=True) + 1e-6)),
+        1e-6,
+    ),
+    "axis in a tuple": (
+        lambda a, w: w * (a * torch.rsqrt(a.pow(2).mean((-1,), keepdim=True) + 1e-6)),
+        1e-6,
+    ),
+}
+
+
+@pytest.mark.parametrize(("forward", "eps"), FUSED.values(), ids=FUSED)
+def test_rms_norms_are_found(forward, eps):
+    program, (count,) = rewritten(Fn(forward, torch.rand(6)), [x(2, 5, 6)], fuse_norms)
+    assert count == 1
+    assert ops(program) == {"nn.RMSNorm": 1}
+    assert program.nodes[0].attrs == {"dims": 6, "eps": eps}
+
+
+NEAR_MISSES = {
+    "wrong axis": lambda a, w: w * (a * torch.rsqrt(a.pow(2).mean(1, keepdim=True) + 1e-6)),
+    "two axes": lambda a, w: w * (a * torch.rsqrt(a.pow(2).mean((1, 2), keepdim=True) + 1e-6)),
+    "first axis": lambda a, w: w * (a * torch.rsqrt(a.pow(2).mean(0, keepdim=True) + 1e-6)),
+    "cubes": lambda a, w: w * (a * torch.rsqrt(a.abs().pow(3).mean(-1, keepdim=True) + 1e-6)),
+    "a sum": lambda a, w: w * (a * torch.rsqrt(a.pow(2).sum(-1, keepdim=True) + 1e-6)),
+    "another's mean": lambda a, w: (
+        w * (a.flip(0) * torch.rsqrt(a.pow(2).mean(-1, keepdim=True) + 1e-6))
+    ),
+    "no epsilon": lambda a, w: w * (a * torch.rsqrt(a.pow(2).mean(-1, keepdim=True))),
+    "root of a root": lambda a, w: (
+        w * (a * torch.rsqrt((a.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()))
+    ),
+    "product of two": lambda a, w: (
+        w * (a * torch.rsqrt((a * a.flip(0)).abs().mean(-1, keepdim=True) + 1e-6))
+    ),
+}
+
+
+@pytest.mark.parametrize("forward", NEAR_MISSES.values(), ids=NEAR_MISSES)
+def test_near_misses_stay_spelled_out(forward):
+    program, (count,) = rewritten(Fn(forward, torch.rand(5)), [x(2, 5, 5)], fuse_norms)
+    assert count == 0
+    assert ops(program)["nn.RMSNorm"] == 0
+
+
+def test_a_weight_of_one_number_is_no_norm_weight():
+    program, (count,) = rewritten(Fn(t5, torch.rand(1)), [x(2, 5, 6)], fuse_norms)
+    assert count == 0
+    assert ops(program)["nn.RMSNorm"] == 0
+
+
+def test_a_square_that_is_read_elsewhere_stays():
+    def forward(a, w):
+        square = a.pow(2)
+        return w * (a * torch.rsqrt(square.mean(-1, keepdim=True) + 1e-6)), square
+
+    program, (count,) = rewritten(Fn(forward, torch.rand(6)), [x(2, 5, 6)], fuse_norms)
+    assert count == 1
+    assert ops(program)["**"] + ops(program)["mx.square"] == 1
