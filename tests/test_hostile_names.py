@@ -131,7 +131,9 @@ def test_hostile_strings_are_no_code(tmp_path, monkeypatch):
     with record_constructors() as log:
         module = type(f"Titled{EVIL}", (Titled,), {})(8, EVIL)
     example = (torch.randn(2, 8),)
-    source = built_source(EVIL, SourceOptions(), "module", EVIL, module, example, {}, constructors=log)
+    source = built_source(
+        EVIL, SourceOptions(), "module", EVIL, module, example, {}, constructors=log
+    )
     source.config = {"model_type": EVIL, "dim": 8, "x) -> None: pass": 3, "hidden": EVIL}
     monkeypatch.setattr("porter.convert.resolve", lambda *_: source)
     conversion = convert("EVIL", tmp_path / "out")
@@ -150,6 +152,11 @@ def test_hostile_checkpoint_keys(tmp_path):
     port(Titled(8, ""), tmp_path / "first", **options)
     harmless(tmp_path / "first")
     artifact.load(tmp_path / "first")
-    again = convert(str(tmp_path / "new.safetensors"), tmp_path / "second", mapping=str(tmp_path / "first"), proof=False)  # fmt: skip
+    again = convert(
+        str(tmp_path / "new.safetensors"),
+        tmp_path / "second",
+        mapping=str(tmp_path / "first"),
+        proof=False,
+    )
     assert again.verdict == "unproven"
     harmless(tmp_path / "second")

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as f
 
 
 def randomize(module: nn.Module) -> nn.Module:
@@ -29,7 +29,7 @@ class ConvNet(nn.Module):
         self.fc = nn.Linear(channels, classes)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.pool(F.relu(self.bn(self.conv(image)))).flatten(1))
+        return self.fc(self.pool(f.relu(self.bn(self.conv(image)))).flatten(1))
 
 
 class Block(nn.Module):
@@ -44,9 +44,9 @@ class Block(nn.Module):
         b, n, d = x.shape
         heads = (b, n, 3, self.heads, d // self.heads)
         q, k, v = self.qkv(self.norm1(x)).reshape(heads).permute(2, 0, 3, 1, 4)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
+        h = f.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
         x = x + self.proj(h)
-        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        return x + self.fc2(f.gelu(self.fc1(self.norm2(x))))
 
 
 class Vit(nn.Module):

@@ -1,4 +1,4 @@
-"""What a class takes: `args` where every instance is alike, else named parameters; and each number as an expression over them."""
+"""What a class takes: `args` where every instance is alike, else named parameters, and each number in terms of them."""
 
 from __future__ import annotations
 

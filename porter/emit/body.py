@@ -50,7 +50,7 @@ class Body:
             value for items in self.deferred.values() for item in items for value in item.outputs
         }
 
-    # ---------------------------------------------------------------------------------------------------------- preparation
+    # --- preparation
 
     def _count_reads(self) -> dict[Value, int]:
         left: dict[Value, int] = {}
@@ -71,7 +71,9 @@ class Body:
         for position, value in enumerate(self.template.inputs):
             if given is not None:
                 name = identifier(given[position])
-            elif len(self.template.inputs) == 1 or (position == 0 and value.dtype.startswith("float")):
+            elif len(self.template.inputs) == 1 or (
+                position == 0 and value.dtype.startswith("float")
+            ):
                 name = "x"
             elif value.dtype == "bool" or (value.name and "mask" in value.name):
                 name = variable("mask", set(self.taken_by_inputs), spare)
@@ -121,7 +123,7 @@ class Body:
         operands = reads(item)
         return next((v for v in operands if target is not None and mapping.get(v) is target), None)
 
-    # ------------------------------------------------------------------------------------------------------------ statements
+    # --- statements
 
     def write(self) -> list[str]:
         """The statements of the forward."""
@@ -210,7 +212,7 @@ class Body:
         return busy | self.nodes.dim_names()
 
     def _free_name(self, value: Value, more: set[str]) -> str:
-        spare = ("x", "y", "h", "r", "z", "u", "w", "s", "t")
+        spare: tuple[str, ...] = ("x", "y", "h", "r", "z", "u", "w", "s", "t")
         hint = value.name if value.name not in ("_", None) else None
         if value.dtype == "bool" and hint is None:
             spare = ("mask", "keep", *spare)
@@ -226,7 +228,7 @@ class Body:
                 )
                 self.assign(value, text, fresh)
 
-    # ------------------------------------------------------------------------------------------------------------ expressions
+    # --- expressions
 
     def read(self, value: Value) -> Text:
         """The expression for a value at one place that reads it."""
@@ -268,7 +270,7 @@ class Body:
         depth = 1 + max((arg.depth for arg in args), default=0)
         return Text(f"{function}({', '.join(arg.code for arg in args)})", ATOM, depth, names)
 
-    # -------------------------------------------------------------------------------------------------------------- optional
+    # --- optional
 
     def _optional(self, item: Item) -> None:
         fallback = self._fallback(item)
@@ -302,7 +304,7 @@ class Body:
     def _flag(self, item: Item) -> Vector:
         return {i: found is not None for i, found in enumerate(self.cls.of(item))}
 
-    # ----------------------------------------------------------------------------------------------------------------- loops
+    # --- loops
 
     def _loop(self, loop: Loop) -> None:
         turn = loop.turns[0]
@@ -377,7 +379,7 @@ class Body:
                     self._keep(node.output, result)
         self.names, self.left = saved
 
-    # ---------------------------------------------------------------------------------------------------------------- return
+    # --- return
 
     def _return(self) -> None:
         texts = [self.read(value) for value in self.template.outputs]

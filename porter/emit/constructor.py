@@ -33,7 +33,7 @@ class Constructor:
         self.attributes = attributes
         self.child = child  # block -> (class, its arguments, which instance the block is)
 
-    # ------------------------------------------------------------------------------------------------------------ expressions
+    # --- expressions
 
     def item(self, items: Instances) -> str:
         """The constructor call of a layer, a child or a Sequential."""
@@ -187,7 +187,7 @@ class Constructor:
         )
         return f"mx.zeros({shape}{kind})"
 
-    # ------------------------------------------------------------------------------------------------------------------ lines
+    # --- lines
 
     def lines(self, members: list[tuple[str, Instances]], order: Callable[[str], int]) -> list[str]:
         """Assignments for the members (relative source path, what is there), lists gathered, in the source's order."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 from porter.emit.names import words
@@ -75,54 +76,197 @@ def find(
     if any(isinstance(value, bool) for value in values):
         return _flag(vector, symbols, hints, made)
     if isinstance(values[0], (tuple, list)):
-        return next(
-            (Expression((name,), "{}") for name in symbols if _equal(vector, symbols[name])), None
-        )
-    usable = {
-        name: symbol
-        for name, symbol in symbols.items()
-        if all(
-            isinstance(symbol.get(i), (int, float)) and not isinstance(symbol.get(i), bool)
-            for i in vector
-        )
-    }
-    if (
-        isinstance(values[0], float)
-        and "scale" in hints
-        and (power := _power(vector, usable)) is not None
-    ):
-        return power
-    for hint in hints:
-        if hint in usable and _equal(vector, usable[hint]):
-            return Expression((hint,), "{}")
-    wanted = set().union(*(words(hint) for hint in hints)) if hints else set()
+        return next((_named(name) for name in symbols if _equal(vector, symbols[name])), None)
+    numbers = {name: symbol for name, symbol in symbols.items() if _is_number(vector, symbol)}
+    if isinstance(values[0], float) and "scale" in hints:
+        power = _first(vector, numbers, SCALES, is_constant(vector))
+        if power is not None:
+            return power
+    named = _exact(vector, numbers, hints, strict)
+    if named is not None or strict or isinstance(values[0], float):
+        return named
     constant = is_constant(vector)
-    small = constant and isinstance(values[0], int) and abs(values[0]) <= 3
-    exact = [name for name in usable if _equal(vector, usable[name])]
+    if constant and abs(values[0]) <= 3:
+        return None
+    return _first(vector, numbers, PADDINGS if "padding" in hints else COMPOSITES, constant)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A form of expression: `function` of as many symbols as `template` has places, each passing its test in `accepts`.
+
+    A constant fits many forms by chance, so only patterns with `constant` are tried on one, with names that pass it.
+    """
+
+    template: str
+    function: Callable[..., Any]
+    accepts: tuple[Callable[[str, Any], bool], ...]
+    constant: Callable[..., bool] | None = None
+
+
+def _is_size(name: str, value: Any) -> bool:
+    del name
+    return type(value) is int and value > 3
+
+
+def _is_integer(name: str, value: Any) -> bool:
+    del name
+    return type(value) is int
+
+
+def _is_count(name: str, value: Any) -> bool:
+    del name
+    return type(value) is int and value > 0
+
+
+def _is_ratio(name: str, value: Any) -> bool:
+    return isinstance(value, float) and value > 0 and "ratio" in name
+
+
+def _is_kernel(name: str, value: Any) -> bool:
+    return type(value) is int and "kernel" in name
+
+
+def _is_head_size(name: str, value: Any) -> bool:
+    return (
+        type(value) is int
+        and value > 1
+        and bool(words(name) & {"dim", "kv", "heads", "hidden", "channels"})
+    )
+
+
+def _is_heads(name: str, value: Any) -> bool:
+    return type(value) is int and value > 1 and "heads" in words(name)
+
+
+def _is_width(name: str, *_: str) -> bool:
+    """Whether a config's field speaks of the model's width, of which other sizes are multiples."""
+    return bool(words(name) & {"dim", "hidden", "model"}) and "num" not in words(name)
+
+
+def _of_heads_or_patches(*names: str) -> bool:
+    return bool(set().union(*map(words, names)) & {"heads", "patch"})
+
+
+def _quotient(a: int, b: int) -> int | None:
+    return a // b if b > 1 and a % b == 0 else None
+
+
+def _squared_quotient(a: int, b: int) -> int | None:
+    return (a // b) ** 2 if b > 1 else None
+
+
+#: Forms of a size, the likelier first.
+COMPOSITES: tuple[Pattern, ...] = (
+    Pattern("int({} * {})", lambda a, ratio: int(a * ratio), (_is_size, _is_ratio), _is_width),
+    *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,), _is_width) for k in (2, 3, 4)),
+    *(Pattern(f"{{}} // {k}", lambda a, k=k: _quotient(a, k), (_is_size,)) for k in (2, 4)),
+    Pattern("{} ** 2", lambda a: a * a, (_is_size,)),
+    Pattern("{} // {}", _quotient, (_is_size, _is_count), _of_heads_or_patches),
+    Pattern("({} // {}) ** 2", _squared_quotient, (_is_size, _is_count), _of_heads_or_patches),
+    Pattern(
+        "({} // {}) ** 2 + 1",
+        lambda a, b: (a // b) ** 2 + 1,
+        (_is_size, _is_count),
+        _of_heads_or_patches,
+    ),
+    *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,)) for k in (5, 6, 8)),
+    Pattern("{} * {}", lambda a, b: a * b, (_is_count, _is_count)),
+    Pattern("{} + {}", lambda a, b: a + b, (_is_count, _is_count)),
+    Pattern("{} - {}", lambda a, b: a - b, (_is_count, _is_count)),
+    Pattern("{} + {} * {}", lambda a, b, c: a + b * c, (_is_count, _is_count, _is_count)),
+)
+PADDINGS: tuple[Pattern, ...] = (Pattern("{} // 2", lambda k: k // 2, (_is_kernel,)),)
+#: Attention scales: a head's size to the power of -1/2.
+SCALES: tuple[Pattern, ...] = (
+    Pattern("{} ** -0.5", lambda a: a**-0.5, (_is_head_size,), lambda *_: True),
+    Pattern(
+        "({} // {}) ** -0.5",
+        lambda a, b: (a // b) ** -0.5 if a % b == 0 else None,
+        (_is_head_size, _is_heads),
+        lambda *_: True,
+    ),
+)
+#: Conditions on an optional part.
+CONDITIONS: tuple[Pattern, ...] = (
+    Pattern("{} > 0", lambda a: a > 0, (_is_integer,)),
+    Pattern("{} != 1", lambda a: a != 1, (_is_integer,)),
+    Pattern("{} != {}", lambda a, b: a != b, (_is_integer, _is_integer)),
+    Pattern("{} == {}", lambda a, b: a == b, (_is_integer, _is_integer)),
+    *(
+        Pattern(f"{{}} != {k} * {{}}", lambda a, b, k=k: a != k * b, (_is_integer, _is_integer))
+        for k in (2, 4)
+    ),
+    Pattern(
+        "{} == {} and {} == 1",
+        lambda a, b, c: a == b and c == 1,
+        (_is_integer, _is_integer, _is_integer),
+    ),
+)
+
+
+def _named(name: str) -> Expression:
+    return Expression((name,), "{}")
+
+
+def _exact(
+    vector: Vector, numbers: dict[str, Vector], hints: tuple[str, ...], strict: bool
+) -> Expression | None:
+    """A symbol with the vector's own values: a hint, one whose name is related, or the only one."""
+    for hint in hints:
+        if hint in numbers and _equal(vector, numbers[hint]):
+            return _named(hint)
+    exact = [name for name in numbers if _equal(vector, numbers[name])]
+    wanted = set().union(*map(words, hints)) if hints else set()
     telling = wanted - {"in", "out", "num", "size"}
     related = [name for name in exact if words(name) & telling]
-    if related and not (small and max(len(words(n) & telling) for n in related) < 2):
-        return Expression((max(related, key=lambda name: len(words(name) & wanted)),), "{}")
-    if strict or small or (constant and isinstance(values[0], float)):
+    value = next(iter(vector.values()))
+    constant = is_constant(vector)
+    small = constant and isinstance(value, int) and abs(value) <= 3
+    if related and not (small and max(len(words(name) & telling) for name in related) < 2):
+        return _named(max(related, key=lambda name: len(words(name) & wanted)))
+    if strict or small or (constant and isinstance(value, float)):
         return None
-    if len(exact) == 1 or (exact and not constant):
-        return Expression((exact[0],), "{}")
-    if "padding" in hints:
-        for name, symbol in usable.items():
-            if "kernel" in name and _check(
-                vector, lambda i, s=symbol: s[i] // 2 if isinstance(s[i], int) else None
+    return _named(exact[0]) if len(exact) == 1 or (exact and not constant) else None
+
+
+def _first(
+    vector: Vector, numbers: dict[str, Vector], patterns: tuple[Pattern, ...], constant: bool
+) -> Expression | None:
+    """The first pattern and symbols that give the vector."""
+    for pattern in patterns:
+        if constant and pattern.constant is None:
+            continue
+        pools = [
+            [name for name, symbol in numbers.items() if all(test(name, symbol[i]) for i in vector)]
+            for test in pattern.accepts
+        ]
+        candidates = set().union(*pools)
+        for names in permutations([n for n in numbers if n in candidates], len(pools)):
+            if any(name not in pool for name, pool in zip(names, pools, strict=True)):
+                continue
+            if constant and pattern.constant is not None and not pattern.constant(*names):
+                continue
+            columns = [numbers[name] for name in names]
+            if all(
+                _close(pattern.function(*(c[i] for c in columns)), value)
+                for i, value in vector.items()
             ):
-                return Expression((name,), "{} // 2")
-    if isinstance(values[0], float):
-        return None
-    return next(_composites(vector, usable, constant), None)
+                return Expression(names, pattern.template)
+    return None
 
 
-def _is_width(name: str) -> bool:
-    """Whether a config's field speaks of the model's width, of which other sizes are multiples."""
-    return bool(words(name) & {"dim", "hidden", "model"}) and not words(name) & {"num", "size"} - {
-        "size"
-    }
+def _close(got: Any, wanted: Any) -> bool:
+    """Equal, or the same float but for rounding."""
+    if got is None or isinstance(wanted, bool) != isinstance(got, bool):
+        return False
+    if isinstance(wanted, float):
+        return abs(got - wanted) <= 1e-9 * abs(wanted) < float("inf")
+    return bool(got == wanted)
+
+
+def _is_number(vector: Vector, symbol: Vector) -> bool:
+    return all(type(symbol.get(i)) in (int, float) for i in vector)
 
 
 def _equal(vector: Vector, symbol: Vector) -> bool:
@@ -132,142 +276,15 @@ def _equal(vector: Vector, symbol: Vector) -> bool:
     )
 
 
-def _check(vector: Vector, function: Callable[[int], Any]) -> bool:
-    try:
-        return all(function(i) == value for i, value in vector.items())
-    except (ZeroDivisionError, OverflowError, TypeError):
-        return False
-
-
-def _composites(vector: Vector, symbols: dict[str, Vector], constant: bool) -> Iterator[Expression]:
-    integers = {
-        n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 3 for i in vector)
-    }
-    any_integers = {
-        n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 0 for i in vector)
-    }
-    ratios = {
-        n: s
-        for n, s in symbols.items()
-        if all(isinstance(s[i], float) and s[i] > 0 for i in vector) and "ratio" in n
-    }
-    for a, x in integers.items():
-        for r, y in ratios.items():
-            if (not constant or _is_width(a)) and _check(
-                vector, lambda i, x=x, y=y: int(x[i] * y[i])
-            ):
-                yield Expression((a, r), "int({} * {})")
-    for factor in (2, 3, 4):
-        for a, x in integers.items():
-            if (not constant or _is_width(a)) and _check(vector, lambda i, x=x, k=factor: k * x[i]):
-                yield Expression((a,), f"{factor} * {{}}")
-    for divisor in (2, 4):
-        for a, x in integers.items():
-            if not constant and _check(
-                vector, lambda i, x=x, k=divisor: x[i] // k if x[i] % k == 0 else None
-            ):
-                yield Expression((a,), f"{{}} // {divisor}")
-    for a, x in any_integers.items():
-        if not constant and _check(vector, lambda i, x=x: x[i] ** 2 if x[i] > 1 else None):
-            yield Expression((a,), "{} ** 2")
-    for a, x in integers.items():
-        for b, y in any_integers.items():
-            if a == b or (constant and not (words(a) | words(b)) & {"heads", "patch"}):
-                continue
-            if _check(
-                vector, lambda i, x=x, y=y: x[i] // y[i] if x[i] % y[i] == 0 and y[i] > 1 else None
-            ):
-                yield Expression((a, b), "{} // {}")
-            if _check(vector, lambda i, x=x, y=y: (x[i] // y[i]) ** 2 if y[i] > 1 else None):
-                yield Expression((a, b), "({} // {}) ** 2")
-            if _check(vector, lambda i, x=x, y=y: (x[i] // y[i]) ** 2 + 1 if y[i] > 1 else None):
-                yield Expression((a, b), "({} // {}) ** 2 + 1")
-    if constant:
-        return
-    for factor in (5, 6, 8):
-        for a, x in integers.items():
-            if _check(vector, lambda i, x=x, k=factor: k * x[i]):
-                yield Expression((a,), f"{factor} * {{}}")
-    for a, x in any_integers.items():
-        for b, y in any_integers.items():
-            if a < b and _check(vector, lambda i, x=x, y=y: x[i] * y[i]):
-                yield Expression((a, b), "{} * {}")
-            if a < b and _check(vector, lambda i, x=x, y=y: x[i] + y[i]):
-                yield Expression((a, b), "{} + {}")
-            if a != b and _check(vector, lambda i, x=x, y=y: x[i] - y[i]):
-                yield Expression((a, b), "{} - {}")
-    for a, x in any_integers.items():
-        for b, y in any_integers.items():
-            for c, z in any_integers.items():
-                if c != b and _check(vector, lambda i, x=x, y=y, z=z: x[i] + y[i] * z[i]):
-                    yield Expression((a, b, c), "{} + {} * {}")
-
-
-def _power(vector: Vector, symbols: dict[str, Vector]) -> Expression | None:
-    """An attention scale: a head's size to the power of -1/2."""
-    integers = {
-        n: s for n, s in symbols.items() if all(isinstance(s[i], int) and s[i] > 1 for i in vector)
-    }
-    close = lambda got, want: isinstance(want, float) and abs(got - want) <= 1e-9 * abs(want)  # noqa: E731
-    if any(not 0 < value < 1 for value in vector.values()):
-        return None
-    for a, x in sorted(integers.items(), key=lambda item: "dim" not in item[0]):
-        if not words(a) & {"dim", "heads", "kv", "hidden", "channels"}:
-            continue
-        if all(close(x[i] ** -0.5, value) for i, value in vector.items()):
-            return Expression((a,), "{} ** -0.5")
-    for a, x in integers.items():
-        for b, y in sorted(integers.items(), key=lambda item: "heads" not in item[0]):
-            if (
-                a != b
-                and "heads" in words(b)
-                and all(
-                    x[i] % y[i] == 0 and close((x[i] // y[i]) ** -0.5, v) for i, v in vector.items()
-                )
-            ):
-                return Expression((a, b), "({} // {}) ** -0.5")
-    return None
-
-
 def _flag(
     vector: Vector, symbols: dict[str, Vector], hints: tuple[str, ...], made: frozenset[str]
 ) -> Expression | None:
     """A yes or no that a symbol is, or that follows from comparing numbers."""
+    constant = is_constant(vector)
     for name in sorted(symbols, key=lambda n: n not in hints):
-        if (name in hints or not is_constant(vector)) and _equal(vector, symbols[name]):
-            return Expression((name,), "{}")
-    if is_constant(vector):
+        if (name in hints or not constant) and _equal(vector, symbols[name]):
+            return _named(name)
+    if constant:
         return None
-    plain = {
-        n: s
-        for n, s in symbols.items()
-        if n not in made and all(isinstance(s.get(i), (int, float)) for i in vector)
-    }
-    for name, s in plain.items():
-        if all(type(s[i]) is int for i in vector):
-            if _check(vector, lambda i, s=s: s[i] != 0):
-                return Expression((name,), "{} > 0")
-            if _check(vector, lambda i, s=s: s[i] != 1):
-                return Expression((name,), "{} != 1")
-    integers = {n: s for n, s in plain.items() if all(type(s[i]) is int for i in vector)}
-    for a, x in integers.items():
-        for b, y in integers.items():
-            if a >= b:
-                continue
-            if _check(vector, lambda i, x=x, y=y: x[i] != y[i]):
-                return Expression((a, b), "{} != {}")
-            if _check(vector, lambda i, x=x, y=y: x[i] == y[i]):
-                return Expression((a, b), "{} == {}")
-    for a, x in integers.items():
-        for b, y in integers.items():
-            for factor in (2, 4):
-                if a != b and _check(vector, lambda i, x=x, y=y, k=factor: x[i] != k * y[i]):
-                    return Expression((a, b), f"{{}} != {factor} * {{}}")
-            for c, z in integers.items():
-                if (
-                    len({a, b, c}) == 3
-                    and a < b
-                    and _check(vector, lambda i, x=x, y=y, z=z: x[i] == y[i] and z[i] == 1)
-                ):
-                    return Expression((a, b, c), "{} == {} and {} == 1")
-    return None
+    plain = {n: s for n, s in symbols.items() if n not in made and _is_number(vector, s)}
+    return _first(vector, plain, CONDITIONS, constant=False)

@@ -84,7 +84,7 @@ class _ModelWriter:
                 name = f"{name}With{special[cls]}"
             cls.name = "Model" if cls.template is self.root else unique(name, taken)
 
-    # ------------------------------------------------------------------------------------------------------------------ style
+    # --- style
 
     def _takes_args(self) -> dict[BlockClass, bool]:
         """A class takes `args` where all its instances are alike and everything around it takes them too."""
@@ -102,7 +102,7 @@ class _ModelWriter:
             )
         return result
 
-    # ------------------------------------------------------------------------------------------------------------------- emit
+    # --- emit
 
     def emit(self, model_type: str, title: str) -> Emission:
         takes_args = self._takes_args()
@@ -173,7 +173,7 @@ class _ModelWriter:
         ]
         return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
-    # ---------------------------------------------------------------------------------------------------------------- collect
+    # --- collect
 
     def _collect(
         self,
@@ -202,10 +202,10 @@ class _ModelWriter:
                     self._collect(child, path, recipes, kept, modules, Attributes())
                 else:
                     self._collect(child, path, recipes, kept, modules)
-            for value in item.inputs if not isinstance(item, Node) else ():
-                if value is not None and value.is_parameter and block.owns(value.path or ""):
-                    if self._layer_of(block, value) is None:
-                        self._add(recipes, kept, at(block.relative(value.path)), value)
+            for value in () if isinstance(item, Node) else reads(item):
+                own = value.is_parameter and block.owns(value.path or "")
+                if own and self._layer_of(block, value) is None:
+                    self._add(recipes, kept, at(block.relative(value.path or "")), value)
             if isinstance(item, Node):
                 self._collect_node(block, item, position, prefix, at, recipes, kept, modules)
 
@@ -490,7 +490,7 @@ class _ClassWriter:
         cls = self.model.classes[block]
         return cls, self.model.arguments[cls], self.model.instance[block]
 
-    # ------------------------------------------------------------------------------------------------- what the body asks for
+    # --- what the body asks for
 
     def child(self, block: Block) -> str:
         return self.attributes.text(self.template.relative(block.path))

@@ -57,7 +57,7 @@ class NodeText:
             else str(self.places.parameter(value))
         )
 
-    # ----------------------------------------------------------------------------------------------------------------- sizes
+    # --- sizes
 
     def _plan(self) -> None:
         """Decides before anything is written where each size comes from, so that arrays that are measured get names."""
@@ -311,7 +311,7 @@ class NodeText:
         lines = [self.shape_line(value, name) for value, name in zip(values, names, strict=True)]
         return [line for line in lines if line]
 
-    # ----------------------------------------------------------------------------------------------------------- expressions
+    # --- expressions
 
     def text(self, node: Node) -> Text:
         others = [(i, other) for i, other in enumerate(self.cls.of(node)) if other is not None] or [
@@ -440,7 +440,7 @@ class NodeText:
             return Text("...")
         vector = dict(items)
         if is_symbolic(vector):
-            text = self._dim_text(vector, [*self.cls.template.inputs, *[v for v in node.inputs()]])
+            text = self._dim_text(vector, [*self.cls.template.inputs, *node.inputs()])
             if text is None:
                 text = self._traced(vector, node)
             return Text(

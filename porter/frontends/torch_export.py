@@ -25,8 +25,8 @@ from porter.ir.builder import simplify
 if TYPE_CHECKING:
     from porter.sources import Source
 
-#: Seconds that an export with dynamic dims may take before fixed ones are tried (symbolic image sizes can cost minutes).
-EXPORT_SECONDS = 20
+#: CPU seconds that an export with dynamic dims may take before fixed ones are tried (symbolic image sizes can cost minutes).
+EXPORT_SECONDS = 60
 
 _IGNORED = {
     "aten._assert_tensor_metadata.default",
@@ -44,21 +44,21 @@ class _Timeout(Exception):
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raises _Timeout in the main thread after `seconds`; elsewhere there is no limit."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+    """Raises _Timeout in the main thread after `seconds` of CPU time; elsewhere there is no limit."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGPROF"):
         yield
         return
 
     def expire(*_: Any) -> None:
         raise _Timeout
 
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    previous = signal.signal(signal.SIGPROF, expire)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
 
 
 @contextmanager
@@ -88,14 +88,16 @@ def _fake_parameters(module: torch.nn.Module) -> Iterator[Any]:
                     continue
                 if id(tensor) not in shared:
                     with mode:
-                        fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                        fake: torch.Tensor = torch.empty(
+                            tensor.shape, dtype=tensor.dtype, device="cpu"
+                        )
                     if isinstance(tensor, torch.nn.Parameter):
                         fake = torch.nn.Parameter(fake, requires_grad=tensor.requires_grad)
                     shared[id(tensor)] = fake
                 replaced.append((table, name, tensor))
     try:
         for table, name, tensor in replaced:
-            table[name] = shared[id(tensor)]
+            table[name] = shared[id(tensor)]  # type: ignore[assignment]
         yield mode
     finally:
         for table, name, tensor in replaced:
@@ -233,8 +235,8 @@ def _author_line(error: Exception | None) -> str:
 def _argument_names(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[str]:
     import inspect
 
-    names = [name for name in inspect.signature(module.forward).parameters]
-    return names[: len(args)] + [name for name in kwargs]
+    names = list(inspect.signature(module.forward).parameters)
+    return names[: len(args)] + list(kwargs)
 
 
 def _dynamic_shapes(
@@ -257,7 +259,7 @@ def _dynamic_shapes(
     return keyword if keyword else positional
 
 
-# ---------------------------------------------------------------------------------------------------------------- import
+# --- import
 
 
 def import_program(exported: ExportedProgram, source: Source) -> Program:
@@ -509,7 +511,7 @@ def _output_names(spec: Any, count: int) -> list[str]:
     dummy = torch.utils._pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     paths = torch.utils._pytree.tree_flatten_with_path(dummy)[0]
     names = []
-    for position, (path, _) in enumerate(paths):
+    for path, _ in paths[:count]:
         words = [
             str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path
         ]
@@ -518,7 +520,7 @@ def _output_names(spec: Any, count: int) -> list[str]:
             name = "output"
         elif name.isdigit():
             name = f"output_{name}"
-        names.append(name if position < count else name)
+        names.append(name)
     return names
 
 

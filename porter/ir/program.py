@@ -20,11 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import sympy
 
-Size = int | sympy.Expr
+Size: TypeAlias = int | Any  # Any: a sympy expression (sympy has no types)
 
 
 @dataclass(frozen=True, slots=True)

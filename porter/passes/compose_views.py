@@ -8,6 +8,7 @@ and views again; what is left of it here is one reshape and one transpose.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from porter.ir import Node, Program, Size, Value
@@ -80,7 +81,7 @@ class _Composer:
         default_factory=dict
     )  # a pushed layer's output -> its new one
 
-    # ----------------------------------------------------------------------------------------------------------------- forms
+    # --- forms
 
     def form(self, value: Value, scope: Any) -> Form:
         """The value's form as a node in `scope` sees it: chains don't reach across modules."""
@@ -181,7 +182,7 @@ class _Composer:
         self.outputs[node.output] = fresh
         self.forms[node.output] = Form(fresh, base.source, axes, (), form.length + 1)
 
-    # --------------------------------------------------------------------------------------------------------------- rewrite
+    # --- rewrite
 
     def rewrite(self) -> int:
         """Makes every value that something else than a view reads, where that got shorter or its base moved."""
@@ -347,7 +348,7 @@ class _Plan:
 
 def _coalesced(form: Form) -> list[list[Atom]]:
     """The base's atoms, those together that stay side by side in one axis of the view."""
-    following = {id(a): b for axis in form.axes for a, b in zip(axis, axis[1:], strict=False)}
+    following = {id(a): b for axis in form.axes for a, b in pairwise(axis)}
     pieces: list[list[Atom]] = []
     for axis in form.source:
         for position, atom in enumerate(axis):

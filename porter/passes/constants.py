@@ -68,10 +68,10 @@ class _Facts:
         if len(node.outputs) != 1:
             return 0
         out = node.output
-        if (
-            node.op == "mx.fast.scaled_dot_product_attention"
-            and self.fills.get(node.kwargs.get("mask")) is True
-        ):
+        mask = (
+            node.kwargs.get("mask") if node.op == "mx.fast.scaled_dot_product_attention" else None
+        )
+        if isinstance(mask, Value) and self.fills.get(mask) is True:
             node.kwargs["mask"] = None  # a mask that keeps all
             return 1
         self._count(node)
@@ -84,7 +84,7 @@ class _Facts:
             return 0
         return self._drop_neutral(node) or self._index_by_counts(node) or self._slice_count(node)
 
-    # ------------------------------------------------------------------------------------------------------------------ fills
+    # --- fills
 
     def _fill(self, node: Node) -> Any:
         """The one number that the node's output holds, or None."""
@@ -182,7 +182,7 @@ class _Facts:
         if node.output in self.counts:
             self.counts[kept] = self.counts[node.output]
 
-    # ----------------------------------------------------------------------------------------------------------------- counts
+    # --- counts
 
     def _count(self, node: Node) -> None:
         out = node.output
@@ -212,9 +212,8 @@ class _Facts:
 
     def _count_of_slice(self, node: Node, known: Count) -> None:
         key = node.attrs["key"]
-        if any(not isinstance(k, slice) for k in key) or (len(key) <= known.axis and key):
-            if any(k is not None and not isinstance(k, slice) for k in key):
-                return
+        if any(k is not None and not isinstance(k, slice) for k in key):
+            return
         out = node.output
         long = [axis for axis, size in enumerate(out.shape) if size != 1]
         slices = [k for k in key if isinstance(k, slice)]

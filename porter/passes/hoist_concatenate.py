@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from porter.ir import Frame, Node, Program, Value
 
 
@@ -12,18 +14,18 @@ def hoist_concatenate(program: Program) -> int:
     smallest module around the arrays that they join, so a layer takes one array. Returns how many changed.
     """
     count = 0
-    previous: dict[tuple[Value, ...], Value] = {}
+    previous: dict[tuple[Any, ...], Value] = {}
     for node in program.nodes:
         if node.op != "mx.concatenate" or not isinstance(node.args[0], list):
             continue
         arrays = tuple(node.args[0])
         for length in range(len(arrays) - 1, 1, -1):
-            longer = previous.get((*arrays[:length], node.kwargs.get("axis")))  # type: ignore[arg-type]
+            longer = previous.get((*arrays[:length], node.kwargs.get("axis")))
             if longer is not None:
                 node.args[0] = [longer, *arrays[length:]]
                 count += 1
                 break
-        previous[(*arrays, node.kwargs.get("axis"))] = node.output  # type: ignore[index]
+        previous[(*arrays, node.kwargs.get("axis"))] = node.output
     if count:
         for node in program.nodes:
             if node.op == "mx.concatenate":

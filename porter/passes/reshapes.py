@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from porter.ir import Node, Program, Value
 from porter.ir.builder import broadcast_shapes
 from porter.ir.ops import ACTIVATIONS, ELEMENTWISE, LAST_AXIS_LAYERS, REDUCTIONS
@@ -52,10 +54,14 @@ def drop_broadcasts(program: Program) -> int:
                 fits = False
         if fits:
             for user in users:
-                user.replace_inputs(lambda value, w=wide, n=narrow: n if value is w else value)
+                user.replace_inputs(partial(_swapped, wide, narrow))
             program.nodes.remove(node)
             count += 1
     return count
+
+
+def _swapped(old: Value, new: Value, value: Value) -> Value:
+    return new if value is old else value
 
 
 def drop_kept_dims(program: Program) -> int:

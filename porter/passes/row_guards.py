@@ -24,6 +24,8 @@ def drop_row_guards(program: Program) -> int:
         mask = seen.args[0]
         while (wider := producer(mask, "mx.broadcast_to")) is not None:
             mask = wider.args[0]
+        if not isinstance(mask, Value):
+            continue
         if mask.rank < 2 or mask.shape[-2] == 1:
             attention.output.origin, attention.output.name = node.output.origin, node.output.name
             mapping[node.output] = attention.output

@@ -26,9 +26,9 @@ def main(channel: Channel) -> None:
         if not {"weight", "scales"} <= own.keys() or not hasattr(module, "bits"):
             continue
         # Products and sums in float32: what the port computes with, whatever dtype its scales are kept in.
-        wide = {k: _wide(own[k]) for k in ("scales", "biases") if k in own}
+        biases = _wide(own["biases"]) if "biases" in own else None
         weight = mx.dequantize(
-            own["weight"], **wide, group_size=module.group_size, bits=module.bits, mode=module.mode,
+            own["weight"], _wide(own["scales"]), biases, group_size=module.group_size, bits=module.bits, mode=module.mode,
             dtype=mx.float32,
         )  # fmt: skip
         found[f"{path}.weight"] = np.array(weight)

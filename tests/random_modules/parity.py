@@ -105,7 +105,7 @@ def loaded(port: Port, tensors: Any) -> nn.Module:
         del sys.modules[name]
     shapes = {path: array.shape for path, array in parameters(model).items()}
     weights = [(path, recipes.evaluate(recipe, tensors)) for path, recipe in port.recipes.items()]
-    assert shapes == {path: array.shape for path, array in weights}
+    assert shapes == {path: array.shape for path, array in weights}, port.model_py
     model.load_weights(weights, strict=True)
     model.eval()
     return model

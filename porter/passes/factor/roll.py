@@ -124,7 +124,7 @@ def _encoded(turn: list[Item]) -> tuple[Any, list[Value]]:
             return ("slice", code(item.start), code(item.stop), code(item.step))
         return item
 
-    parts = []
+    parts: list[tuple[Any, ...]] = []
     for position, item in enumerate(turn):
         if isinstance(item, Node):
             if item.params:

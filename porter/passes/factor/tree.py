@@ -168,14 +168,17 @@ def _is_chain(block: Block) -> bool:
     """Whether each item reads one array, the one that the item before wrote, and it alone."""
     previous: Value | None = None
     for item in block.items:
-        inside = set()
         arrays = [v for v in _external(item) if not (v.is_parameter and block.owns(v.path or ""))]
         if len(arrays) != 1 or (previous is not None and arrays[0] is not previous):
             return False
-        written = (
-            item.outputs if isinstance(item, Node) else [v for n in _nodes(item) for v in n.outputs]
-        )  # type: ignore[arg-type]
-        inside.update(written)
+        nodes = (
+            [item]
+            if isinstance(item, Node)
+            else list(_nodes(item))
+            if isinstance(item, Block)
+            else []
+        )
+        written = [value for node in nodes for value in node.outputs]
         if isinstance(item, Node):
             if len(item.outputs) != 1 or not (
                 item.is_layer or (item.op.startswith(("nn.", "mx.")) and len(item.args) == 1)

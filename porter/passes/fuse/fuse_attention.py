@@ -68,13 +68,13 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
     k, scale = _without_scale(k, scale)
     if not all(isinstance(x, Value) and x.rank == 4 for x in (q, k, v)):
         return None
-    mask = None
-    for term in reversed(masks):
-        mask = term if mask is None else builder.op("+", mask, term)
-    if mask is not None and mask.rank < 4:
-        mask = builder.reshape(mask, (1,) * (4 - mask.rank) + mask.shape)
+    total: Value | None = None
+    for added in reversed(masks):
+        total = added if total is None else builder.op("+", total, added)
+    if total is not None and total.rank < 4:
+        total = builder.reshape(total, (1,) * (4 - total.rank) + total.shape)
     return builder.op(
-        _SDPA, q, k, v, scale=scale, mask=mask, shape=node.output.shape, dtype=node.output.dtype
+        _SDPA, q, k, v, scale=scale, mask=total, shape=node.output.shape, dtype=node.output.dtype
     )
 
 
@@ -107,8 +107,7 @@ def _peel_mask(scores: Value, builder: Builder, alone: object) -> tuple[Value, V
         if (
             windows is None
             or not isinstance(mask, Value)
-            or (not mask.is_parameter
-            and mask.rank > 5)
+            or (not mask.is_parameter and mask.rank > 5)
         ):
             continue
         repeated = _repeated_mask(windows, mask, outer.output.shape, builder)

@@ -56,7 +56,7 @@ class _Planner:
             self._keep(value)
         self.users = program.users()
 
-    # ------------------------------------------------------------------------------------------------------- stored orders
+    # --- stored orders
 
     def _keep(self, value: Value, order: Permutation | None = None) -> None:
         """The value is its own storage, in `order` of its logical axes."""
@@ -140,7 +140,7 @@ class _Planner:
         axes = tuple(producer.args[1:])
         return self._is_cheap(producer.args[0], tuple(axes[axis] for axis in order))
 
-    # -------------------------------------------------------------------------------------------------------------- inputs
+    # --- inputs
 
     def choose_inputs(self) -> None:
         """An input that a channels-last layer reads first is taken channels-last."""
@@ -162,7 +162,7 @@ class _Planner:
                         seen.add(user.output)
                         queue.append(user.output)
 
-    # --------------------------------------------------------------------------------------------------------------- nodes
+    # --- nodes
 
     def place(self, node: Node) -> None:
         arrays = [value for value in node.inputs() if not value.is_parameter]

@@ -1,0 +1,434 @@
+"""Factoring: the tree of calls, lists and loops, and which blocks share a class. Every port is run and compared."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from porter.passes.factor.classes import factor_classes
+from porter.passes.factor.roll import list_position
+from porter.passes.factor.tree import Block, Loop, build_tree
+from tests.passes.programs import program_of, x
+from tests.random_modules.parity import Ported, check_source, port_of
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim: int, hidden: int, activation=F.relu, drop: bool = False):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.activation = activation
+        self.scale = nn.Parameter(torch.rand(dim)) if drop else None
+
+    def forward(self, a):
+        h = self.fc2(self.activation(self.fc1(a)))
+        if self.scale is not None:
+            h = h * self.scale
+        return a + h
+
+
+def net(*blocks, loop: bool = True):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            if loop:
+                self.blocks = nn.ModuleList(make() for make in blocks)
+            else:
+                for i, make in enumerate(blocks):
+                    setattr(self, "abcdefgh"[i], make())
+
+        def forward(self, a):
+            for block in self.children() if not loop else self.blocks:
+                a = block(a)
+            return a
+
+    return Net
+
+
+def ported(build, *shape: int) -> Ported:
+    result = port_of(build, (x(*shape),))
+    result.check(x(*shape))
+    result.check(x(shape[0] + 1, *shape[1:]))
+    check_source(result.port.model_py)
+    return result
+
+
+def classes(result: Ported) -> list[str]:
+    found = [n.name for n in ast.parse(result.port.model_py).body if isinstance(n, ast.ClassDef)]
+    return [name for name in found if name not in ("ModelArgs", "Model")]
+
+
+def loops(result: Ported) -> int:
+    return sum(isinstance(node, ast.For) for node in ast.walk(ast.parse(result.port.model_py)))
+
+
+def init_of(result: Ported, name: str) -> str:
+    tree = ast.parse(result.port.model_py)
+    cls = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
+    return ast.unparse(next(n for n in cls.body if isinstance(n, ast.FunctionDef)))
+
+
+def test_equal_blocks_are_one_class_and_a_loop():
+    result = ported(net(*[lambda: Mlp(6, 8)] * 4), 2, 6)
+    assert classes(result) == ["Mlp"]
+    assert loops(result) == 1
+    assert "for _ in range(" in result.port.model_py
+
+
+def test_blocks_that_differ_by_numbers_are_one_class():
+    result = ported(net(lambda: Mlp(6, 8), lambda: Mlp(6, 12), lambda: Mlp(6, 20)), 2, 6)
+    assert classes(result) == ["Mlp"]
+    assert loops(result) == 1
+    assert "hidden: int" in init_of(result, "Mlp")
+
+
+def test_a_number_that_grows_evenly_is_an_expression_of_the_index():
+    result = ported(net(*[lambda h=h: Mlp(6, h) for h in (8, 12, 16, 20)]), 2, 6)
+    assert "i * " in init_of(result, "Model") or "* i" in init_of(result, "Model")
+
+
+def test_blocks_with_other_activations_are_one_class():
+    result = ported(net(lambda: Mlp(6, 8, F.relu), lambda: Mlp(6, 8, F.gelu), lambda: Mlp(6, 8, F.silu)), 2, 6)
+    assert classes(result) == ["Mlp"]
+    assert "Callable" in result.port.model_py
+
+
+def test_blocks_that_lack_a_part_are_one_class():
+    result = ported(net(lambda: Mlp(6, 8), lambda: Mlp(6, 8, drop=True), lambda: Mlp(6, 8)), 2, 6)
+    assert classes(result) == ["Mlp"]
+    assert '"scale" in self' in result.port.model_py
+
+
+def test_the_first_block_may_be_the_one_that_lacks_it():
+    result = ported(net(lambda: Mlp(6, 8), lambda: Mlp(6, 8, drop=True), loop=False), 2, 6)
+    assert classes(result) == ["Mlp"]
+
+
+class Down(nn.Module):
+    """ResNet's block: a projection where the width changes."""
+
+    def __init__(self, inp: int, out: int, stride: int = 1):
+        super().__init__()
+        self.conv = nn.Conv2d(inp, out, 3, stride, 1, bias=False)
+        self.bn = nn.BatchNorm2d(out)
+        self.downsample = None
+        if stride != 1 or inp != out:
+            self.downsample = nn.Sequential(nn.Conv2d(inp, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, a):
+        shortcut = a
+        if self.downsample is not None:
+            shortcut = self.downsample(a)
+        return F.relu(self.bn(self.conv(a)) + shortcut)
+
+
+def test_a_projected_shortcut_is_optional():
+    def build():
+        return nn.Sequential(Down(3, 6, 2), Down(6, 6), Down(6, 6), Down(6, 8, 2), Down(8, 8))
+
+    result = ported(build, 2, 3, 8, 8)
+    assert classes(result) == ["Down"]
+    assert '"downsample" in self' in result.port.model_py
+
+
+def test_a_residual_that_only_some_have():
+    class Inverted(nn.Module):
+        def __init__(self, inp, out):
+            super().__init__()
+            self.fc = nn.Linear(inp, out)
+            self.skip = inp == out
+
+        def forward(self, a):
+            h = F.relu(self.fc(a))
+            return a + h if self.skip else h
+
+    result = ported(lambda: nn.Sequential(Inverted(6, 8), Inverted(8, 8), Inverted(8, 6), Inverted(6, 6)), 2, 6)
+    assert classes(result) == ["Inverted"]
+
+
+def test_the_same_name_with_other_mathematics_is_another_class():
+    class Op(nn.Module):
+        def __init__(self, kind):
+            super().__init__()
+            self.fc, self.kind = nn.Linear(6, 6), kind
+
+        def forward(self, a):
+            return self.fc(a).sort(-1)[0] if self.kind else self.fc(a.cumsum(-1))
+
+    result = ported(lambda: nn.Sequential(Op(0), Op(1), Op(0)), 2, 6)
+    assert len(classes(result)) == 2
+
+
+class Nested(nn.Module):
+    def __init__(self, depth: int):
+        super().__init__()
+        self.fc = nn.Linear(6, 6)
+        self.inner = Nested(depth - 1) if depth else None
+
+    def forward(self, a):
+        a = F.relu(self.fc(a))
+        return a if self.inner is None else a + self.inner(a)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_class_inside_itself(depth):
+    ported(lambda: Nested(depth), 2, 6)
+
+
+def test_a_class_inside_itself_twice():
+    class Tree(nn.Module):
+        def __init__(self, depth):
+            super().__init__()
+            self.root = nn.Linear(6, 6)
+            self.left = Tree(depth - 1) if depth else nn.Linear(6, 6)
+            self.right = Tree(depth - 1) if depth else nn.Linear(6, 6)
+
+        def forward(self, a):
+            return self.root(self.left(a) + self.right(F.relu(a)))
+
+    ported(lambda: Tree(2), 2, 6)
+
+
+def test_a_module_called_twice_is_kept_once():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.head = Mlp(6, 8), nn.Linear(6, 6)
+
+        def forward(self, a):
+            return self.head(self.block(self.head(self.block(a))))
+
+    result = ported(Shared, 2, 6)
+    assert classes(result) == ["Mlp"]
+    assert init_of(result, "Model").count("Mlp(") == 1
+    assert {path.split(".")[0] for path in result.port.recipes} == {"block", "head"}
+
+
+def test_a_module_under_two_names_is_right():
+    class Alias(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = Mlp(6, 8)
+            self.second = self.first
+
+        def forward(self, a):
+            return self.second(F.relu(self.first(a)))
+
+    ported(Alias, 2, 6)
+
+
+def test_tied_weights():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encode, self.decode = nn.Linear(6, 8, bias=False), nn.Linear(8, 6)
+            self.decode.weight = nn.Parameter(torch.rand(6, 8))
+            self.out = nn.Linear(6, 8)
+            self.out.weight = self.encode.weight
+
+        def forward(self, a):
+            return self.out(self.decode(self.encode(a)))
+
+    ported(Tied, 2, 6)
+
+
+def test_a_list_in_another_order():
+    class Reversed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(Mlp(6, h) for h in (4, 5, 7, 9))
+
+        def forward(self, a):
+            for block in reversed(self.blocks):
+                a = block(a)
+            return a
+
+    ported(Reversed, 2, 6)
+
+
+def test_a_list_of_which_some_go_unused():
+    class Partly(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(Mlp(6, h) for h in (4, 5, 7, 9, 11))
+
+        def forward(self, a):
+            return self.blocks[4](self.blocks[1](self.blocks[0](a)))
+
+    ported(Partly, 2, 6)
+
+
+def test_every_result_of_a_list_is_read():
+    class Features(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(Mlp(6, 8) for _ in range(4))
+
+        def forward(self, a):
+            kept = []
+            for block in self.blocks:
+                a = block(a)
+                kept.append(a)
+            return torch.cat(kept, -1)
+
+    ported(Features, 2, 6)
+
+
+def test_some_results_of_a_list_are_returned():
+    class Stages(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(Mlp(6, 8) for _ in range(5))
+
+        def forward(self, a):
+            kept = []
+            for i, block in enumerate(self.blocks):
+                a = block(a)
+                if i in (1, 3):
+                    kept.append(a)
+            return (a, *kept)
+
+    ported(Stages, 2, 6)
+
+
+def test_what_stands_between_the_turns_is_in_the_loop():
+    class Glue(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(Mlp(6, 8) for _ in range(4))
+
+        def forward(self, a):
+            skip = a
+            for block in self.blocks:
+                a = torch.tanh(block(a)) + skip
+            return a
+
+    assert loops(ported(Glue, 2, 6)) == 1
+
+
+def test_parallel_branches_are_no_loop():
+    class Parallel(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.branches = nn.ModuleList(nn.Linear(6, 4) for _ in range(3))
+
+        def forward(self, a):
+            return sum(branch(a) for branch in self.branches)
+
+    ported(Parallel, 2, 6)
+
+
+def test_two_lists_take_turns():
+    class Zipped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convs = nn.ModuleList(Mlp(6, 8) for _ in range(3))
+            self.norms = nn.ModuleList(nn.LayerNorm(6) for _ in range(3))
+
+        def forward(self, a):
+            for conv, norm in zip(self.convs, self.norms, strict=True):
+                a = norm(conv(a))
+            return a
+
+    ported(Zipped, 2, 6)
+
+
+def test_a_loop_with_a_shared_bias():
+    """T5: the first block makes what the others read."""
+
+    class First(nn.Module):
+        def __init__(self, has_table):
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+            self.table = nn.Linear(6, 6) if has_table else None
+
+        def forward(self, a, bias=None):
+            if self.table is not None:
+                bias = self.table(a)
+            return F.relu(self.fc(a)) + bias, bias
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(First(i == 0) for i in range(3))
+
+        def forward(self, a):
+            bias = None
+            for block in self.blocks:
+                a, bias = block(a, bias)
+            return a
+
+    ported(Net, 2, 6)
+
+
+def test_a_function_used_by_calls_of_different_depth():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Mlp(6, 8)
+
+        def forward(self, a):
+            return self.inner.fc1(a) @ self.inner.fc1(self.inner(a)).mT
+
+    ported(Outer, 2, 6)
+
+
+def test_modules_that_call_into_each_other():
+    """A parent that uses its child's layer before and after the child."""
+
+    class Split(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([Mlp(6, 8), Mlp(6, 8)])
+
+        def forward(self, a):
+            first, second = self.blocks
+            return first.fc2(second.fc1(a)) + second(first(a))
+
+    ported(Split, 2, 6)
+
+
+# --------------------------------------------------------------------------------------------------------- the tree alone
+
+
+def tree_of(module: nn.Module, *shape: int) -> Block:
+    return build_tree(program_of(module, x(*shape)).program)
+
+
+def test_blocks_say_what_goes_in_and_out():
+    root = tree_of(net(lambda: Mlp(6, 8), lambda: Mlp(6, 8))(), 2, 6)
+    first, second = (item for item in root.items if isinstance(item, Block))
+    assert (first.path, second.path) == ("blocks.0", "blocks.1")
+    assert first.inputs == root.inputs
+    assert second.inputs == first.outputs
+    assert second.outputs == root.outputs
+
+
+def test_a_module_that_is_one_layer_has_no_block():
+    root = tree_of(nn.Sequential(nn.Linear(6, 6), nn.ReLU()), 2, 6)
+    assert not [item for item in root.items if isinstance(item, Block)]
+
+
+def test_walk_gives_children_first():
+    root = tree_of(Nested(2), 2, 6)
+    assert [block.path for block in root.walk()] == ["inner.inner", "inner", ""]
+
+
+def test_loops_carry_what_the_turn_before_wrote():
+    root = tree_of(net(*[lambda: Mlp(6, 8)] * 3)(), 2, 6)
+    assigned = factor_classes(root)
+    (loop,) = [item for item in root.items if isinstance(item, Loop)]
+    assert len(loop.turns) == 3
+    assert loop.carried == [0]
+    assert len({id(assigned[block]) for block in loop.blocks}) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("blocks.3", ("blocks", 3)), ("denselayer12", ("denselayer", 12)), ("a.b.0", ("a.b", 0)), ("norm", None), ("7", None)],
+)
+def test_list_positions(path, place):
+    assert list_position(path) == place
