@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from porter.emit.names import identifier
+from porter.emit.names import identifier, unique
 from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.roll import list_position
 from porter.passes.factor.tree import Block, Loop
@@ -92,9 +92,13 @@ def _place(path: str, taken: dict[tuple[str, ...], str]) -> Place:
             names.append(part)
     key = tuple(names)
     if key not in taken:
-        short = identifier(names[-1], "layer")
+        whole = names[:-1] if len(names) > 1 and names[-1] == "weight" else names
+        short = (
+            identifier(whole[-1], "layer") if whole[-1] != "bias" else identifier("_".join(whole))
+        )
         joined = identifier("_".join(names), "layer")
-        taken[key] = short if short not in taken.values() else joined
+        used = set(taken.values())
+        taken[key] = short if short not in used else unique(joined, used)
     return (taken[key], *place)
 
 

@@ -179,10 +179,10 @@ COMPOSITES: tuple[Pattern, ...] = (
 PADDINGS: tuple[Pattern, ...] = (Pattern("{} // 2", lambda k: k // 2, (_is_kernel,)),)
 #: Attention scales: a head's size to the power of -1/2.
 SCALES: tuple[Pattern, ...] = (
-    Pattern("{} ** -0.5", lambda a: a**-0.5, (_is_head_size,), lambda *_: True),
+    Pattern("{} ** -0.5", lambda a: a**-0.5 if a > 1 else None, (_is_head_size,), lambda *_: True),
     Pattern(
         "({} // {}) ** -0.5",
-        lambda a, b: (a // b) ** -0.5 if a % b == 0 else None,
+        lambda a, b: (a // b) ** -0.5 if a % b == 0 and a > b else None,
         (_is_head_size, _is_heads),
         lambda *_: True,
     ),

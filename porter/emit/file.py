@@ -78,6 +78,10 @@ class _ModelWriter:
                 special[cls] = parts[0]
         for cls in reversed(self.order):
             name = class_name(cls.name)
+            if not special[cls] and name in taken:
+                called = {block.path.rpartition(".")[2] for block in cls.instances}
+                attribute = called.pop() if len(called) == 1 else ""
+                name = class_name(_camel(attribute)) if attribute.isidentifier() else name
             if special[cls] and name in taken | {
                 class_name(o.name) for o in self.order if o is not cls
             }:
@@ -204,7 +208,7 @@ class _ModelWriter:
                     self._collect(child, path, recipes, kept, modules)
             for value in () if isinstance(item, Node) else reads(item):
                 own = value.is_parameter and block.owns(value.path or "")
-                if own and self._layer_of(block, value) is None:
+                if own and not self.keeps(block, value):
                     self._add(recipes, kept, at(block.relative(value.path or "")), value)
             if isinstance(item, Node):
                 self._collect_node(block, item, position, prefix, at, recipes, kept, modules)
@@ -235,9 +239,32 @@ class _ModelWriter:
             return
         for value in node.inputs():
             if value.is_parameter and block.owns(value.path or ""):
-                owner = self._layer_of(block, value)
-                if owner is None:
+                if not self.keeps(block, value):
                     self._add(recipes, kept, at(block.relative(value.path or "")), value)
+
+    def find_below(self, block: Block, value: Value) -> str | None:
+        """`.model.embed_tokens.weight`: where a module further down keeps a parameter that this one reads as well."""
+        attributes = self.attributes.get(self.classes[block], Attributes())
+        for position, item in enumerate(block.items):
+            for child, relative in _placed(block, item, attributes):
+                if not child.owns(value.path or ""):
+                    continue
+                owner = self._layer_of(child, value)
+                steps = f".layers[{position}]" if block.is_sequential else _steps(relative)
+                if owner is None:
+                    deeper = self.find_below(child, value)
+                    return None if deeper is None else f"{steps}{deeper}"
+                inner = self.attributes[self.classes[child]].dotted(member_path(child, owner))
+                role = next(role for role, p in owner.params.items() if p.path == value.path)
+                return f"{steps}{_steps(inner)}.{role}"
+        return None
+
+    def keeps(self, block: Block, value: Value) -> bool:
+        """Whether a layer of the block, or of a module below it, holds the parameter."""
+        if self._layer_of(block, value) is not None:
+            return True
+        children = [b for item in block.items for b in _blocks_of(item)]
+        return any(child.owns(value.path or "") and self.keeps(child, value) for child in children)
 
     def _layer_of(self, block: Block, value: Value) -> Node | None:
         return next(
@@ -311,7 +338,11 @@ def _special_part(cls: BlockClass, order: list[BlockClass]) -> str:
     )
     if not extra or not extra[0].isidentifier():
         return ""
-    return "".join(word[:1].upper() + word[1:] for word in extra[0].split("_"))
+    return _camel(extra[0])
+
+
+def _camel(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 
 def _kept_names(block: Block) -> set[str]:
@@ -366,6 +397,15 @@ def _placed(block: Block, item: Item, attributes: Attributes) -> list[tuple[Bloc
     return []
 
 
+def _blocks_of(item: Item) -> list[Block]:
+    return item.blocks if isinstance(item, Loop) else [item] if isinstance(item, Block) else []
+
+
+def _steps(path: str) -> str:
+    """`.blocks[3]` of "blocks.3"."""
+    return "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split("."))
+
+
 def _children(block: Block) -> list[Block]:
     """The blocks with a class below, through Sequentials."""
     result: list[Block] = []
@@ -409,7 +449,7 @@ class _ClassWriter:
                     if (
                         value.is_parameter
                         and self.template.owns(value.path or "")
-                        and self.model._layer_of(self.template, value) is None
+                        and not self.model.keeps(self.template, value)
                     ):
                         found.append((self.template.relative(value.path or ""), value))
         return found
@@ -424,7 +464,7 @@ class _ClassWriter:
         return [
             (self.template.relative(v.path), v)
             for v in own
-            if self.model._layer_of(self.template, v) is None
+            if not self.model.keeps(self.template, v)
         ]
 
     def _members(self) -> list[tuple[str, list[tuple[int, Any]]]]:
@@ -503,6 +543,9 @@ class _ClassWriter:
         if owner is not None:
             role = next(role for role, p in owner.params.items() if p.path == value.path)
             return f"{self.layer(owner)}.{role}"
+        below = self.model.find_below(self.template, value)
+        if below is not None:
+            return f"self{below}"
         return self.attributes.text(self.template.relative(value.path or ""))
 
     def optional_parameter(self, value: Value) -> str:

@@ -319,6 +319,9 @@ class NodeText:
         ]
         if node.is_layer:
             return call(self.places.layer(node), [self.body.read(value) for value in node.args])
+        if node.op == "as_linear":
+            owner = self.places.parameter(node.params["weight"]).removesuffix(".weight")
+            return call(f"{owner}.as_linear", [self.body.read(node.args[0])])
         if node.op == ".reshape":
             return self._reshape(node)
         if node.op == "[]":
@@ -477,17 +480,12 @@ _METHODS = {
 
 def _role(node: Node, position: int) -> str:
     """What a number in an argument's place is, to name it."""
-    if node.op in (
-        ".transpose",
-        "mx.expand_dims",
-        ".squeeze",
-        "mx.broadcast_to",
-        "mx.pad",
-        "mx.roll",
-        "mx.split",
-        "mx.tile",
-    ):
-        return "axis" if node.op in (".transpose", "mx.expand_dims", ".squeeze") else "size"
+    if node.op in (".transpose", "mx.expand_dims", ".squeeze"):
+        return "axis"
+    if node.op in ("mx.broadcast_to", "mx.pad", "mx.roll", "mx.split", "mx.tile"):
+        return "size"
+    if node.op == "mx.arange":
+        return "length"
     return "scale" if node.op in ("*", "/") and isinstance(node.args[position], float) else ""
 
 

@@ -280,3 +280,29 @@ def count_nonzero(call: Call, x: Value, dims: Any = None) -> Value:
     if x.rank == 0:
         return call.build.cast(nonzero, call.dtype)
     return call.build.cast(_reduce(call, "mx.sum", nonzero, dims, dtype="int32"), call.dtype)
+
+
+@lowering("aten.diff.default")
+def diff(
+    call: Call,
+    x: Value,
+    n: int = 1,
+    dim: int = -1,
+    prepend: Value | None = None,
+    append: Value | None = None,
+) -> Value:
+    """Differences of neighbours along an axis; of booleans, whether they differ."""
+    axis = axis_of(dim, x.rank)
+    build = call.build
+    ends = [part for part in (prepend, x, append) if part is not None]
+    if len(ends) > 1:
+        size = sum(part.shape[axis] for part in ends)
+        shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
+        x = build.op("mx.concatenate", ends, shape=shape, dtype=x.dtype, axis=axis)
+    for _ in range(n):
+        shape = (*x.shape[:axis], x.shape[axis] - 1, *x.shape[axis + 1 :])
+        before = (slice(None),) * axis
+        later = build.index(x, (*before, slice(1, None)), shape)
+        earlier = build.index(x, (*before, slice(None, -1)), shape)
+        x = build.op("!=" if x.dtype == "bool" else "-", later, earlier, shape=shape, dtype=x.dtype)
+    return x

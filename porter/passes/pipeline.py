@@ -9,6 +9,7 @@ from porter.ir import Program, verify
 from porter.passes.cleanup import remove_dead, share_equal
 from porter.passes.compose_views import compose_views
 from porter.passes.constants import simplify_constants
+from porter.passes.fuse.fold_scale import fold_scale
 from porter.passes.fuse.fuse_activations import fuse_activations
 from porter.passes.fuse.fuse_attention import fuse_attention
 from porter.passes.fuse.fuse_norms import fuse_norms
@@ -19,6 +20,7 @@ from porter.passes.layout.propagate_layout import propagate_layout
 from porter.passes.name_roles import name_roles
 from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, merge_reshapes
 from porter.passes.row_guards import drop_row_guards
+from porter.passes.tie_heads import tie_heads
 
 Pass = Callable[[Program], int]
 
@@ -31,6 +33,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fuse_norms, "RMS norms spelled out become nn.RMSNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
+    (fold_scale, "attention has a scale of its own"),
     (share_heads, "grouped queries need no repeated keys and values"),
     (compose_views, "nn.MultiheadAttention's views come down to one reshape and one transpose"),
     (fold_parameters, "a parameter that is reshaped or permuted first is stored that way"),
@@ -42,6 +45,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (drop_kept_dims, "a spatial mean is x.mean(axis=(1, 2))"),
     (hoist_concatenate, "a layer of a dense block takes one array, not a growing list"),
     (share_equal, "equal computations in one module are done once"),
+    (tie_heads, "a head on the embedding's weight is embed_tokens.as_linear"),
     (remove_dead, "what the passes left unused"),
     (name_roles, "q, k and v where the author's names are out of reach"),
 )

@@ -148,6 +148,8 @@ def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
         return False
     if any(node.is_layer and layer_path(node) == block.path for node in nodes):
         return False
+    if any(n.op == "as_linear" and not block.owns(n.params["weight"].path or "") for n in nodes):
+        return False  # the embedding is reached from where both are
     if len(nodes) == 1 and not isinstance(block.items[0], Block) and not nodes[0].is_layer:
         return False  # one function of one parameter: x * self.gamma
     children = [item for item in block.items if isinstance(item, Block)]

@@ -163,6 +163,10 @@ class Unifier:
         return len(a) == len(b) and all(self._value(x, y) for x, y in zip(a, b, strict=True))
 
     def _structure(self, a: Any, b: Any) -> bool:
+        if isinstance(a, Value) and b is None:
+            return (
+                a in self.template.inputs and a not in self.values
+            )  # a mask that the other does without
         if isinstance(a, Value) or isinstance(b, Value):
             return isinstance(a, Value) and isinstance(b, Value) and self._value(a, b)
         if isinstance(a, dict) and isinstance(b, dict):

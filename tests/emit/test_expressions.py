@@ -1,0 +1,137 @@
+"""find(): whatever expression it returns gives the vector's value in every instance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from porter.emit.expressions import Code, Expression, find, is_constant
+
+HINTS = (
+    "dim", "hidden_size", "num_heads", "padding", "scale", "stride", "out_channels", "use_bias", "mlp_ratio", "layers", "eps"
+)  # fmt: skip
+SYMBOLS = (
+    "dim", "hidden_size", "in_channels", "out_channels", "num_heads", "kernel_size", "stride", "mlp_ratio", "patch_size",
+    "image_size", "expand_ratio", "use_bias", "depths", "eps", "depth",
+)  # fmt: skip
+
+integers = st.integers(0, 64)
+numbers = st.one_of(integers, st.sampled_from([0.5, 0.25, 4.0, 2.0, 1e-6, 0.125, 64**-0.5]))
+scalars = st.one_of(numbers, st.booleans())
+anything = st.one_of(scalars, st.text(max_size=3), st.none(), st.lists(integers, max_size=3).map(tuple))
+
+
+def vectors(values: st.SearchStrategy, count: int, partial: bool) -> st.SearchStrategy:
+    full = st.lists(values, min_size=count, max_size=count).map(lambda v: dict(enumerate(v)))
+    alike = values.map(lambda v: dict.fromkeys(range(count), v))
+    some = st.dictionaries(st.integers(0, count - 1), values, min_size=1)
+    return st.one_of(full, alike, *([some] if partial else []))
+
+
+@st.composite
+def cases(draw):
+    count = draw(st.integers(1, 3))
+    symbols = draw(st.dictionaries(st.sampled_from(SYMBOLS), vectors(anything, count, partial=True), max_size=6))
+    kind = draw(st.sampled_from(["made", "free"]))
+    made = {n: v for n, v in symbols.items() if len(v) == count and all(type(i) is int for i in v.values())}
+    if kind == "made" and len(made) >= 1:
+        a, b = draw(st.sampled_from(sorted(made))), draw(st.sampled_from(sorted(made)))
+        how = draw(st.sampled_from(["{a} * 4", "{a} // 2", "{a} ** 2", "{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} != {b}"]))
+        vector = {i: eval(how.format(a=made[a][i], b=made[b][i])) for i in range(count)}
+    else:
+        vector = draw(vectors(anything, count, partial=True))
+    hints = tuple(draw(st.lists(st.sampled_from(HINTS), max_size=3)))
+    strict = draw(st.booleans())
+    return vector, symbols, hints, strict
+
+
+def evaluated(expression: Expression, symbols: dict[str, dict[int, Any]], instance: int) -> Any:
+    text = expression.text(lambda name: name)
+    scope = {name: symbols[name][instance] for name in expression.symbols}
+    return eval(text, {"__builtins__": {}, "int": int}, scope)
+
+
+@settings(max_examples=600)
+@given(cases())
+def test_what_is_found_is_right_in_every_instance(case):
+    vector, symbols, hints, strict = case
+    expression = find(vector, symbols, hints, strict=strict)
+    if expression is None:
+        return
+    for instance, value in vector.items():
+        found = evaluated(expression, symbols, instance)
+        if isinstance(value, float) and "**" in expression.template:
+            assert abs(found - value) <= 1e-9 * abs(value)
+        else:
+            assert found == value
+            assert type(found) is type(value)
+
+
+@given(cases())
+def test_strict_takes_names_alone(case):
+    vector, symbols, hints, _ = case
+    expression = find(vector, symbols, hints, strict=True)
+    scalars = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in vector.values())
+    if expression is not None and scalars and "scale" not in hints:
+        assert expression.template == "{}"
+
+
+def alike(**values: Any) -> dict[str, dict[int, Any]]:
+    return {name: dict.fromkeys(range(2), value) for name, value in values.items()}
+
+
+def text(vector: Any, symbols: dict[str, dict[int, Any]], *hints: str) -> str | None:
+    vector = vector if isinstance(vector, dict) else dict.fromkeys(range(2), vector)
+    found = find(vector, symbols, hints)
+    return found and found.text(lambda name: f"args.{name}")
+
+
+def test_simple_sizes():
+    config = alike(hidden_size=48, num_heads=4, intermediate_size=96, image_size=32, patch_size=8)
+    assert text(48, config, "dim") == "args.hidden_size"
+    assert text(96, config, "intermediate_size") == "args.intermediate_size"
+    assert text(12**-0.5, config, "scale") == "(args.hidden_size // args.num_heads) ** -0.5"
+    assert text(17, config, "size") == "(args.image_size // args.patch_size) ** 2 + 1"
+    assert text(3, config, "in_channels") is None
+
+
+def test_the_hinted_name_goes_first():
+    symbols = alike(width=64, out_channels=64)
+    assert text(64, symbols, "out_channels") == "args.out_channels"
+
+
+def test_a_ratio():
+    symbols = {"dim": {0: 48, 1: 96}, "mlp_ratio": {0: 4.0, 1: 4.0}}
+    assert text({0: 192, 1: 384}, symbols, "hidden") == "int(args.dim * args.mlp_ratio)"
+
+
+def test_flags():
+    symbols = {"stride": {0: 1, 1: 2}, "inp": {0: 8, 1: 16}, "out": {0: 8, 1: 24}, "bias": {0: True, 1: False}}
+    assert text({0: True, 1: False}, symbols, "bias") == "args.bias"
+    assert text({0: False, 1: True}, {"stride": symbols["stride"]}, "has_x") == "args.stride != 1"
+    assert text({0: False, 1: True}, {k: symbols[k] for k in ("inp", "out")}, "has_x") == "args.inp != args.out"
+
+
+def test_true_is_not_one():
+    assert text(1, alike(flag=True), "flag") is None
+    assert text(True, alike(flag=1), "flag") is None
+    assert text(2.0, alike(stride=2), "stride") is None
+
+
+def test_what_is_no_number_has_no_expression():
+    assert text("gelu", alike(act="gelu"), "act") is None
+    assert text(Code("nn.relu"), alike(act=1), "act") is None
+    assert find({}, alike(dim=3)) is None
+
+
+def test_an_instance_that_lacks_the_symbol_rules_it_out():
+    assert text({0: 48, 1: 48}, {"dim": {0: 48}}, "dim") is None
+    assert text({0: 48}, {"dim": {0: 48}}, "dim") == "args.dim"
+
+
+@given(st.lists(scalars, min_size=1, max_size=4))
+def test_constants_are_of_one_type_and_value(values):
+    vector = dict(enumerate(values))
+    assert is_constant(vector) == (len({(type(v), v) for v in values}) == 1)

@@ -1,0 +1,135 @@
+"""Sizes in forwards: which come from a shape, which from an attribute, which is -1; at several sizes each."""
+
+from __future__ import annotations
+
+import pytest
+import sympy
+import torch
+from torch import nn
+
+from porter.emit.sizes import author_sizes, flatten_axes, splits, squeezed_axes
+from porter.ir import Location, Node, Value
+from tests.passes.programs import Fn, x
+from tests.random_modules.parity import check_source, port_of
+
+N, H = sympy.symbols("n h", positive=True, integer=True)
+
+
+def reshape(source: tuple, target: tuple) -> Node:
+    value = Value(source, "float32")
+    node = Node(".reshape", [value, *target])
+    node.outputs = [Value(target, "float32", node)]
+    return node
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "axes"),
+    [
+        ((2, 3, 4), (6, 4), (0, 1)),
+        ((2, 3, 4), (2, 12), (1, 2)),
+        ((2, 3, 4), (24,), (0, 2)),
+        ((N, 3, H, 4), (N, 3 * H, 4), (1, 2)),
+        ((N, 3, 4), (N, 12), (1, 2)),
+        ((2, 3, 4), (4, 6), None),
+        ((6, 4), (2, 3, 4), None),
+        ((N, H, 4), (2 * N * H, 2), None),
+    ],
+)
+def test_a_flatten_is_told_from_other_reshapes(source, target, axes):
+    assert flatten_axes(reshape(source, target)) == axes
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "axes"),
+    [
+        ((2, 1, 4), (2, 4), (1,)),
+        ((1, 2, 1), (2,), (0, 2)),
+        ((1, N, 1), (N,), (0, 2)),
+        ((1, 2, 1), (1, 2), ()),
+        ((2, 3), (6,), ()),
+        ((2, 1, 3), (3, 2), ()),
+    ],
+)
+def test_a_squeeze_is_told_from_other_reshapes(source, target, axes):
+    assert squeezed_axes(reshape(source, target)) == axes
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "found"),
+    [
+        ((2, 5, 12), (2, 5, 3, 4), {2: (2, 3)}),
+        ((N, H * 2, 12), (N, H, 2, 3, 4), {1: (1, 2), 3: (2, 4)}),
+        ((2, 12), (2, 2, 2, 3), {}),
+        ((2, 3, 4), (6, 4), {}),
+    ],
+)
+def test_split_axes(source, target, found):
+    assert splits(reshape(source, target)) == found
+
+
+def test_what_the_author_wrote_for_a_size(tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text("y = x.view(b, -1, self.heads, self.dim)\nz = x.reshape((b, self.dim))\nw = f(x)\n")
+    location = Location(str(path), 1, "forward")
+    assert author_sizes(location, 4) == [None, None, "heads", "dim"]
+    assert author_sizes(location, 3) == [None] * 3
+    assert author_sizes(Location(str(path), 2, "forward"), 2) == [None, "dim"]
+    assert author_sizes(Location(str(path), 3, "forward"), 2) == [None, None]
+    assert author_sizes(None, 2) == [None, None]
+
+
+class Heads(nn.Module):
+    def __init__(self, dim: int = 12, num_heads: int = 3):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.num_heads, self.head_dim = num_heads, dim // num_heads
+
+    def forward(self, a):
+        b, n, c = a.shape
+        q, k, v = self.qkv(a).reshape(b, n, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.proj(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c))
+
+
+def split_heads_unevenly(a):
+    return a.reshape(a.shape[0], a.shape[1], 2, 6).transpose(1, 2).flatten(2)
+
+
+TEXTS = {
+    "heads": (Heads, {}),
+    "uneven": (lambda: Fn(split_heads_unevenly), {}),
+    "flatten all": (lambda: Fn(lambda a: a.flatten(1)), {}),
+    "pairs of rows": (lambda: Fn(lambda a: a.reshape(-1, 2, 6)), {}),
+    "half the length": (lambda: Fn(lambda a: a[:, : a.shape[1] // 2]), {}),
+    "the last but one": (lambda: Fn(lambda a: a[:, a.shape[1] - 2]), {}),
+    "zeros of the shape": (lambda: Fn(lambda a: a + torch.zeros(a.shape[1], 1)), {}),
+    "positions": (lambda: Fn(lambda a: a + torch.arange(a.shape[1])[:, None]), {}),
+    "divided by the length": (lambda: Fn(lambda a: a.sum(1) / a.shape[1]), {}),
+    "causal": (lambda: Fn(lambda a: a.new_ones(a.shape[1], a.shape[1]).tril() @ a), {}),
+    "repeated": (lambda: Fn(lambda a: a[:, :1].expand(-1, a.shape[1], -1) - a), {}),
+    "doubled": (lambda: Fn(lambda a: torch.cat([a, a], 1).reshape(a.shape[0], 2, a.shape[1], 12)), {}),
+    "batch times length": (lambda: Fn(lambda a: a.reshape(-1, 12) @ a.new_ones(12, 2)), {}),
+    "split and merged": (lambda: Fn(lambda a: a.view(*a.shape[:2], 3, 4).transpose(2, 3).reshape(*a.shape[:2], 12)), {}),
+    "square": (lambda: Fn(lambda a: a @ a.mT), {}),
+    "two widths": (lambda: Fn(lambda a: a.reshape(a.shape[0], -1, 4).sum(1)), {}),
+}
+
+
+class Text(nn.Module):
+    """One function with an input whose axes have names (a function's *args have none)."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, a):
+        return self.inner(a)
+
+
+@pytest.mark.parametrize(("build", "options"), TEXTS.values(), ids=TEXTS)
+def test_every_length_and_batch(build, options):
+    result = port_of(lambda: Text(build()), (x(2, 6, 12),), {"a": {0: "batch", 1: "length"}})
+    assert result.port.notes == []
+    assert result.port.inputs[0]["shape"] == ["batch", "length", 12]
+    for batch, length in ((2, 6), (3, 6), (1, 6), (2, 10), (5, 4)):
+        result.check(x(batch, length, 12))
+    check_source(result.port.model_py)

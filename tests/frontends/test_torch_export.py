@@ -1,0 +1,244 @@
+"""Export and import: dims, names, in-place writes, outputs, constants, gaps."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from porter.errors import InputError, UnsupportedError
+from porter.frontends.torch_export import export_program, import_program
+from porter.ir import Program, verify
+from porter.sources import SourceOptions
+from porter.sources.built import built_source
+from porter.sources.source import Source
+from tests.passes.programs import Fn, ops, program_of, rewritten, x
+
+
+def source_of(module: nn.Module, args: tuple = (), kwargs: dict | None = None, dynamic: dict | None = None) -> Source:
+    source = built_source("test", SourceOptions(), "module", "Test", module, args, kwargs or {})
+    source.dynamic = dynamic or {"": {}}
+    return source
+
+
+def imported(module: nn.Module, *args: torch.Tensor, **options) -> tuple[Program, list[str]]:
+    source = source_of(module, args, **options)
+    exported, notes = export_program(source)
+    program = import_program(exported, source)
+    verify(program)
+    return program, notes
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, image, mask):
+        hidden = self.linear(image)
+        return hidden * mask
+
+
+def test_dims_of_one_name_are_one_symbol():
+    names = {0: "batch", 1: "length"}
+    program, notes = imported(Net(), x(2, 5, 4), x(2, 5, 1), dynamic={"image": names, "mask": names})
+    assert notes == []
+    assert {dim: size for dim, size in program.dims.values()} == {"batch": 2, "length": 5}
+    assert program.inputs[0].shape[:2] == program.inputs[1].shape[:2]
+    assert not any(isinstance(size, int) for size in program.inputs[0].shape[:2])
+
+
+def test_what_is_not_named_stays_fixed():
+    program, _ = imported(Net(), x(2, 5, 4), x(2, 5, 1))
+    assert program.inputs[0].shape == (2, 5, 4)
+    assert program.dims == {}
+
+
+def test_a_dim_that_the_model_fixes_is_said():
+    class Fixed(nn.Module):
+        def forward(self, a):
+            return a + torch.arange(5.0) if a.shape[1] == 5 else a - 1
+
+    program, _ = imported(Fixed(), x(2, 5), dynamic={"a": {0: "batch", 1: "length"}})
+    assert program.inputs[0].shape[1] == 5
+    assert [dim for dim, _ in program.dims.values()] == ["batch"]
+
+
+def test_values_carry_the_authors_names_and_lines():
+    program, _ = imported(Net(), x(2, 4), x(2, 1))
+    linear = next(node for node in program.nodes if node.op == "nn.Linear")
+    assert linear.output.name == "hidden"
+    assert linear.location is not None
+    assert linear.location.text == "hidden = self.linear(image)"
+    assert [frame.path for frame in linear.scope] == ["linear"]
+    assert [value.origin for value in program.inputs] == ["image", "mask"]
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+OUTPUTS = {
+    "array": (lambda a: a + 1, ["output"], "array"),
+    "tuple": (lambda a: (a + 1, a + 2), ["output_0", "output_1"], "tuple"),
+    "list": (lambda a: [a + 1, a + 2], ["output_0", "output_1"], "tuple"),
+    "dict": (lambda a: {"p": a + 1, "q": a + 2}, ["p", "q"], "dict"),
+    "dict of one": (lambda a: {"p": a + 1}, ["p"], "array"),
+    "nested": (lambda a: {"p": (a + 1, a + 2), "q": a}, ["p_0", "p_1", "q"], "dict"),
+    "ordered dict": (lambda a: OrderedDict(p=a + 1, q=a), ["p", "q"], "dict"),
+    "None among them": (lambda a: (a + 1, None, a + 2), ["output_0", "output_2"], "tuple"),
+}
+
+
+@pytest.mark.parametrize(("forward", "names", "kind"), OUTPUTS.values(), ids=OUTPUTS)
+def test_outputs_are_named(forward, names, kind):
+    program = program_of(Fn(forward), x(2, 3)).program
+    assert [name for name, _ in program.outputs] == names
+    assert program.output_kind == kind
+
+
+def test_fields_of_a_namedtuple_are_names():
+    program = program_of(Fn(lambda a: Pair(a + 1, a + 2)), x(2, 3)).program
+    assert [name for name, _ in program.outputs] == ["first", "second"]
+
+
+def writes_a_column(a):
+    b = a.clone()
+    b[:, 1] = 7
+    return b
+
+
+def writes_a_view(a):
+    b = a * 2
+    b.view(-1)[2:4] += 1
+    return b
+
+
+def adds_in_place(a):
+    b = a + 1
+    b.add_(a).mul_(2)
+    return b.relu_()
+
+
+def view_after_write(a):
+    b = a * 2
+    view = b[0]
+    b.add_(1)
+    return view * b
+
+
+def writes_under_a_mask(a):
+    b = a.clone()
+    b[b > 0] = 0.5
+    return b.masked_fill_(b < -1, -1.0)
+
+
+def zeroes(a):
+    b = torch.empty_like(a)
+    b.fill_(3)
+    b[0].zero_()
+    return a + b
+
+
+def copies(a):
+    b = torch.zeros(2, 3)
+    b[:, :2].copy_(a[:, 1:])
+    return b
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [writes_a_column, writes_a_view, adds_in_place, view_after_write, writes_under_a_mask, zeroes, copies],
+    ids=lambda f: f.__name__,
+)
+def test_in_place_writes_are_functional(forward):
+    rewritten(Fn(forward), [x(2, 3)])  # compares with torch
+
+
+class Stored(nn.Module):
+    def __init__(self, persistent: bool):
+        super().__init__()
+        self.register_buffer("table", torch.tensor([0.5, 2.0]), persistent=persistent)
+        self.register_buffer("ids", torch.arange(2), persistent=persistent)
+
+    def forward(self, a):
+        return a * self.table[self.ids] + torch.tensor([3.0, 4.0])
+
+
+def test_small_constants_come_with_their_elements():
+    program, _ = imported(Stored(False), x(3, 2))
+    np.testing.assert_array_equal(program.parameters["table"].data, [0.5, 2.0])
+    np.testing.assert_array_equal(program.parameters["ids"].data, [0, 1])
+
+
+def test_a_checkpoints_floats_are_never_taken_for_constants():
+    """Another checkpoint of the same architecture has others."""
+    program, _ = imported(Stored(True), x(3, 2))
+    assert program.parameters["table"].data is None
+    assert str(program.parameters["table"].recipe) == 'source("table")'
+
+
+def test_ops_without_a_lowering_are_named_all_at_once():
+    def forward(a):
+        b = torch.linalg.qr(a)[0]
+        return b + torch.linalg.qr(b)[0] + torch.special.bessel_j0(a)
+
+    with pytest.raises(UnsupportedError) as error:
+        program_of(Fn(forward), x(3, 3))
+    gaps = {gap.name: gap for gap in error.value.gaps}
+    assert gaps["aten.special_bessel_j0.default"].count == 1
+    assert gaps["aten.linalg_qr.default"].count == 2
+    assert "torch.linalg.qr(a)" in str(gaps["aten.linalg_qr.default"])
+
+
+def test_a_model_that_branches_on_data_is_refused_with_the_line():
+    class Branch(nn.Module):
+        def forward(self, a):
+            return a if a.sum() > 0 else -a
+
+    with pytest.raises(UnsupportedError, match=r"a if a\.sum\(\) > 0 else -a"):
+        export_program(source_of(Branch(), (x(2, 3),)))
+
+
+def test_weights_alone_are_no_model():
+    source = source_of(Net(), (x(2, 4), x(2, 1)))
+    source.module = None
+    with pytest.raises(InputError, match="holds weights only"):
+        export_program(source)
+
+
+def test_meta_parameters_are_put_back():
+    with torch.device("meta"):
+        module = Net()
+    before = module.linear.weight
+    program, _ = imported(module, x(2, 4), x(2, 1))
+    assert module.linear.weight is before
+    assert before.device.type == "meta"
+    assert ops(program)["nn.Linear"] == 1
+
+
+def test_keyword_inputs_and_defaults():
+    class Options(nn.Module):
+        def forward(self, a, b=None, scale=2.0):
+            return a * scale if b is None else a * scale + b
+
+    program, _ = imported(Options(), x(2, 3))
+    assert [value.origin for value in program.inputs] == ["a"]
+    program, _ = imported(Options(), kwargs={"b": x(2, 3), "a": x(2, 3)})
+    assert {value.origin for value in program.inputs} == {"a", "b"}
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a forward of *args gets no dynamic dims")
+def test_any_number_of_inputs_may_have_dynamic_dims():
+    class Many(nn.Module):
+        def forward(self, *arrays):
+            return arrays[0] + arrays[1]
+
+    source = built_source("test", SourceOptions(), "module", "Many", Many(), (x(2, 3), x(2, 3)), {})
+    _, notes = export_program(source)
+    assert notes == []
