@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from porter.sources import Source
 
 #: CPU seconds that an export with dynamic dims may take before fixed ones are tried (symbolic image sizes can cost minutes).
-EXPORT_SECONDS = 60
+EXPORT_SECONDS = 30
 
 _IGNORED = {
     "aten._assert_tensor_metadata.default",

@@ -13,6 +13,10 @@ from porter.passes.factor.tree import Block, Item, Loop, reads
 _EXCHANGEABLE = ACTIVATIONS | {"mx.sigmoid", "mx.tanh"}
 
 
+#: Ops whose numbers are axes: structure, not something to pass.
+_BY_AXES = {".transpose", ".squeeze", "mx.expand_dims"}
+
+
 class Unifier:
     """Maps the values and items of a template block to those of another.
 
@@ -123,6 +127,10 @@ class Unifier:
 
     def _node(self, a: Node, b: Node) -> bool:
         if a.op != b.op and not (a.op in _EXCHANGEABLE and b.op in _EXCHANGEABLE):
+            return False
+        if a.op in _BY_AXES and a.args[1:] != b.args[1:]:
+            return False
+        if a.kwargs.get("axis") != b.kwargs.get("axis"):
             return False
         if (
             len(a.outputs) != len(b.outputs)

@@ -1,0 +1,60 @@
+"""Random modules, ported and compared with torch at the traced sizes and at others.
+
+Derandomized: the same examples in every run. `-m slow` takes many more.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.random_modules.parity import check_source, port_of
+from tests.random_modules.strategies import Plan, build, plans
+
+QUICK = settings(
+    max_examples=6,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+MANY = settings(QUICK, max_examples=150)
+SHAPES = {
+    "tokens": ((2, 6, 4), {1: "length"}, [(3, 6, 4), (2, 9, 4)]),
+    "lines": ((2, 4, 12), {2: "length"}, [(3, 4, 12), (1, 4, 18)]),
+    "images": ((2, 4, 8, 8), {2: "height", 3: "width"}, [(3, 4, 8, 8), (1, 4, 12, 6)]),
+}
+HEADS = st.sampled_from(["mean", "max", "none"])
+
+
+def compare(kind: str, plan: Plan, head: str) -> None:
+    shape, axes, others = SHAPES[kind]
+    generator = torch.Generator().manual_seed(5)
+
+    def made(sizes: tuple[int, ...]) -> torch.Tensor:
+        return torch.randn(sizes, generator=generator)
+
+    result = port_of(lambda: build(kind, plan, 4, head), (made(shape),), {"x": {0: "batch", **axes}})
+    result.check(made(shape))
+    sizes = result.port.inputs[0]["shape"]
+    for other in others:
+        changed = {a for a, (old, new) in enumerate(zip(shape, other, strict=True)) if old != new}
+        order = result.port.inputs[0]["permute"] or list(range(len(shape)))
+        if all(isinstance(sizes[order.index(axis)], str) for axis in changed):
+            result.check(made(other))
+    assert sizes[0] == "batch"
+    check_source(result.port.model_py)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_random_modules(kind: str) -> None:
+    QUICK(given(plans(kind), HEADS)(lambda plan, head: compare(kind, plan, head)))()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SHAPES)
+def test_many_random_modules(kind: str) -> None:
+    MANY(given(plans(kind), HEADS)(lambda plan, head: compare(kind, plan, head)))()
