@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from tests.random_modules.parity import check_source, port_of
@@ -24,7 +24,11 @@ IMAGE = {0: "batch", 2: "height", 3: "width"}
 class Mlp(nn.Module):
     def __init__(self, dim: int, ratio: float = 2.0, act: type[nn.Module] = nn.GELU):
         super().__init__()
-        self.fc1, self.act, self.fc2 = nn.Linear(dim, int(dim * ratio)), act(), nn.Linear(int(dim * ratio), dim)
+        self.fc1, self.act, self.fc2 = (
+            nn.Linear(dim, int(dim * ratio)),
+            act(),
+            nn.Linear(int(dim * ratio), dim),
+        )
 
     def forward(self, x):
         return self.fc2(self.act(self.fc1(x)))
@@ -87,7 +91,9 @@ class Bottleneck(nn.Module):
         self.conv3, self.bn3 = nn.Conv2d(planes, out, 1, bias=False), nn.BatchNorm2d(out)
         self.downsample = None
         if stride != 1 or inp != out:
-            self.downsample = nn.Sequential(nn.Conv2d(inp, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inp, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+            )
 
     def forward(self, x):
         identity = x if self.downsample is None else self.downsample(x)
@@ -151,11 +157,16 @@ class Llama(nn.Module):
         self.heads, self.kv, self.head_dim = heads, kv, 4
         self.embed = nn.Embedding(vocab, dim)
         self.norm1, self.norm2 = Llama.Norm(dim), Llama.Norm(dim)
-        self.q, self.o = nn.Linear(dim, heads * 4, bias=False), nn.Linear(heads * 4, dim, bias=False)
+        self.q, self.o = (
+            nn.Linear(dim, heads * 4, bias=False),
+            nn.Linear(heads * 4, dim, bias=False),
+        )
         self.k, self.v = nn.Linear(dim, kv * 4, bias=False), nn.Linear(dim, kv * 4, bias=False)
         self.gate, self.up = nn.Linear(dim, 20, bias=False), nn.Linear(dim, 20, bias=False)
         self.down, self.head = nn.Linear(20, dim, bias=False), nn.Linear(dim, vocab, bias=False)
-        self.register_buffer("inv_freq", 1.0 / 100 ** (torch.arange(0, 4, 2).float() / 4), persistent=False)
+        self.register_buffer(
+            "inv_freq", 1.0 / 100 ** (torch.arange(0, 4, 2).float() / 4), persistent=False
+        )
 
     def rotate(self, x, cos, sin):
         a, b = x.chunk(2, -1)
@@ -168,7 +179,9 @@ class Llama(nn.Module):
         angles = torch.cat([angles, angles], -1)
         cos, sin = angles.cos(), angles.sin()
         h = self.norm1(x)
-        q, k, v = (p(h).view(b, n, -1, self.head_dim).transpose(1, 2) for p in (self.q, self.k, self.v))
+        q, k, v = (
+            p(h).view(b, n, -1, self.head_dim).transpose(1, 2) for p in (self.q, self.k, self.v)
+        )
         q, k = self.rotate(q, cos, sin), self.rotate(k, cos, sin)
         k, v = (t.repeat_interleave(self.heads // self.kv, 1) for t in (k, v))
         h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -190,7 +203,9 @@ class Bert(nn.Module):
         x = self.norm(self.words(ids) + self.positions(self.position_ids[:, : ids.shape[1]]))
         b, n, _ = x.shape
         bias = (1.0 - mask[:, None, None].to(x.dtype)) * -10000.0
-        q, k, v = (p(x).view(b, n, 3, -1).transpose(1, 2) for p in (self.query, self.key, self.value))
+        q, k, v = (
+            p(x).view(b, n, 3, -1).transpose(1, 2) for p in (self.query, self.key, self.value)
+        )
         weights = (q @ k.transpose(-1, -2) / math.sqrt(self.dim // 3) + bias).softmax(-1)
         x = (weights @ v).transpose(1, 2).flatten(2)
         return {"last_hidden_state": x, "pooler_output": torch.tanh(self.pooler(x[:, 0]))}
@@ -220,7 +235,9 @@ class Unet(nn.Module):
 class Wave(nn.Module):
     def __init__(self):
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv1d(4, 8, 3, padding=2**i, dilation=2**i) for i in range(3))
+        self.convs = nn.ModuleList(
+            nn.Conv1d(4, 8, 3, padding=2**i, dilation=2**i) for i in range(3)
+        )
         self.skips = nn.ModuleList(nn.Conv1d(4, 4, 1) for _ in range(3))
         self.first, self.last = nn.Conv1d(2, 4, 1), nn.Conv1d(4, 3, 1)
 
@@ -237,7 +254,10 @@ class Wave(nn.Module):
 class Gru(nn.Module):
     def __init__(self, kind: type[nn.Module]):
         super().__init__()
-        self.rnn, self.head = kind(4, 5, num_layers=2, batch_first=True, bidirectional=True), nn.Linear(10, 3)
+        self.rnn, self.head = (
+            kind(4, 5, num_layers=2, batch_first=True, bidirectional=True),
+            nn.Linear(10, 3),
+        )
 
     def forward(self, x):
         return self.head(self.rnn(x)[0][:, -1])
@@ -275,7 +295,9 @@ class Case:
     integers: bool = False
 
 
-def _images(build: Callable[[], nn.Module], *others: int, size: int = 32, dims: dict[int, str] = IMAGE) -> Case:
+def _images(
+    build: Callable[[], nn.Module], *others: int, size: int = 32, dims: dict[int, str] = IMAGE
+) -> Case:
     return Case(build, ((2, 3, size, size),), (dims,), tuple(((2, 3, o, o + 16),) for o in others))
 
 
@@ -301,7 +323,9 @@ CASES = {
     "one layer": Case(lambda: nn.Linear(4, 3), ((2, 4),)),
     "one conv": _images(lambda: nn.Conv2d(3, 4, 3), 40),
     "nested sequentials": Case(
-        lambda: nn.Sequential(nn.Sequential(nn.Linear(4, 6), nn.ReLU()), nn.Sequential(nn.Linear(6, 4), nn.Sequential(nn.Tanh()))),
+        lambda: nn.Sequential(
+            nn.Sequential(nn.Linear(4, 6), nn.ReLU()), nn.Sequential(nn.Linear(6, 4), nn.Sequential(nn.Tanh()))
+        ),
         ((2, 4),),
     ),
 }  # fmt: skip
@@ -333,7 +357,10 @@ def dynamic(case: Case) -> dict[str, dict[int, str]]:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.xfail(strict=True, reason=GAPS[n])) if n in GAPS else n for n in CASES],
+    [
+        pytest.param(n, marks=pytest.mark.xfail(strict=True, reason=GAPS[n])) if n in GAPS else n
+        for n in CASES
+    ],
 )
 def test_emitted_source_computes_what_torch_does(name: str) -> None:
     case = CASES[name]
@@ -346,7 +373,9 @@ def test_emitted_source_computes_what_torch_does(name: str) -> None:
     check_source(result.port.model_py)
 
 
-IMAGES = [name for name, case in CASES.items() if case.shapes[0][1] == 3 and len(case.shapes[0]) == 4]
+IMAGES = [
+    name for name, case in CASES.items() if case.shapes[0][1] == 3 and len(case.shapes[0]) == 4
+]
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -371,7 +400,9 @@ def test_integers_keep_their_dtype() -> None:
     result.check(torch.randn(2, 5))
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="constants.py writes mx.arange without dtype=, int32")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="constants.py writes mx.arange without dtype=, int32"
+)
 def test_stored_positions_keep_their_dtype() -> None:
     class Positions(nn.Module):
         def __init__(self):
@@ -388,7 +419,9 @@ def test_stored_positions_keep_their_dtype() -> None:
 def test_modules_that_can_be_compared_are_listed() -> None:
     port = port_of(Resnet, (torch.randn(2, 3, 32, 32),)).port
     entries = {entry["path"]: entry for entry in port.modules}
-    blocks = {entry["path"]: entry["source"] for entry in port.modules if entry["class"] == "Bottleneck"}
+    blocks = {
+        entry["path"]: entry["source"] for entry in port.modules if entry["class"] == "Bottleneck"
+    }
     assert sorted(blocks.values()) == ["layer1.0", "layer1.1", "layer1.2", "layer2.0", "layer2.1"]
     assert entries["conv1"]["class"] == "nn.Conv2d"
     assert entries["conv1"]["leaf"]
@@ -396,7 +429,96 @@ def test_modules_that_can_be_compared_are_listed() -> None:
     assert entries["fc"]["outputs"] == [{"value": "linear", "permute": None}]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a list of ModuleDicts becomes a list for each key")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a list of ModuleDicts becomes a list for each key"
+)
 def test_attributes_are_the_checkpoint_s_keys() -> None:
     port = port_of(Encoder, (torch.randn(2, 6, 12),)).port
     assert "layers.0.attn.qkv.weight" in port.recipes
+
+
+class ReadTwice(nn.Module):
+    """One number for each channel, beside an image and by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma, self.conv = nn.Parameter(torch.rand(4, 1, 1)), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return self.conv(x) * self.gamma + torch.sin(self.gamma * 2)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="one path, two recipes: the layouts differ by reader"
+)
+def test_a_parameter_that_is_read_in_two_layouts() -> None:
+    result = port_of(ReadTwice, (torch.randn(2, 3, 8, 8),))
+    result.check(torch.randn(2, 3, 8, 8))
+
+
+class TwoUpsamplings(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return F.interpolate(x, scale_factor=2) + F.interpolate(self.conv(x), scale_factor=2)
+
+
+def test_two_upsamplings_of_a_fixed_size() -> None:
+    result = port_of(TwoUpsamplings, (torch.randn(2, 3, 8, 8),), {"x": BATCH})
+    result.check(torch.randn(3, 3, 8, 8))
+
+
+def test_two_upsamplings_of_any_size() -> None:
+    result = port_of(TwoUpsamplings, (torch.randn(2, 3, 8, 8),), {"x": IMAGE})
+    result.check(torch.randn(2, 3, 8, 8))
+    result.check(torch.randn(1, 3, 12, 6))
+
+
+class Up(nn.Module):
+    def forward(self, x):
+        return F.max_pool2d(F.interpolate(x, scale_factor=2), 2)
+
+
+class Pyramid(nn.Module):
+    """The upsampled sizes are no array's before they are made, and are asked for twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = Up(), Up()
+
+    def forward(self, x):
+        return self.a(x) + self.b(x)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=UnboundLocalError, reason="a size is read from an array that is made later"
+)
+def test_sizes_that_only_a_later_array_has() -> None:
+    result = port_of(Pyramid, (torch.randn(2, 3, 8, 8),), {"x": IMAGE})
+    result.check(torch.randn(2, 3, 8, 8))
+    result.check(torch.randn(1, 3, 12, 6))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="a loop's fresh name also takes the value it started from",
+)
+def test_the_middle_of_a_list_is_read_after_its_end() -> None:
+    class Taps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(Mlp(6) for _ in range(4))
+
+        def forward(self, x):
+            for block in self.blocks[:2]:
+                x = block(x)
+            middle = x
+            for block in self.blocks[2:]:
+                x = block(x)
+            return x - middle
+
+    result = port_of(Taps, (torch.randn(2, 6),))
+    result.check(torch.randn(2, 6))

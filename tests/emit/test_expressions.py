@@ -20,7 +20,9 @@ SYMBOLS = (
 integers = st.integers(0, 64)
 numbers = st.one_of(integers, st.sampled_from([0.5, 0.25, 4.0, 2.0, 1e-6, 0.125, 64**-0.5]))
 scalars = st.one_of(numbers, st.booleans())
-anything = st.one_of(scalars, st.text(max_size=3), st.none(), st.lists(integers, max_size=3).map(tuple))
+anything = st.one_of(
+    scalars, st.text(max_size=3), st.none(), st.lists(integers, max_size=3).map(tuple)
+)
 
 
 def vectors(values: st.SearchStrategy, count: int, partial: bool) -> st.SearchStrategy:
@@ -33,12 +35,32 @@ def vectors(values: st.SearchStrategy, count: int, partial: bool) -> st.SearchSt
 @st.composite
 def cases(draw):
     count = draw(st.integers(1, 3))
-    symbols = draw(st.dictionaries(st.sampled_from(SYMBOLS), vectors(anything, count, partial=True), max_size=6))
+    symbols = draw(
+        st.dictionaries(
+            st.sampled_from(SYMBOLS), vectors(anything, count, partial=True), max_size=6
+        )
+    )
     kind = draw(st.sampled_from(["made", "free"]))
-    made = {n: v for n, v in symbols.items() if len(v) == count and all(type(i) is int for i in v.values())}
+    made = {
+        n: v
+        for n, v in symbols.items()
+        if len(v) == count and all(type(i) is int for i in v.values())
+    }
     if kind == "made" and len(made) >= 1:
         a, b = draw(st.sampled_from(sorted(made))), draw(st.sampled_from(sorted(made)))
-        how = draw(st.sampled_from(["{a} * 4", "{a} // 2", "{a} ** 2", "{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} != {b}"]))
+        how = draw(
+            st.sampled_from(
+                [
+                    "{a} * 4",
+                    "{a} // 2",
+                    "{a} ** 2",
+                    "{a} + {b}",
+                    "{a} - {b}",
+                    "{a} * {b}",
+                    "{a} != {b}",
+                ]
+            )
+        )
         vector = {i: eval(how.format(a=made[a][i], b=made[b][i])) for i in range(count)}
     else:
         vector = draw(vectors(anything, count, partial=True))
@@ -108,10 +130,18 @@ def test_a_ratio():
 
 
 def test_flags():
-    symbols = {"stride": {0: 1, 1: 2}, "inp": {0: 8, 1: 16}, "out": {0: 8, 1: 24}, "bias": {0: True, 1: False}}
+    symbols = {
+        "stride": {0: 1, 1: 2},
+        "inp": {0: 8, 1: 16},
+        "out": {0: 8, 1: 24},
+        "bias": {0: True, 1: False},
+    }
     assert text({0: True, 1: False}, symbols, "bias") == "args.bias"
     assert text({0: False, 1: True}, {"stride": symbols["stride"]}, "has_x") == "args.stride != 1"
-    assert text({0: False, 1: True}, {k: symbols[k] for k in ("inp", "out")}, "has_x") == "args.inp != args.out"
+    assert (
+        text({0: False, 1: True}, {k: symbols[k] for k in ("inp", "out")}, "has_x")
+        == "args.inp != args.out"
+    )
 
 
 def test_true_is_not_one():

@@ -66,7 +66,11 @@ def test_any_text_becomes_an_identifier(name):
 
 @given(st.from_regex(r"[a-z][a-z0-9_]*[a-z0-9]", fullmatch=True))
 def test_good_names_stay(name):
-    if name not in MODULE_NAMES and not keyword.iskeyword(name) and name not in ("self", "mx", "nn", "args"):
+    if (
+        name not in MODULE_NAMES
+        and not keyword.iskeyword(name)
+        and name not in ("self", "mx", "nn", "args")
+    ):
         assert identifier(name) == name
 
 
@@ -78,7 +82,13 @@ def test_unique_names_are(names):
     assert taken == set(found)
 
 
-@given(st.one_of(st.none(), st.text(max_size=6), st.sampled_from(["add_3", "x", "list", "class", "self", "update"])))
+@given(
+    st.one_of(
+        st.none(),
+        st.text(max_size=6),
+        st.sampled_from(["add_3", "x", "list", "class", "self", "update"]),
+    )
+)
 def test_a_variable_is_free_plain_and_no_trace_s(hint):
     taken = {"x", "y"}
     found = variable(hint, taken, ("x", "y", "h"))
@@ -122,7 +132,22 @@ class Named(torch.nn.Module):
 #: torch itself refuses dots and the empty name, and names that its Module has.
 NAMES = [
     name
-    for name in (*HOSTILE, "update", "items", "keys", "get", "pop", "freeze", "weight", "args", "mx", "nn", "self", "x", "a")
+    for name in (
+        *HOSTILE,
+        "update",
+        "items",
+        "keys",
+        "get",
+        "pop",
+        "freeze",
+        "weight",
+        "args",
+        "mx",
+        "nn",
+        "self",
+        "x",
+        "a",
+    )
     if name and not hasattr(torch.nn.Module(), name)
 ]
 
@@ -144,7 +169,7 @@ def test_two_names_that_become_one_identifier():
             self.add_module("a_b", torch.nn.Linear(3, 3))
 
         def forward(self, a):
-            return getattr(self, "a-b")(getattr(self, "a_b")(a))
+            return getattr(self, "a-b")(self.a_b(a))
 
     port_of(Twins, (x(2, 3),)).check(x(2, 3))
 
@@ -169,7 +194,9 @@ KEYS = {
 }
 
 
-@pytest.mark.xfail(strict=True, raises=(AssertionError, RuntimeError, ZeroDivisionError), reason=INJECTED)
+@pytest.mark.xfail(
+    strict=True, raises=(AssertionError, RuntimeError, ZeroDivisionError), reason=INJECTED
+)
 @pytest.mark.parametrize("key", [pytest.param(k, id=i) for i, k in KEYS.items() if i != "unicode"])
 def test_keys_of_outputs_are_data(key):
     _check_key(key)
@@ -209,8 +236,23 @@ def test_a_config_s_strings_are_data():
     from porter.sources import SourceOptions
     from porter.sources.built import built_source
 
-    source = built_source('s"""\nimport os', SourceOptions(), "module", 'n"""\nimport os', torch.nn.Linear(3, 4), (x(2, 3),), {})
-    source.config = {"model_type": 'evil"\nimport os', "hidden_size": 4, "__class__": 3, "update": 4, "mx": 3, "self": 4}
+    source = built_source(
+        's"""\nimport os',
+        SourceOptions(),
+        "module",
+        'n"""\nimport os',
+        torch.nn.Linear(3, 4),
+        (x(2, 3),),
+        {},
+    )
+    source.config = {
+        "model_type": 'evil"\nimport os',
+        "hidden_size": 4,
+        "__class__": 3,
+        "update": 4,
+        "mx": 3,
+        "self": 4,
+    }
     port = compile_port(source)
     check_source(port.model_py)
     space: dict = {"__name__": "emitted"}

@@ -69,7 +69,9 @@ def test_split_axes(source, target, found):
 
 def test_what_the_author_wrote_for_a_size(tmp_path):
     path = tmp_path / "net.py"
-    path.write_text("y = x.view(b, -1, self.heads, self.dim)\nz = x.reshape((b, self.dim))\nw = f(x)\n")
+    path.write_text(
+        "y = x.view(b, -1, self.heads, self.dim)\nz = x.reshape((b, self.dim))\nw = f(x)\n"
+    )
     location = Location(str(path), 1, "forward")
     assert author_sizes(location, 4) == [None, None, "heads", "dim"]
     assert author_sizes(location, 3) == [None] * 3
@@ -86,8 +88,15 @@ class Heads(nn.Module):
 
     def forward(self, a):
         b, n, c = a.shape
-        q, k, v = self.qkv(a).reshape(b, n, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-        return self.proj(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c))
+        q, k, v = (
+            self.qkv(a)
+            .reshape(b, n, 3, self.num_heads, self.head_dim)
+            .permute(2, 0, 3, 1, 4)
+            .unbind(0)
+        )
+        return self.proj(
+            nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c)
+        )
 
 
 def split_heads_unevenly(a):
@@ -106,9 +115,15 @@ TEXTS = {
     "divided by the length": (lambda: Fn(lambda a: a.sum(1) / a.shape[1]), {}),
     "causal": (lambda: Fn(lambda a: a.new_ones(a.shape[1], a.shape[1]).tril() @ a), {}),
     "repeated": (lambda: Fn(lambda a: a[:, :1].expand(-1, a.shape[1], -1) - a), {}),
-    "doubled": (lambda: Fn(lambda a: torch.cat([a, a], 1).reshape(a.shape[0], 2, a.shape[1], 12)), {}),
+    "doubled": (
+        lambda: Fn(lambda a: torch.cat([a, a], 1).reshape(a.shape[0], 2, a.shape[1], 12)),
+        {},
+    ),
     "batch times length": (lambda: Fn(lambda a: a.reshape(-1, 12) @ a.new_ones(12, 2)), {}),
-    "split and merged": (lambda: Fn(lambda a: a.view(*a.shape[:2], 3, 4).transpose(2, 3).reshape(*a.shape[:2], 12)), {}),
+    "split and merged": (
+        lambda: Fn(lambda a: a.view(*a.shape[:2], 3, 4).transpose(2, 3).reshape(*a.shape[:2], 12)),
+        {},
+    ),
     "square": (lambda: Fn(lambda a: a @ a.mT), {}),
     "two widths": (lambda: Fn(lambda a: a.reshape(a.shape[0], -1, 4).sum(1)), {}),
 }

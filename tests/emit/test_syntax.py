@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from porter.emit.expressions import Code, literal
-from porter.emit.syntax import PRECEDENCE, Text, call, infix, method, plain, prefix, sequence, slice_text, subscript
+from porter.emit.syntax import (
+    PRECEDENCE,
+    Text,
+    call,
+    infix,
+    method,
+    plain,
+    prefix,
+    sequence,
+    slice_text,
+    subscript,
+)
 
 NAMES = ("a", "b", "c")
 BINARY = sorted(set(PRECEDENCE) - {"if", "neg", "~"})
@@ -26,7 +37,9 @@ class Sym:
         return lambda *args: Sym((f".{name}", self.tree, *map(tree_of, args)))
 
     def __getitem__(self, key: Any) -> Sym:
-        return Sym(("[]", self.tree, *(map(tree_of, key) if isinstance(key, tuple) else [tree_of(key)])))
+        return Sym(
+            ("[]", self.tree, *(map(tree_of, key) if isinstance(key, tuple) else [tree_of(key)]))
+        )
 
     def __neg__(self) -> Sym:
         return Sym(("neg", self.tree))
@@ -47,20 +60,28 @@ _MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 for op, name in _DUNDER.items():
     setattr(Sym, f"__{name}__", lambda self, other, op=op: Sym((op, self.tree, tree_of(other))))
     if op not in _MIRROR and op not in ("==", "!="):
-        setattr(Sym, f"__r{name}__", lambda self, other, op=op: Sym((op, tree_of(other), self.tree)))
+        setattr(
+            Sym, f"__r{name}__", lambda self, other, op=op: Sym((op, tree_of(other), self.tree))
+        )
 Sym.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 Tree = Any  # ("name", n) | ("number", v) | (op, left, right) | ("neg"|"~", x) | (".m", x, args) | ("[]", x, k) | ("f", args)
 
 leaves = st.sampled_from([("name", n) for n in NAMES])
-numbers = st.one_of(st.integers(-5, 9), st.sampled_from([0.5, -0.5, 1e-06, -1e-12, 2.0])).map(lambda v: ("number", v))
+numbers = st.one_of(st.integers(-5, 9), st.sampled_from([0.5, -0.5, 1e-06, -1e-12, 2.0])).map(
+    lambda v: ("number", v)
+)
 
 
 def grow(children: st.SearchStrategy) -> st.SearchStrategy:
     return st.one_of(
         st.tuples(st.sampled_from(BINARY), children, children),
-        st.tuples(st.sampled_from([op for op in BINARY if op not in ("==", "!=", *_MIRROR)]), numbers, children),
+        st.tuples(
+            st.sampled_from([op for op in BINARY if op not in ("==", "!=", *_MIRROR)]),
+            numbers,
+            children,
+        ),
         st.tuples(st.sampled_from(BINARY), children, numbers),
         st.tuples(st.sampled_from(["neg", "~"]), children),
         st.tuples(st.just(".sum"), children),
@@ -113,7 +134,11 @@ def test_printed_and_read_back(tree):
 @given(trees)
 def test_an_expression_knows_the_locals_it_reads(tree):
     text = text_of(tree)
-    found = {node.id for node in ast.walk(ast.parse(text.code, mode="eval")) if isinstance(node, ast.Name)} - {"f"}
+    found = {
+        node.id
+        for node in ast.walk(ast.parse(text.code, mode="eval"))
+        if isinstance(node, ast.Name)
+    } - {"f"}
     assert text.names == found
 
 
@@ -134,7 +159,9 @@ def test_no_more_parentheses_than_needed(tree, code):
 
 
 plain_values = st.recursive(
-    st.one_of(st.integers(), st.booleans(), st.none(), st.text(max_size=8), st.floats(allow_nan=False)),
+    st.one_of(
+        st.integers(), st.booleans(), st.none(), st.text(max_size=8), st.floats(allow_nan=False)
+    ),
     lambda inner: st.lists(inner, max_size=3).map(tuple),
     max_leaves=5,
 )

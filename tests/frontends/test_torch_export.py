@@ -19,7 +19,9 @@ from porter.sources.source import Source
 from tests.passes.programs import Fn, ops, program_of, rewritten, x
 
 
-def source_of(module: nn.Module, args: tuple = (), kwargs: dict | None = None, dynamic: dict | None = None) -> Source:
+def source_of(
+    module: nn.Module, args: tuple = (), kwargs: dict | None = None, dynamic: dict | None = None
+) -> Source:
     source = built_source("test", SourceOptions(), "module", "Test", module, args, kwargs or {})
     source.dynamic = dynamic or {"": {}}
     return source
@@ -45,9 +47,11 @@ class Net(nn.Module):
 
 def test_dims_of_one_name_are_one_symbol():
     names = {0: "batch", 1: "length"}
-    program, notes = imported(Net(), x(2, 5, 4), x(2, 5, 1), dynamic={"image": names, "mask": names})
+    program, notes = imported(
+        Net(), x(2, 5, 4), x(2, 5, 1), dynamic={"image": names, "mask": names}
+    )
     assert notes == []
-    assert {dim: size for dim, size in program.dims.values()} == {"batch": 2, "length": 5}
+    assert dict(program.dims.values()) == {"batch": 2, "length": 5}
     assert program.inputs[0].shape[:2] == program.inputs[1].shape[:2]
     assert not any(isinstance(size, int) for size in program.inputs[0].shape[:2])
 
@@ -153,7 +157,15 @@ def copies(a):
 
 @pytest.mark.parametrize(
     "forward",
-    [writes_a_column, writes_a_view, adds_in_place, view_after_write, writes_under_a_mask, zeroes, copies],
+    [
+        writes_a_column,
+        writes_a_view,
+        adds_in_place,
+        view_after_write,
+        writes_under_a_mask,
+        zeroes,
+        copies,
+    ],
     ids=lambda f: f.__name__,
 )
 def test_in_place_writes_are_functional(forward):
@@ -233,7 +245,9 @@ def test_keyword_inputs_and_defaults():
     assert {value.origin for value in program.inputs} == {"a", "b"}
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a forward of *args gets no dynamic dims")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a forward of *args gets no dynamic dims"
+)
 def test_any_number_of_inputs_may_have_dynamic_dims():
     class Many(nn.Module):
         def forward(self, *arrays):

@@ -15,7 +15,15 @@ TIMM = (
     "mobilenetv3_small_100", "mixer_s32_224",
 )  # fmt: skip
 TORCHVISION = ("densenet121", "googlenet", "vit_b_16")
-TRANSFORMERS = ("bert", "distilbert", "vit", "clip_text", "clip_vision", "t5_encoder", "whisper_encoder")
+TRANSFORMERS = (
+    "bert",
+    "distilbert",
+    "vit",
+    "clip_text",
+    "clip_vision",
+    "t5_encoder",
+    "whisper_encoder",
+)
 NAMES = TIMM + TORCHVISION + TRANSFORMERS
 #: The fast suite's: a conv net, a transformer for images, one for text, and one with odd masks.
 FAST = ("mobilenetv3_small_100", "vit", "bert", "t5_encoder")
@@ -28,7 +36,10 @@ TEXT = {
     "intermediate_size": 96,
     "max_position_embeddings": 64,
 }
-VISION = {key: TEXT[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")}
+VISION = {
+    key: TEXT[key]
+    for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+}
 VISION |= {"image_size": 32, "patch_size": 8}
 
 
@@ -36,7 +47,9 @@ def _randomized(module: torch.nn.Module) -> torch.nn.Module:
     generator = torch.Generator().manual_seed(1)
     for layer in module.modules():
         if isinstance(getattr(layer, "running_mean", None), torch.Tensor):
-            layer.running_mean.copy_(torch.randn(layer.running_mean.shape, generator=generator) * 0.3)
+            layer.running_mean.copy_(
+                torch.randn(layer.running_mean.shape, generator=generator) * 0.3
+            )
             layer.running_var.copy_(torch.rand(layer.running_var.shape, generator=generator) + 0.5)
     for parameter in module.parameters():
         if parameter.ndim == 1:
@@ -63,7 +76,11 @@ def _torchvision(name: str) -> Callable[[], Made]:
         import torchvision
 
         options = {"init_weights": False} if name == "googlenet" else {}
-        return _randomized(torchvision.models.get_model(name, weights=None, **options)), (_image(2, 3, 224, 224),), {}
+        return (
+            _randomized(torchvision.models.get_model(name, weights=None, **options)),
+            (_image(2, 3, 224, 224),),
+            {},
+        )
 
     return factory
 

@@ -6,7 +6,6 @@ import difflib
 from pathlib import Path
 
 import pytest
-from pytest import param
 
 from porter.compile import compile_port
 from porter.sources import SourceOptions, resolve
@@ -18,7 +17,8 @@ SPEC = f"{Path(sources.__file__)}:"
 
 
 @pytest.mark.parametrize(
-    "name", [param(n, marks=() if n in sources.FAST else pytest.mark.slow) for n in sources.NAMES]
+    "name",
+    [pytest.param(n, marks=() if n in sources.FAST else pytest.mark.slow) for n in sources.NAMES],
 )
 def test_golden(name: str, update: bool) -> None:
     emitted = compile_port(resolve(f"{SPEC}{name}", SourceOptions())).model_py
@@ -30,7 +30,9 @@ def test_golden(name: str, update: bool) -> None:
         return
     assert path.exists(), f"{path} is missing; write it with `make golden`"
     golden = path.read_text("utf-8")
-    difference = difflib.unified_diff(golden.splitlines(), emitted.splitlines(), "golden", "emitted", lineterm="")
+    difference = difflib.unified_diff(
+        golden.splitlines(), emitted.splitlines(), "golden", "emitted", lineterm=""
+    )
     assert emitted == golden, "\n".join(difference)
 
 
@@ -38,7 +40,9 @@ def test_there_is_a_golden_file_for_each_name_and_no_other() -> None:
     assert {path.stem for path in GOLDEN.glob("*.py")} == set(sources.NAMES)
 
 
-@pytest.mark.parametrize("name", sources.FAST)
+@pytest.mark.parametrize(
+    "name", ["vit", *(pytest.param(n, marks=pytest.mark.slow) for n in sources.FAST if n != "vit")]
+)
 def test_compiling_is_deterministic(name: str) -> None:
     """The second compile of one process reads the file that the first one did."""
     first, second = (compile_port(resolve(f"{SPEC}{name}", SourceOptions())) for _ in range(2))

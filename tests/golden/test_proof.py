@@ -45,7 +45,9 @@ def test_compiled_is_the_same(converted):
         assert worst <= 1e-5 * mx.abs(first).max().item()
 
 
-@pytest.mark.parametrize("dims", [{"batch": 3}, {"batch": 1}, {"length": 7}, {"height": 256, "width": 192}], ids=str)
+@pytest.mark.parametrize(
+    "dims", [{"batch": 3}, {"batch": 1}, {"length": 7}, {"height": 256, "width": 192}], ids=str
+)
 def test_other_sizes(converted, dims):
     name, _, out = converted
     facts = read_facts(out)
@@ -55,7 +57,9 @@ def test_other_sizes(converted, dims):
     source = resolve(f"{SPEC}{name}", SourceOptions())
     tensors = resized(name, out, dims)
     with torch.no_grad():
-        reference = flat(source.materialize()(*tensors[: len(source.args)], **keywords(source, tensors)))
+        reference = flat(
+            source.materialize()(*tensors[: len(source.args)], **keywords(source, tensors))
+        )
     result = values(porter.load(out)(*arrays(name, out, dims)))
     for row, array, expected in zip(facts.outputs, result, reference, strict=True):
         truth = expected.permute(row["permute"]).numpy() if row["permute"] else expected.numpy()
@@ -92,7 +96,10 @@ def resized(name: str, out: Path, dims: dict[str, int]) -> list[torch.Tensor]:
 def arrays(name: str, out: Path, dims: dict[str, int]) -> list[mx.array]:
     rows = read_facts(out).inputs
     tensors = resized(name, out, dims)
-    return [to_mlx(t.permute(row["permute"]) if row["permute"] else t) for row, t in zip(rows, tensors, strict=True)]
+    return [
+        to_mlx(t.permute(row["permute"]) if row["permute"] else t)
+        for row, t in zip(rows, tensors, strict=True)
+    ]
 
 
 def values(result) -> list[mx.array]:

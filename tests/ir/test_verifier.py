@@ -115,7 +115,9 @@ BREAKS: dict[Callable[[Program], None], str] = {
 }
 
 
-@pytest.mark.parametrize(("spoil", "message"), BREAKS.items(), ids=lambda item: getattr(item, "__name__", ""))
+@pytest.mark.parametrize(
+    ("spoil", "message"), BREAKS.items(), ids=lambda item: getattr(item, "__name__", "")
+)
 def test_a_broken_program_is_refused(spoil, message):
     p = program()
     spoil(p)
@@ -129,7 +131,9 @@ def test_a_pass_that_breaks_the_program_is_named_with_those_before(monkeypatch):
         return 1
 
     monkeypatch.setattr(pipeline, "PIPELINE", (*PIPELINE[:2], (spoil, "breaks it"), *PIPELINE[2:]))
-    with pytest.raises(VerificationError, match=r"Pass spoil \(after remove_dead, simplify_constants\) failed"):
+    with pytest.raises(
+        VerificationError, match=r"Pass spoil \(after remove_dead, simplify_constants\) failed"
+    ):
         run_pipeline(program())
 
 

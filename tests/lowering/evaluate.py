@@ -69,6 +69,8 @@ def lower(
         module=module,
         name="test",
         spec="test",
+        args=args,
+        kwargs=kwargs or {},
         constructors={},
         keys={},
         dynamic={},

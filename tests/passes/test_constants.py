@@ -7,7 +7,9 @@ from porter.passes.constants import simplify_constants
 from tests.passes.programs import Fn, ops, rewritten, x
 
 INT32_ARANGE = pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="constants.py writes mx.arange without dtype=, which is int32"
+    strict=True,
+    raises=AssertionError,
+    reason="constants.py writes mx.arange without dtype=, which is int32",
 )
 
 IDENTITIES = {

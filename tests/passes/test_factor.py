@@ -6,7 +6,7 @@ import ast
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from porter.passes.factor.classes import factor_classes
@@ -91,12 +91,18 @@ def test_a_number_that_grows_evenly_is_an_expression_of_the_index():
 
 
 def test_blocks_with_other_activations_are_one_class():
-    result = ported(net(lambda: Mlp(6, 8, F.relu), lambda: Mlp(6, 8, F.gelu), lambda: Mlp(6, 8, F.silu)), 2, 6)
+    result = ported(
+        net(lambda: Mlp(6, 8, F.relu), lambda: Mlp(6, 8, F.gelu), lambda: Mlp(6, 8, F.silu)), 2, 6
+    )
     assert classes(result) == ["Mlp"]
     assert "Callable" in result.port.model_py
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the constructor writes `False if i % 2 == 0 else True`")
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the constructor writes `False if i % 2 == 0 else True`",
+)
 def test_blocks_that_lack_a_part_are_one_class():
     result = ported(net(lambda: Mlp(6, 8), lambda: Mlp(6, 8, drop=True), lambda: Mlp(6, 8)), 2, 6)
     assert classes(result) == ["Mlp"]
@@ -117,7 +123,9 @@ class Down(nn.Module):
         self.bn = nn.BatchNorm2d(out)
         self.downsample = None
         if stride != 1 or inp != out:
-            self.downsample = nn.Sequential(nn.Conv2d(inp, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inp, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+            )
 
     def forward(self, a):
         shortcut = a
@@ -126,7 +134,11 @@ class Down(nn.Module):
         return F.relu(self.bn(self.conv(a)) + shortcut)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="recipes of a root nn.Sequential start with a dot: .layers.0.fc.weight")
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="recipes of a root nn.Sequential start with a dot: .layers.0.fc.weight",
+)
 def test_a_projected_shortcut_is_optional():
     def build():
         return nn.Sequential(Down(3, 6, 2), Down(6, 6), Down(6, 6), Down(6, 8, 2), Down(8, 8))
@@ -136,7 +148,11 @@ def test_a_projected_shortcut_is_optional():
     assert '"downsample" in self' in result.port.model_py
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="recipes of a root nn.Sequential start with a dot: .layers.0.fc.weight")
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="recipes of a root nn.Sequential start with a dot: .layers.0.fc.weight",
+)
 def test_a_residual_that_only_some_have():
     class Inverted(nn.Module):
         def __init__(self, inp, out):
@@ -148,11 +164,17 @@ def test_a_residual_that_only_some_have():
             h = F.relu(self.fc(a))
             return a + h if self.skip else h
 
-    result = ported(lambda: nn.Sequential(Inverted(6, 8), Inverted(8, 8), Inverted(8, 6), Inverted(6, 6)), 2, 6)
+    result = ported(
+        lambda: nn.Sequential(Inverted(6, 8), Inverted(8, 8), Inverted(8, 6), Inverted(6, 6)), 2, 6
+    )
     assert classes(result) == ["Inverted"]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="recipes of a root nn.Sequential start with a dot: .layers.0.fc.weight")
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="recipes of a root nn.Sequential start with a dot: .layers.0.fc.weight",
+)
 def test_the_same_name_with_other_mathematics_is_another_class():
     class Op(nn.Module):
         def __init__(self, kind):
@@ -196,7 +218,11 @@ def test_a_class_inside_itself_twice():
     ported(lambda: Tree(2), 2, 6)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="frames do not tell two calls of one module apart, so it is dissolved")
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="frames do not tell two calls of one module apart, so it is dissolved",
+)
 def test_a_module_called_twice_is_kept_once():
     class Shared(nn.Module):
         def __init__(self):
@@ -225,7 +251,11 @@ def test_a_module_under_two_names_is_right():
     ported(Alias, 2, 6)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="layers of one weight are taken for one layer, though only one has a bias")
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="layers of one weight are taken for one layer, though only one has a bias",
+)
 def test_tied_weights():
     class Tied(nn.Module):
         def __init__(self):
@@ -283,7 +313,11 @@ def test_every_result_of_a_list_is_read():
     ported(Features, 2, 6)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a loop's fresh name also takes the value it started from")
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="a loop's fresh name also takes the value it started from",
+)
 def test_some_results_of_a_list_are_returned():
     class Stages(nn.Module):
         def __init__(self):
@@ -435,7 +469,13 @@ def test_loops_carry_what_the_turn_before_wrote():
 
 @pytest.mark.parametrize(
     ("path", "place"),
-    [("blocks.3", ("blocks", 3)), ("denselayer12", ("denselayer", 12)), ("a.b.0", ("a.b", 0)), ("norm", None), ("7", None)],
+    [
+        ("blocks.3", ("blocks", 3)),
+        ("denselayer12", ("denselayer", 12)),
+        ("a.b.0", ("a.b", 0)),
+        ("norm", None),
+        ("7", None),
+    ],
 )
 def test_list_positions(path, place):
     assert list_position(path) == place

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 
 from porter.passes.fuse.fuse_activations import fuse_activations
 from tests.passes.programs import Fn, ops, rewritten, x

@@ -45,7 +45,7 @@ def test_they_leave_the_layers():
 
 
 def test_other_axes_are_told_apart():
-    program, (count,) = rewritten(
+    _program, (count,) = rewritten(
         lambda a: torch.cat([torch.cat([a, a], 0), torch.cat([a, a, a], 1).reshape(6, 2)]),
         [x(2, 2)],
         hoist_concatenate,

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -72,7 +72,9 @@ GAPS = {
 def known_gaps(names, *fine):
     """The names as pytest's parameters; what the layout pass can't do yet is a strict xfail."""
     return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=GAPS[name]))
+        pytest.param(
+            name, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=GAPS[name])
+        )
         if name in GAPS and name not in fine
         else name
         for name in names
@@ -80,21 +82,35 @@ def known_gaps(names, *fine):
 
 
 IMAGES = {
-    "conv norm relu": lambda: seq(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 1)),
-    "strided, padded, dilated": lambda: seq(nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 6, 3, padding=2, dilation=2)),
+    "conv norm relu": lambda: seq(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 1)
+    ),
+    "strided, padded, dilated": lambda: seq(
+        nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 6, 3, padding=2, dilation=2)
+    ),
     "separable residual": lambda: seq(nn.Conv2d(3, 6, 1), Sep(), Sep()),
     "squeeze and excite": lambda: seq(nn.Conv2d(3, 6, 1), SqueezeExcite()),
     "branches": lambda: seq(Branches(), nn.Conv2d(12, 4, 1)),
     "pools": lambda: seq(nn.Conv2d(3, 6, 3), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Conv2d(6, 4, 1)),
     "group norm": lambda: seq(nn.Conv2d(3, 6, 3), nn.GroupNorm(3, 6), nn.Conv2d(6, 4, 1)),
-    "instance norm": lambda: seq(nn.Conv2d(3, 6, 3), nn.InstanceNorm2d(6, affine=True), nn.Conv2d(6, 4, 1)),
-    "transposed conv": lambda: seq(nn.Conv2d(3, 6, 3), nn.ConvTranspose2d(6, 4, 2, 2), nn.Conv2d(4, 4, 1)),
+    "instance norm": lambda: seq(
+        nn.Conv2d(3, 6, 3), nn.InstanceNorm2d(6, affine=True), nn.Conv2d(6, 4, 1)
+    ),
+    "transposed conv": lambda: seq(
+        nn.Conv2d(3, 6, 3), nn.ConvTranspose2d(6, 4, 2, 2), nn.Conv2d(4, 4, 1)
+    ),
     "upsampled": lambda: seq(nn.Conv2d(3, 6, 3), nn.Upsample(scale_factor=2), nn.Conv2d(6, 4, 1)),
-    "padded": lambda: seq(nn.ZeroPad2d((1, 2, 0, 3)), nn.Conv2d(3, 6, 3), nn.ZeroPad2d(1), nn.Conv2d(6, 4, 1)),
+    "padded": lambda: seq(
+        nn.ZeroPad2d((1, 2, 0, 3)), nn.Conv2d(3, 6, 3), nn.ZeroPad2d(1), nn.Conv2d(6, 4, 1)
+    ),
     "prelu": lambda: seq(nn.Conv2d(3, 6, 3), nn.PReLU(6), nn.Conv2d(6, 4, 1)),
-    "classifier": lambda: seq(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)),
+    "classifier": lambda: seq(
+        nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)
+    ),
     "flatten before Linear": lambda: seq(nn.Conv2d(3, 6, 3), nn.Flatten(), nn.Linear(6 * 6 * 6, 5)),
-    "adaptive pool, flatten": lambda: seq(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 5)),
+    "adaptive pool, flatten": lambda: seq(
+        nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 5)
+    ),
     "softmax over channels": lambda: seq(nn.Conv2d(3, 6, 3), nn.Softmax(1), nn.Conv2d(6, 4, 1)),
 }
 
@@ -199,7 +215,10 @@ class Permuted(nn.Module):
 
     def __init__(self, dim: int = 6):
         super().__init__()
-        self.stem, self.depthwise = nn.Conv2d(3, dim, 2, 2), nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.stem, self.depthwise = (
+            nn.Conv2d(3, dim, 2, 2),
+            nn.Conv2d(dim, dim, 3, padding=1, groups=dim),
+        )
         self.norm, self.linear = nn.LayerNorm(dim), nn.Linear(dim, dim)
         self.gamma = nn.Parameter(torch.rand(dim))
 
@@ -215,10 +234,14 @@ def test_the_authors_permutes_go_too():
 
 
 LINES = {
-    "conv norm relu": lambda: seq(nn.Conv1d(3, 6, 3), nn.BatchNorm1d(6), nn.ReLU(), nn.Conv1d(6, 4, 1)),
+    "conv norm relu": lambda: seq(
+        nn.Conv1d(3, 6, 3), nn.BatchNorm1d(6), nn.ReLU(), nn.Conv1d(6, 4, 1)
+    ),
     "pool": lambda: seq(nn.Conv1d(3, 6, 3), nn.MaxPool1d(2), nn.Conv1d(6, 4, 1)),
     "transposed": lambda: seq(nn.ConvTranspose1d(3, 6, 2, 2), nn.Conv1d(6, 4, 3, groups=2)),
-    "classifier": lambda: seq(nn.Conv1d(3, 6, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 5)),
+    "classifier": lambda: seq(
+        nn.Conv1d(3, 6, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 5)
+    ),
     "flatten before Linear": lambda: seq(nn.Conv1d(3, 6, 3), nn.Flatten(), nn.Linear(6 * 8, 5)),
 }
 
@@ -232,9 +255,13 @@ def test_lines(name):
 
 
 VOLUMES = {
-    "conv norm relu": lambda: seq(nn.Conv3d(3, 6, 3), nn.BatchNorm3d(6), nn.ReLU(), nn.Conv3d(6, 4, 1)),
+    "conv norm relu": lambda: seq(
+        nn.Conv3d(3, 6, 3), nn.BatchNorm3d(6), nn.ReLU(), nn.Conv3d(6, 4, 1)
+    ),
     "pool": lambda: seq(nn.Conv3d(3, 6, 1), nn.MaxPool3d(2), nn.Conv3d(6, 4, 1)),
-    "classifier": lambda: seq(nn.Conv3d(3, 6, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(6, 5)),
+    "classifier": lambda: seq(
+        nn.Conv3d(3, 6, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(6, 5)
+    ),
     "flatten before Linear": lambda: seq(nn.Conv3d(3, 6, 3), nn.Flatten(), nn.Linear(6 * 8, 5)),
 }
 
@@ -307,7 +334,7 @@ def test_parameters_read_otherwise_stay(forward, shape):
 
 
 def test_the_passes_before_the_layout_are_verified_too():
-    program, counts = rewritten(Tokens(), [x(2, 3, 8, 8)], *before("propagate_layout"))
+    program, _counts = rewritten(Tokens(), [x(2, 3, 8, 8)], *before("propagate_layout"))
     assert ops(program)[".transpose"] > 0  # what there is to do
 
 
@@ -330,7 +357,10 @@ def test_axes_between_leads_from_one_order_to_the_other(pair):
 def test_relabel_is_the_storage_seen_through_a_transpose(pair):
     stored, axes = pair
     array = np.empty(tuple(range(2, 2 + len(stored))))
-    assert array.transpose(axes).transpose(relabel(stored, axes)).shape == array.transpose(stored).shape
+    assert (
+        array.transpose(axes).transpose(relabel(stored, axes)).shape
+        == array.transpose(stored).shape
+    )
 
 
 @given(

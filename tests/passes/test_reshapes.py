@@ -15,7 +15,7 @@ def test_a_reshape_of_a_reshape_is_one():
         merge_reshapes,
         remove_dead,
     )
-    assert count >= 2
+    assert count == 2
     assert ops(program) == {".reshape": 1}
 
 
@@ -138,7 +138,7 @@ STILL_KEPT = {
 
 @pytest.mark.parametrize("forward", STILL_KEPT.values(), ids=STILL_KEPT)
 def test_axes_that_something_needs_are_kept(forward):
-    program, (count,) = rewritten(Fn(forward), [x(2, 3, 4, 5)], drop_kept_dims)
+    _program, (count,) = rewritten(Fn(forward), [x(2, 3, 4, 5)], drop_kept_dims)
     assert count == 0
 
 

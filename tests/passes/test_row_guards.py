@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 
 from porter.passes.row_guards import drop_row_guards
 from tests.passes.programs import SDPA, Fn, ops, program_of, rewritten, x
@@ -33,7 +33,7 @@ def test_a_padding_mask_needs_no_guard(shape):
 
 
 def test_an_expanded_padding_mask_needs_none_either():
-    program, (count,) = rewritten(
+    _program, (count,) = rewritten(
         lambda q, mask: attention(q, mask.expand(2, 1, 5, 5)),
         [Q, masked((2, 1, 1, 5))],
         drop_row_guards,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from hypothesis import strategies as st
 from torch import nn
 
@@ -19,7 +19,14 @@ ACTIVATIONS = {
     "hardswish": F.hardswish, "softplus": F.softplus, "leaky_relu": F.leaky_relu, "relu6": F.relu6,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "quick": lambda x: x * torch.sigmoid(1.702 * x),
 }  # fmt: skip
-MODULES = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh, "elu": nn.ELU, "sigmoid": nn.Sigmoid}
+MODULES = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "sigmoid": nn.Sigmoid,
+}
 FUNCTIONS: dict[str, dict[str, Any]] = {
     "tokens": {
         "half": lambda x: x * 0.5,
@@ -34,7 +41,9 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
         "normalize": lambda x: F.normalize(x + 2, dim=-1),
         "clamp": lambda x: x.clamp(-1, 1),
         "mask": lambda x: torch.where(x > 0, x, x * 0.1),
-        "self attention": lambda x: F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])[:, 0],
+        "self attention": lambda x: F.scaled_dot_product_attention(
+            x[:, None], x[:, None], x[:, None]
+        )[:, 0],
     },
     "lines": {
         "centre": lambda x: x - x.mean(2, keepdim=True),
@@ -47,12 +56,18 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "images": {
         "centre": lambda x: x - x.mean((2, 3), keepdim=True),
         "channel mean": lambda x: x * x.mean(1, keepdim=True),
-        "gate": lambda x: (c := x.chunk(2, 1))[0].repeat(1, 2, 1, 1) * c[1].repeat(1, 2, 1, 1).sigmoid(),
+        "gate": lambda x: (
+            (c := x.chunk(2, 1))[0].repeat(1, 2, 1, 1) * c[1].repeat(1, 2, 1, 1).sigmoid()
+        ),
         "smooth": lambda x: F.avg_pool2d(x, 3, 1, 1),
         "largest": lambda x: F.max_pool2d(x, 3, 1, 1),
         "roll": lambda x: x.roll((1, 2), (2, 3)),
-        "tokens and back": lambda x: F.layer_norm(x.flatten(2).mT, (x.shape[1],)).mT.reshape(x.shape),
-        "channels last": lambda x: F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],)).permute(0, 3, 1, 2),
+        "tokens and back": lambda x: F.layer_norm(x.flatten(2).mT, (x.shape[1],)).mT.reshape(
+            x.shape
+        ),
+        "channels last": lambda x: F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],)).permute(
+            0, 3, 1, 2
+        ),
         "shuffle": lambda x: x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2),
         "pad and cut": lambda x: F.pad(x, (1, 0, 2, 0))[:, :, 1:-1, :-1],
         "up": lambda x: F.max_pool2d(F.interpolate(x, scale_factor=2), 2),
@@ -173,7 +188,9 @@ class Head(nn.Module):
 def plans(kind: str) -> st.SearchStrategy[Plan]:
     """Steps; a width of 0 stands for the width that comes in."""
     acts = st.sampled_from(sorted(ACTIVATIONS))
-    layer = st.tuples(st.just("layer"), st.sampled_from([0, 4, 6]), st.sampled_from([1, 3]), st.booleans())
+    layer = st.tuples(
+        st.just("layer"), st.sampled_from([0, 4, 6]), st.sampled_from([1, 3]), st.booleans()
+    )
     same = st.tuples(st.just("layer"), st.just(0), st.sampled_from([1, 3]), st.booleans())
     quiet = st.one_of(
         st.tuples(st.just("act"), acts),
@@ -189,7 +206,9 @@ def plans(kind: str) -> st.SearchStrategy[Plan]:
         st.tuples(st.just("nested"), keeping),
         st.tuples(st.just("named"), keeping),
         st.tuples(st.just("twice"), keeping, acts),
-        st.tuples(st.just("fork"), keeping, keeping, st.sampled_from(["add", "gate", "concatenate"])),
+        st.tuples(
+            st.just("fork"), keeping, keeping, st.sampled_from(["add", "gate", "concatenate"])
+        ),
     )
     return st.lists(st.one_of(layer, quiet, composite), min_size=1, max_size=4)
 

@@ -37,7 +37,9 @@ def compare(kind: str, plan: Plan, head: str) -> None:
     def made(sizes: tuple[int, ...]) -> torch.Tensor:
         return torch.randn(sizes, generator=generator)
 
-    result = port_of(lambda: build(kind, plan, 4, head), (made(shape),), {"x": {0: "batch", **axes}})
+    result = port_of(
+        lambda: build(kind, plan, 4, head), (made(shape),), {"x": {0: "batch", **axes}}
+    )
     result.check(made(shape))
     sizes = result.port.inputs[0]["shape"]
     for other in others:
