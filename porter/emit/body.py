@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from porter.emit.arguments import Arguments
-from porter.emit.expressions import Vector
+from porter.emit.expressions import Vector, literal
 from porter.emit.names import identifier, variable
 from porter.emit.node_text import NodeText
 from porter.emit.syntax import ATOM, Text, sequence
@@ -309,6 +309,7 @@ class Body:
     def _loop(self, loop: Loop) -> None:
         turn = loop.turns[0]
         carried = [slot for slot, place in enumerate(loop.carried) if place is not None]
+        renamed: dict[int, str] = {}  # slots whose first value is read again after the loop
         for slot, value in enumerate(loop.slots[0]):
             if value.is_parameter:
                 continue
@@ -322,10 +323,10 @@ class Body:
                 old = self.names[value]
                 fresh = self._free_name(turn[-1].outputs[0], {old})
                 self.say(f"{fresh} = {old}")
-                self.names[value] = fresh
+                renamed[slot] = fresh
         slot_names = [
-            self.names[value] if not value.is_parameter else self.places.parameter(value)
-            for value in loop.slots[0]
+            renamed.get(slot) or (self.places.parameter(v) if v.is_parameter else self.names[v])
+            for slot, v in enumerate(loop.slots[0])
         ]
         for slot in carried:
             self._flush(slot_names[slot], loop.slots[0][slot])
@@ -336,7 +337,10 @@ class Body:
         place_names = {
             place: slot_names[slot] for slot, place in enumerate(loop.carried) if place is not None
         }
+        saved = dict(self.names)
+        self.names.update({loop.slots[0][slot]: name for slot, name in renamed.items()})
         self._turn(loop, turn, word, place_names)
+        self.names = saved
         self.indent -= 1
         produced = [value for item in loop.turns[-1] for value in item.outputs]
         for place, name in place_names.items():
@@ -386,7 +390,7 @@ class Body:
         kind = self.places.output_kind(self.cls)
         if isinstance(kind, list):
             pairs = ", ".join(
-                f'"{name}": {text.code}' for name, text in zip(kind, texts, strict=True)
+                f"{literal(name)}: {text.code}" for name, text in zip(kind, texts, strict=True)
             )
             self.say(f"return {{{pairs}}}")
         elif len(texts) == 1:

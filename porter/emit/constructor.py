@@ -48,6 +48,10 @@ class Constructor:
         node: Node = items[0][1]
         if not node.is_layer:
             return module_form(node.op) or node.op
+        if node.op not in CONSTRUCTORS:
+            raise UnsupportedError(
+                f"{node.op} at {node.location} has no constructor in porter/emit/layers.py."
+            )
         positional, keywords = CONSTRUCTORS[node.op]
         parts = [self._number(items, name) for name in positional]
         for name, default in keywords.items():
@@ -154,10 +158,7 @@ class Constructor:
                 True,
             )
         if all(row[k] == row[k % 2] for row in rows.values() for k in range(len(row))):
-            return (
-                f"{self._argument(first, name)} if i % 2 == 0 else {self._argument(rest, name)}",
-                True,
-            )
+            return _alternating(self._argument(first, name), self._argument(rest, name)), True
         steps = {
             i: row[1] - row[0]
             for i, row in rows.items()
@@ -242,6 +243,13 @@ class Constructor:
             inner = rows[number]
             texts.append(self._list(inner, depth + 1) if inner[0][0] else self.text(inner[0][2]))
         return f"[{', '.join(_runs(texts))}]"
+
+
+def _alternating(even: str, odd: str) -> str:
+    """Python for what takes turns along a list."""
+    if even == "False":
+        return "i % 2 == 1" if odd == "True" else f"i % 2 == 1 and {odd}"
+    return "i % 2 == 0" if (even, odd) == ("True", "False") else f"{even} if i % 2 == 0 else {odd}"
 
 
 def _runs(texts: list[str]) -> list[str]:

@@ -34,6 +34,11 @@ CONSTRUCTORS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"eps": 1e-5, "affine": True, "pytorch_compatible": False},
     ),
     "nn.InstanceNorm": (("dims",), {"eps": 1e-5, "affine": False}),
+    **{
+        f"nn.{cell}": (("input_size", "hidden_size"), {"bias": True})
+        for cell in ("RNN", "LSTM", "GRU")
+    },
+    "nn.Upsample": (("scale_factor",), {"mode": "nearest", "align_corners": False}),
     "nn.Embedding": (("num_embeddings", "dims"), {}),
     **{f"nn.{kind}Pool{rank}d": _POOL for kind in ("Max", "Avg") for rank in (1, 2, 3)},
 }

@@ -48,6 +48,7 @@ class NodeText:
         self.body = body
         self.dims = Dims(cls, label=self._label)
         self.sizes: dict[int, list[Any]] = {}
+        self.planned: dict[tuple[int, Any], str | None] = {}
         self._plan()
 
     def _label(self, value: Value) -> str:
@@ -96,7 +97,7 @@ class NodeText:
         for path, size in _sizes_in(part):
             del path
             if isinstance(size, Expr):
-                self._dim_text(self._vector_of(node, size), order)
+                self.planned[id(node), size] = self._dim_text(self._vector_of(node, size), order)
 
     def _vector_of(self, node: Node, size: Expr) -> Vector:
         """The size in each instance, where instances hold equal places of equal nodes."""
@@ -443,7 +444,7 @@ class NodeText:
             return Text("...")
         vector = dict(items)
         if is_symbolic(vector):
-            text = self._dim_text(vector, [*self.cls.template.inputs, *node.inputs()])
+            text = self.planned.get((id(node), first))
             if text is None:
                 text = self._traced(vector, node)
             return Text(

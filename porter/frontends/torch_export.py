@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import logging
 import operator
@@ -233,9 +234,12 @@ def _author_line(error: Exception | None) -> str:
 
 
 def _argument_names(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[str]:
-    import inspect
-
-    names = list(inspect.signature(module.forward).parameters)
+    parameters = inspect.signature(module.forward).parameters
+    variadic = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL), None)
+    names = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.KEYWORD_ONLY)]
+    if variadic:
+        names = names[: list(parameters).index(variadic)]
+        names += [f"{variadic}_{i}" for i in range(len(args) - len(names))]
     return names[: len(args)] + list(kwargs)
 
 
@@ -254,6 +258,15 @@ def _dynamic_shapes(
         return None
     positional = tuple(shape(name, value) for name, value in zip(names, source.args, strict=False))
     keyword = {name: shape(name, value) for name, value in source.kwargs.items()}
+    parameters = inspect.signature(source.module.forward).parameters  # type: ignore[union-attr]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters.values()) and not keyword:
+        fixed = [
+            n
+            for n, p in parameters.items()
+            if p.kind is not p.VAR_POSITIONAL and p.kind is not p.VAR_KEYWORD
+        ]
+        count = min(len(fixed), len(positional))
+        return (*positional[:count], tuple(positional[count:]))
     if len(names) < len(source.args) or (positional and keyword):
         return {**dict(zip(names, positional, strict=False)), **keyword}
     return keyword if keyword else positional
@@ -470,12 +483,14 @@ class _Importer:
     def frames(self, node: torch.fx.Node) -> tuple[Frame, ...]:
         stack = node.meta.get("nn_module_stack") or {}
         frames = []
-        for path, cls in stack.values():
-            path, _, call = path.partition("@")
-            if path and not path.startswith("_empty_nn_module_stack"):
-                known = self.program.modules.get(path)
-                name = cls if isinstance(cls, str) else _type_name(cls)
-                frames.append(Frame(path, known.cls if known else name, int(call or 0)))
+        for key, (path, cls) in stack.items():
+            path = path.partition("@")[0]
+            if not path or path.startswith("_empty_nn_module_stack"):
+                continue
+            call = key.rpartition("@")[2] if "@" in key else "0"
+            known = self.program.modules.get(path)
+            name = cls if isinstance(cls, str) else _type_name(cls)
+            frames.append(Frame(path, known.cls if known else name, int(call)))
         return tuple(frames)
 
     def location(self, node: torch.fx.Node) -> Location | None:

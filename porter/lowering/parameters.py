@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from porter.ir import Value
-from porter.weights.recipes import permute, reshape
+from porter.weights.recipes import Recipe, permute, reshape
 
 
 def permuted(value: Value, axes: Sequence[int]) -> Value:
@@ -23,6 +23,7 @@ def permuted(value: Value, axes: Sequence[int]) -> Value:
         permute=tuple(before[axis] for axis in axes),
         path=value.path,
         recipe=permute(value.recipe, axes),
+        source_shape=value.source_shape,
         data=None if value.data is None else value.data.transpose(axes),
     )
 
@@ -38,8 +39,21 @@ def reshaped(value: Value, shape: Sequence[int]) -> Value:
         value.dtype,
         name=value.name,
         path=value.path,
-        recipe=reshape(value.recipe, shape),
+        recipe=_reshaped_recipe(value, shape),
+        source_shape=value.source_shape,
         data=data,
+    )
+
+
+def _reshaped_recipe(value: Value, shape: tuple[int, ...]) -> Recipe:
+    """Of two reshapes in a row only the last counts; one back to the checkpoint's own shape goes."""
+    recipe: Recipe = value.recipe
+    if recipe.function == "reshape" and isinstance(recipe.arguments[0], Recipe):
+        recipe = recipe.arguments[0]
+    return (
+        recipe
+        if recipe.function == "source" and shape == value.source_shape
+        else reshape(recipe, shape)
     )
 
 

@@ -84,7 +84,7 @@ def reads(item: Item) -> list[Value]:
 
 def build_tree(program: Program) -> Block:
     """Groups the nodes by module call, and dissolves the groups that don't deserve a class."""
-    root = Block("", program.cls)
+    root = Block("", f"{program.cls} as the whole model")  # never a mere Sequential
     root.items = _group(program, program.nodes, 0, root)
     root.inputs = list(program.inputs)
     root.outputs = program.output_values()
@@ -97,6 +97,9 @@ def layer_path(node: Node) -> str:
     paths = [value.path or "" for value in node.params.values()]
     if not paths:
         return node.scope[-1].path if node.scope else ""
+    parents = {path.removesuffix(f".{role}") for role, path in zip(node.params, paths, strict=True)}
+    if len(parents) == 1 and parents.isdisjoint(paths):
+        return parents.pop()
     stems = {
         path.rpartition(".")[0] if path.rpartition(".")[2] in _LEAVES else _stem(path)
         for path in paths

@@ -13,6 +13,7 @@ from typing import Any
 from porter.ir import Node, Program, Value, values_in
 from porter.ir.builder import Builder
 from porter.ir.ops import ACTIVATIONS, ALONG_AXIS, ELEMENTWISE, LAST_AXIS_LAYERS, REDUCTIONS
+from porter.lowering.parameters import permuted, reshaped
 from porter.passes.layout.permutations import (
     Permutation,
     axes_between,
@@ -104,8 +105,6 @@ class _Planner:
         return result
 
     def _permuted_parameter(self, value: Value, order: Permutation) -> Value:
-        from porter.lowering.parameters import permuted
-
         return value if order == identity(value.rank) else permuted(value, order)
 
     def _pull(self, value: Value, order: Permutation, node: Node) -> Value | None:
@@ -155,7 +154,7 @@ class _Planner:
                         queue.clear()
                         break
                     if (
-                        user.op in ELEMENTWISE
+                        (user.op in ELEMENTWISE or user.op in ("mx.pad", "mx.roll"))
                         and user.output not in seen
                         and user.output.rank == value.rank
                     ):
@@ -176,7 +175,7 @@ class _Planner:
         return None
 
     def _rule(self, node: Node) -> Callable[[Node], None]:
-        if node.op in ELEMENTWISE or node.op in ACTIVATIONS:
+        if node.op in ELEMENTWISE or node.op in ACTIVATIONS or node.op == "nn.prelu":
             return self._place_elementwise
         if node.op in REDUCTIONS:
             return self._place_reduction
@@ -186,6 +185,7 @@ class _Planner:
             return self._place_last_axis
         return {
             ".reshape": self._place_reshape,
+            "mx.stack": self._place_stack,
             "mx.pad": self._place_pad,
             "mx.roll": self._place_roll,
             "mx.expand_dims": self._place_expand_dims,
@@ -248,8 +248,6 @@ class _Planner:
             builder = Builder(node.scope, node.location)
             shape = [1] * missing + list(self.shape(value))
             if value.is_parameter:
-                from porter.lowering.parameters import reshaped
-
                 return self._without_leading_ones(
                     self._permuted_parameter(reshaped(held, tuple(shape)), order)
                 )
@@ -268,8 +266,6 @@ class _Planner:
 
     def _without_leading_ones(self, value: Value) -> Value:
         """A parameter of shape (1, 1, C) is stored as (C,): it broadcasts the same."""
-        from porter.lowering.parameters import reshaped
-
         sizes = list(value.shape)
         while len(sizes) > 1 and sizes[0] == 1:
             sizes.pop(0)
@@ -325,7 +321,7 @@ class _Planner:
         value = node.args[0]
         order = permuted_reshape(self.shape(value), node.output.shape, self.order(value))
         if order is None:
-            return self._plain(node)
+            return None if self._flatten_into_linear(node) else self._plain(node)
         held = self.stored[value][0]
         target = [node.output.shape[axis] for axis in order]
         if tuple(target) == held.shape:  # only axes of size 1 moved
@@ -338,6 +334,40 @@ class _Planner:
         self._emit(node, order)
         self.producers[node.output] = Node(node.op, source)
         return None
+
+    def _flatten_into_linear(self, node: Node) -> bool:
+        """Flattens a feature map as it is stored; the Linear that reads it has its weight's columns in that order."""
+        value, out = node.args[0], node.output
+        order, sizes = self.order(value), self.shape(value)[1:]
+        users = self.users.get(out, [])
+        flat = self.rank(value) > 2 and out.rank == 2 and order[0] == 0
+        if not flat or not users or out in self.program.output_values():
+            return False
+        if not all(isinstance(size, int) for size in sizes):
+            return False
+        weights = [user.params.get("weight") if user.op == "nn.Linear" else None for user in users]
+        for weight in weights:
+            if weight is None or sum(weight in n.inputs() for n in self.program.nodes) != 1:
+                return False
+        for user, weight in zip(users, weights, strict=True):
+            assert weight is not None
+            columns = permuted(reshaped(weight, (weight.shape[0], *sizes)), order)
+            user.params["weight"] = reshaped(columns, weight.shape)
+        node.args = [self.stored[value][0], *out.shape]
+        out.origin = None  # its elements stand in another order than the source's
+        self._emit(node)
+        return True
+
+    def _place_stack(self, node: Node) -> None:
+        arrays = node.args[0]
+        rank = self.rank(arrays[0])
+        axis = node.kwargs["axis"] % (rank + 1)
+        orders = [self.order(v) for v in arrays if not v.is_parameter]
+        order = next((o for o in orders if o != identity(rank)), identity(rank))
+        node.args[0] = [self.demand(v, order, node) for v in arrays]
+        wide = inserted(order, axis)
+        node.kwargs["axis"] = wide.index(axis)
+        self._emit(node, wide)
 
     def _place_after_transpose(self, node: Node) -> None:
         """A reshape that the author's transpose makes no difference to (beside sizes of 1) reads what was before it."""

@@ -1,0 +1,121 @@
+"""Parameters with several readers: one copy is kept, and every reader takes it from there."""
+
+from __future__ import annotations
+
+from porter.ir import Node, Program, Value
+from porter.ir.builder import Builder
+from porter.passes.factor.tree import layer_path
+from porter.weights.recipes import Recipe
+
+Step = tuple[str, tuple[int, ...]]
+
+
+def share_parameters(program: Program) -> int:
+    """Resolves conflicts over a parameter. Returns how many readers were rewritten.
+
+    Two layers of one weight that are not the same layer (only one has a bias) become a layer and a matmul with its
+    weight; a parameter that readers want in different layouts is kept in one and rearranged for the others.
+    """
+    return _split_layers(program) + _keep_one_layout(program)
+
+
+def _split_layers(program: Program) -> int:
+    layers: dict[str, list[Node]] = {}
+    for node in program.nodes:
+        if node.is_layer and node.params:
+            layers.setdefault(layer_path(node), []).append(node)
+    changed = 0
+    for path, nodes in layers.items():
+        first = max(nodes, key=lambda node: len(node.params))
+        for node in nodes:
+            alike = (
+                node.op == first.op and node.attrs == first.attrs and _paths(node) == _paths(first)
+            )
+            if path and alike:
+                continue
+            if node.op == "nn.Linear":
+                _spell_out(program, node)
+                changed += 1
+    return changed
+
+
+def _paths(node: Node) -> dict[str, str | None]:
+    return {role: value.path for role, value in node.params.items()}
+
+
+def _spell_out(program: Program, node: Node) -> None:
+    """x @ weight.T + bias in the place of a Linear."""
+    builder = Builder(node.scope, node.location)
+    weight, out = node.params["weight"], node.output
+    result = builder.op(
+        "@", node.args[0], builder.transpose(weight, (1, 0)), shape=out.shape, dtype=out.dtype
+    )
+    if "bias" in node.params:
+        result = builder.op("+", result, node.params["bias"], shape=out.shape, dtype=out.dtype)
+    result.origin, result.permute, result.name = out.origin, out.permute, out.name
+    position = program.nodes.index(node)
+    program.nodes[position : position + 1] = builder.nodes
+    program.replace({out: result})
+
+
+def _keep_one_layout(program: Program) -> int:
+    readers: dict[str, list[tuple[Node, Value]]] = {}
+    for node in program.nodes:
+        for value in dict.fromkeys(node.inputs()):
+            if value.is_parameter:
+                readers.setdefault(value.path or "", []).append((node, value))
+    changed = 0
+    for found in readers.values():
+        if len({(str(value.recipe), value.shape) for _, value in found}) == 1:
+            continue
+        kept = next((v for n, v in found if n.is_layer), None) or min(
+            (v for _, v in found), key=lambda v: len(str(v.recipe))
+        )
+        for node, value in found:
+            same = str(value.recipe) == str(kept.recipe) and value.shape == kept.shape
+            if (
+                same
+                or kept.source_shape is None
+                or (node.is_layer and value in node.params.values())
+            ):
+                continue
+            builder = Builder(node.scope, node.location)
+            made = _rearranged(builder, kept, value)
+            position = program.nodes.index(node)
+            program.nodes[position:position] = builder.nodes
+            node.replace_inputs(lambda v, old=value, new=made: new if v is old else v)  # type: ignore[misc]
+            changed += 1
+    return changed
+
+
+def _rearranged(builder: Builder, kept: Value, wanted: Value) -> Value:
+    """Takes the kept layout back to the checkpoint's, and that on to the wanted one."""
+    shapes = [kept.source_shape or ()]
+    steps = _steps(kept.recipe)
+    for name, numbers in steps:
+        last = shapes[-1]
+        shapes.append(tuple(last[axis] for axis in numbers) if name == "permute" else numbers)
+    value = kept
+    for (name, numbers), before in zip(reversed(steps), reversed(shapes[:-1]), strict=True):
+        if name == "permute":
+            value = builder.transpose(value, [numbers.index(axis) for axis in range(len(numbers))])
+        else:
+            value = builder.reshape(value, before)
+    for name, numbers in _steps(wanted.recipe):
+        value = (
+            builder.transpose(value, numbers)
+            if name == "permute"
+            else builder.reshape(value, numbers)
+        )
+    return value
+
+
+def _steps(recipe: Recipe) -> list[Step]:
+    """The permutes and reshapes from the checkpoint's tensor outwards."""
+    steps: list[Step] = []
+    while recipe.function in ("permute", "reshape"):
+        inner, numbers = recipe.arguments
+        steps.insert(0, (recipe.function, tuple(numbers)))  # type: ignore[arg-type]
+        assert isinstance(inner, Recipe)
+        recipe = inner
+    return steps
