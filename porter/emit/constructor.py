@@ -206,7 +206,7 @@ class Constructor:
             if lacking:
                 flag = {i: i in present for i in range(len(self.cls.instances))}
                 condition = self.arguments.flag(flag, f"has_{name}", f"use_{name}", name)
-            value = self._list(entries, 0) if entries[0][0] else self.text(entries[0][2])
+            value = self._list(entries) if entries[0][0] else self.text(entries[0][2])
             if condition and condition != "True":
                 result += [f"if {condition}:", f"    self.{name} = {value}"]
             else:
@@ -221,27 +221,27 @@ class Constructor:
             return self.loop(items)
         return self.item(items)
 
-    def _list(self, entries: list[tuple[Place, str, Instances]], depth: int) -> str:
-        if len(entries) == 1 and isinstance(entries[0][2][0][1], Loop):
-            return self.text(entries[0][2])
+    def _list(self, entries: list[tuple[Place, str, Instances]]) -> str:
+        """The list at a place: a comprehension where one loop fills it, else its items one by one."""
+        place, _, items = entries[0]
+        if len(entries) == 1 and len(place) == 1 and isinstance(items[0][1], Loop):
+            return self.loop(items)
         rows: dict[int, list[tuple[Place, str, Instances]]] = {}
         for place, path, items in entries:
-            first = items[0][1]
-            if isinstance(first, Loop):
-                if len({len(loop.blocks) for _, loop in items}) > 1:
-                    raise UnsupportedError(
-                        f"{self.cls.name} keeps lists of different lengths in {path}: porter can't write that yet."
-                    )
-                for k in range(len(first.blocks)):
-                    rows.setdefault(int(place[0]) + k, []).append(
-                        (place[1:], path, [(i, loop.blocks[k]) for i, loop in items])
-                    )
-            else:
+            if len(place) > 1 or not isinstance(items[0][1], Loop):
                 rows.setdefault(int(place[0]), []).append((place[1:], path, items))
+                continue
+            if len({len(loop.blocks) for _, loop in items}) > 1:
+                raise UnsupportedError(
+                    f"{self.cls.name} keeps lists of different lengths in {path}: porter can't write that yet."
+                )
+            for k in range(len(items[0][1].blocks)):
+                turn = [(i, loop.blocks[k]) for i, loop in items]
+                rows.setdefault(int(place[0]) + k, []).append(((), path, turn))
         texts = []
         for number in sorted(rows):
             inner = rows[number]
-            texts.append(self._list(inner, depth + 1) if inner[0][0] else self.text(inner[0][2]))
+            texts.append(self._list(inner) if inner[0][0] else self.text(inner[0][2]))
         return f"[{', '.join(_runs(texts))}]"
 
 

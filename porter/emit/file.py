@@ -13,7 +13,7 @@ from porter.emit.arguments import Arguments, Config
 from porter.emit.attributes import Attributes
 from porter.emit.body import Body
 from porter.emit.constructor import Constructor
-from porter.emit.expressions import Vector, literal
+from porter.emit.expressions import Vector, is_constant, literal
 from porter.emit.names import class_name, unique
 from porter.ir import Node, Program, Value
 from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
@@ -614,12 +614,16 @@ class _ClassWriter:
             return [name for name, _ in self.model.program.outputs]
         return None
 
-    def traced_size(self, size: Any, node: Node) -> str:
-        value = self.model.program.hint(size)
-        note = f"a size stayed {value} as traced ({node.location})"
+    def traced_size(self, vector: Vector, node: Node) -> str:
+        """A symbolic size that nothing in reach has, as it was when traced; an argument where the instances differ."""
+        traced = {i: self.model.program.hint(size) for i, size in vector.items()}
+        sizes = ", ".join(map(str, dict.fromkeys(traced.values())))
+        note = f"a size stayed {sizes} as traced ({node.location})"
         if note not in self.model.notes:
             self.model.notes.append(note)
-        return str(value)
+        if is_constant(traced):
+            return sizes
+        return self.arguments.resolve(traced, "size", in_call=True)
 
 
 def format_source(source: str) -> str:

@@ -470,7 +470,7 @@ class NodeText:
 
     def _traced(self, vector: Vector, node: Node) -> str:
         """A size that no array has: as it was when traced, and the user hears of it."""
-        return self.places.traced_size(vector[min(vector)], node)
+        return self.places.traced_size(vector, node)
 
 
 #: Reductions read better as methods.

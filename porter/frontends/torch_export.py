@@ -287,8 +287,33 @@ def import_program(exported: ExportedProgram, source: Source) -> Program:
     return lower_graph(importer)
 
 
+#: Regions that change nothing in inference, and where their graph stands among the arguments.
+_REGIONS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}
+
+
+def _inline_regions(exported: ExportedProgram) -> None:
+    """Puts the graphs of no-grad and switched-off autocast regions in their place."""
+    graph = exported.graph
+    for node in list(graph.nodes):
+        place = _REGIONS.get(str(node.target)) if node.op == "call_function" else None
+        if place is None or (place == 4 and node.args[2]):
+            continue  # autocast that is on stays, and is named as a gap
+        region = getattr(exported.graph_module, str(node.args[place].target))
+        inputs = [n for n in region.graph.nodes if n.op == "placeholder"]
+        with graph.inserting_before(node):
+            table = dict(zip(inputs, node.args[place + 1 :], strict=True))
+            result = graph.graph_copy(region.graph, table)
+        for user in list(node.users):
+            user.replace_all_uses_with(
+                result[user.args[1]] if isinstance(result, (tuple, list)) else result
+            )
+            graph.erase_node(user)
+        graph.erase_node(node)
+
+
 def _functionalized(exported: ExportedProgram) -> ExportedProgram:
     """In-place writes into views are made functional by torch; other in-place ops are read as their functional twins."""
+    _inline_regions(exported)
     views: set[torch.fx.Node] = set()
     for node in exported.graph.nodes:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):

@@ -155,10 +155,36 @@ def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
         return False  # the embedding is reached from where both are
     if len(nodes) == 1 and not isinstance(block.items[0], Block) and not nodes[0].is_layer:
         return False  # one function of one parameter: x * self.gamma
+    if not _sizes_needed(nodes) <= _sizes_given(block):
+        return False  # a size that only the module around it can read off an array
     children = [item for item in block.items if isinstance(item, Block)]
     if block.is_sequential:
         return _is_chain(block)
     return bool(children) or len(nodes) > 0
+
+
+def _sizes_needed(nodes: list[Node]) -> set[Any]:
+    """The symbols of sizes that nodes make arrays of."""
+    made = [size for node in nodes if node.op in _MAKERS for size in _flat(node.args)]
+    return {symbol for size in made for symbol in getattr(size, "free_symbols", ())}
+
+
+def _sizes_given(block: Block) -> set[Any]:
+    shapes = [value.shape for value in _external(block)]
+    return {
+        symbol for shape in shapes for size in shape for symbol in getattr(size, "free_symbols", ())
+    }
+
+
+_MAKERS = {"mx.zeros", "mx.ones", "mx.full", "mx.arange", "mx.broadcast_to", "mx.tile"}
+
+
+def _flat(item: Any) -> Iterator[Any]:
+    if isinstance(item, (list, tuple)):
+        for entry in item:
+            yield from _flat(entry)
+    else:
+        yield item
 
 
 def _nodes(block: Block) -> Iterator[Node]:
