@@ -107,10 +107,11 @@ def inspect(
     from porter.convert import plan
     from porter.sources import from_module, resolve
 
-    if isinstance(source, str):
-        resolved = resolve(source, options)
-    else:
-        resolved = from_module(source, example_inputs, options=options)
+    resolved = (
+        resolve(source, options)
+        if isinstance(source, str)
+        else from_module(source, example_inputs, options=options)
+    )
     planned = plan(resolved)
     tensors = parameter_specs(resolved)
     sizes = weight_bytes(tensors)

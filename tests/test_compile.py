@@ -331,13 +331,6 @@ CASES = {
 }  # fmt: skip
 
 
-GAPS = {
-    "lstm": "emit has no constructor for nn.LSTM",
-    "gru": "emit has no constructor for nn.GRU",
-    "nested sequentials": "recipes of a root nn.Sequential start with a dot",
-}
-
-
 def inputs(case: Case, shapes: tuple[tuple[int, ...], ...]) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(7)
     if not case.integers:
@@ -355,13 +348,7 @@ def dynamic(case: Case) -> dict[str, dict[int, str]]:
     return dict(zip(names, case.dims, strict=False))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.xfail(strict=True, reason=GAPS[n])) if n in GAPS else n
-        for n in CASES
-    ],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_emitted_source_computes_what_torch_does(name: str) -> None:
     case = CASES[name]
     result = port_of(case.build, inputs(case, case.shapes), dynamic(case))
@@ -400,9 +387,6 @@ def test_integers_keep_their_dtype() -> None:
     result.check(torch.randn(2, 5))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="constants.py writes mx.arange without dtype=, int32"
-)
 def test_stored_positions_keep_their_dtype() -> None:
     class Positions(nn.Module):
         def __init__(self):
@@ -448,9 +432,6 @@ class ReadTwice(nn.Module):
         return self.conv(x) * self.gamma + torch.sin(self.gamma * 2)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="one path, two recipes: the layouts differ by reader"
-)
 def test_a_parameter_that_is_read_in_two_layouts() -> None:
     result = port_of(ReadTwice, (torch.randn(2, 3, 8, 8),))
     result.check(torch.randn(2, 3, 8, 8))
@@ -492,20 +473,12 @@ class Pyramid(nn.Module):
         return self.a(x) + self.b(x)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=UnboundLocalError, reason="a size is read from an array that is made later"
-)
 def test_sizes_that_only_a_later_array_has() -> None:
     result = port_of(Pyramid, (torch.randn(2, 3, 8, 8),), {"x": IMAGE})
     result.check(torch.randn(2, 3, 8, 8))
     result.check(torch.randn(1, 3, 12, 6))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a loop's fresh name also takes the value it started from",
-)
 def test_the_middle_of_a_list_is_read_after_its_end() -> None:
     class Taps(nn.Module):
         def __init__(self):

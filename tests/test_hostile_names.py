@@ -105,7 +105,6 @@ class Alike(nn.Module):
         return x
 
 
-@pytest.mark.xfail(reason="porter/emit gives two paths one attribute", strict=False)
 @pytest.mark.parametrize("parameters", [False, True])
 def test_names_that_become_alike_stay_apart(tmp_path, parameters):
     assert port(Alike(parameters), tmp_path / "out").verdict == "pass"

@@ -106,8 +106,14 @@ class Arguments:
         """An expression over the constructor's own arguments, else over what the source derives from them too."""
         made = frozenset(self.made)
         own = {name: symbol for name, symbol in self.symbols.items() if name not in self.derived}
-        found = find(vector, own, hints, made, strict)
-        return found or (find(vector, self.symbols, hints, made, strict) if self.derived else None)
+        count = len(self.cls.instances)
+        partial = frozenset(
+            name for name, s in self.symbols.items() if any(s.get(i) is None for i in range(count))
+        )
+        found = find(vector, own, hints, made, strict, partial)
+        return found or (
+            find(vector, self.symbols, hints, made, strict, partial) if self.derived else None
+        )
 
     def _is_plain(self, vector: Vector, expression: Expression) -> bool:
         """A constant that a parameter would only obscure: one that every instance shares, found by a longer sum."""

@@ -64,11 +64,13 @@ def find(
     hints: tuple[str, ...] = (),
     made: frozenset[str] = frozenset(),
     strict: bool = False,
+    partial: frozenset[str] = frozenset(),
 ) -> Expression | None:
     """The simplest expression over the symbols that gives the vector's value in every instance; None without one.
 
     Names that share words with the hints go first; those in `made` are no source's and enter no comparison.
-    With `strict` only a name that shares words with the hints will do. A small constant has no expression but a hinted name.
+    With `strict` only a name that shares words with the hints will do. Those in `partial`, which some instance has no value
+    for, stand alone or not at all. A small constant has no expression but a hinted name.
     """
     values = list(vector.values())
     if not values or any(isinstance(value, (str, Code)) or value is None for value in values):
@@ -77,9 +79,12 @@ def find(
         return _flag(vector, symbols, hints, made)
     if isinstance(values[0], (tuple, list)):
         return next((_named(name) for name in symbols if _equal(vector, symbols[name])), None)
+    if not all(isinstance(value, (int, float)) for value in values):
+        return None
     numbers = {name: symbol for name, symbol in symbols.items() if _is_number(vector, symbol)}
+    whole = {name: symbol for name, symbol in numbers.items() if name not in partial}
     if isinstance(values[0], float) and "scale" in hints:
-        power = _first(vector, numbers, SCALES, is_constant(vector))
+        power = _first(vector, whole, SCALES, is_constant(vector))
         if power is not None:
             return power
     named = _exact(vector, numbers, hints, strict)
@@ -88,7 +93,7 @@ def find(
     constant = is_constant(vector)
     if constant and abs(values[0]) <= 3:
         return None
-    return _first(vector, numbers, PADDINGS if "padding" in hints else COMPOSITES, constant)
+    return _first(vector, whole, PADDINGS if "padding" in hints else COMPOSITES, constant)
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,9 +238,9 @@ class _ModelWriter:
             self._entry(modules, path, node)
             return
         for value in node.inputs():
-            if value.is_parameter and block.owns(value.path or ""):
-                if not self.keeps(block, value):
-                    self._add(recipes, kept, at(block.relative(value.path or "")), value)
+            own = value.is_parameter and block.owns(value.path or "")
+            if own and not self.keeps(block, value):
+                self._add(recipes, kept, at(block.relative(value.path or "")), value)
 
     def find_below(self, block: Block, value: Value) -> str | None:
         """`.model.embed_tokens.weight`: where a module further down keeps a parameter that this one reads as well."""

@@ -217,6 +217,8 @@ class NodeText:
         if whole is None:
             return None
         part = texts[rest]
+        if (part is None or part == "-1") and is_symbolic(vectors[rest]):
+            return None
         if part is None or part == "-1":
             part = texts[rest] = self.arguments.resolve(vectors[rest], "window_size", in_call=True)
         return f"{whole} // {part}"

@@ -52,7 +52,7 @@ def _conv(
             {} if bias is None else {"bias": bias}
         )
         attrs: dict[str, Any] = {
-            "in_channels": x.shape[-1], "out_channels": weight.shape[0], "kernel_size": collapse(kernel), **moves
+            "in_channels": weight.shape[1] * groups, "out_channels": weight.shape[0], "kernel_size": collapse(kernel), **moves
         }  # fmt: skip
         if count < 3:
             attrs["groups"] = groups

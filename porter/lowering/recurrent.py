@@ -103,7 +103,7 @@ def _cell(
     args = [x, *(start if given else [])]
     shape = (*x.shape[:2], hidden)
     count = 2 if kind == "lstm" else 1
-    attrs = {"input_size": x.shape[-1], "hidden_size": hidden, "bias": len(own) == 4}
+    attrs = {"input_size": own[0].shape[1], "hidden_size": hidden, "bias": len(own) == 4}
     node = call.build.node(
         _CELLS[kind],
         *args,

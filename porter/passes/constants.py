@@ -236,7 +236,7 @@ class _Facts:
         builder = Builder(node.scope, node.location)
         stop = simplify(count.start + count.length)
         bounds = [stop] if count.start == 0 else [count.start, stop]
-        result = _positions(builder, bounds, count, node.output, self.program)
+        result = _positions(builder, bounds, count, node.output)
         self.counts[result] = Count(0, count.start, count.length)
         key = tuple(slice(None) if axis == count.axis else None for axis in range(node.output.rank))
         if len(key) > 1:
@@ -260,7 +260,7 @@ class _Facts:
                 if count.start == 0
                 else [count.start, simplify(count.start + count.length)]
             )
-            result = _positions(builder, bounds, count, value, self.program)
+            result = _positions(builder, bounds, count, value)
             key = tuple(slice(None) if axis == count.axis else None for axis in range(value.rank))
             if len(key) > 1:
                 result = builder.index(result, key, value.shape)
@@ -298,14 +298,8 @@ def _creation(fill: Any, out: Value) -> tuple[str, list[Any], dict[str, Any], di
     return "mx.full", [shape, fill], {"dtype": out.dtype}, {}
 
 
-def _positions(
-    builder: Builder, bounds: list[Size], count: Count, stored: Value, program: Program
-) -> Value:
-    """An arange in place of stored positions; where they are only looked up with, their type doesn't matter."""
-    users = [node for node in program.nodes if stored in node.inputs()]
-    looked_up = bool(users) and all(node.op == "nn.Embedding" for node in users)
-    if looked_up and stored not in program.output_values():
-        return builder.op("mx.arange", *bounds, shape=(count.length,), dtype="int32")
+def _positions(builder: Builder, bounds: list[Size], count: Count, stored: Value) -> Value:
+    """An arange in place of stored positions."""
     node = builder.node("mx.arange", *bounds, shapes=[(count.length,)], dtypes=[stored.dtype])
     node.kwargs["dtype"] = stored.dtype
     return node.output

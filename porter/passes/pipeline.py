@@ -18,6 +18,7 @@ from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
 from porter.passes.name_roles import name_roles
+from porter.passes.plain_positions import plain_positions
 from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, merge_reshapes
 from porter.passes.row_guards import drop_row_guards
 from porter.passes.share_parameters import share_parameters
@@ -47,6 +48,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (hoist_concatenate, "a layer of a dense block takes one array, not a growing list"),
     (share_equal, "equal computations in one module are done once"),
     (tie_heads, "a head on the embedding's weight is embed_tokens.as_linear"),
+    (plain_positions, "positions that embeddings alone read need no dtype"),
     (share_parameters, "a parameter with several readers is kept once"),
     (remove_dead, "what the passes left unused"),
     (name_roles, "q, k and v where the author's names are out of reach"),

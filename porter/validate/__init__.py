@@ -1,4 +1,4 @@
-"""Does a port compute what its source does? The plan is docs/VALIDATION.md.
+"""Does a port compute what its source does?
 
 The reference (torch) and the candidate (MLX) run in processes of their own and meet on disk.
 """

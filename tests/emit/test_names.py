@@ -17,8 +17,6 @@ from porter.emit.names import class_name, identifier, unique, variable, words
 from tests.passes.programs import x
 from tests.random_modules.parity import check_source, port_of, to_mlx
 
-INJECTED = "keys of a returned dict reach the source unquoted"
-
 HOSTILE = (
     'a"b',
     "a'b",
@@ -194,9 +192,6 @@ KEYS = {
 }
 
 
-@pytest.mark.xfail(
-    strict=True, raises=(AssertionError, RuntimeError, ZeroDivisionError), reason=INJECTED
-)
 @pytest.mark.parametrize("key", [pytest.param(k, id=i) for i, k in KEYS.items() if i != "unicode"])
 def test_keys_of_outputs_are_data(key):
     _check_key(key)

@@ -245,9 +245,6 @@ def test_keyword_inputs_and_defaults():
     assert {value.origin for value in program.inputs} == {"a", "b"}
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a forward of *args gets no dynamic dims"
-)
 def test_any_number_of_inputs_may_have_dynamic_dims():
     class Many(nn.Module):
         def forward(self, *arrays):

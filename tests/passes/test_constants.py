@@ -6,12 +6,6 @@ import torch
 from porter.passes.constants import simplify_constants
 from tests.passes.programs import Fn, ops, rewritten, x
 
-INT32_ARANGE = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="constants.py writes mx.arange without dtype=, which is int32",
-)
-
 IDENTITIES = {
     "add zeros": lambda a: a + torch.zeros(3),
     "subtract zeros": lambda a: a - torch.zeros(2, 3),
@@ -133,7 +127,6 @@ class Embedding(torch.nn.Module):
         return a + self.table(positions)
 
 
-@INT32_ARANGE
 @pytest.mark.parametrize("persistent", [True, False])
 @pytest.mark.parametrize(("first", "offset"), [(0, 0), (2, 0), (0, 3), (2, 3)])
 def test_stored_positions_become_an_arange(persistent, first, offset):
@@ -147,7 +140,6 @@ def test_stored_positions_become_an_arange(persistent, first, offset):
     assert not any(v.path == "ids" for node in program.nodes for v in node.inputs())
 
 
-@INT32_ARANGE
 def test_stored_positions_that_are_read_whole_become_an_arange():
     class Whole(Embedding):
         def forward(self, a):
@@ -170,7 +162,6 @@ def test_stored_numbers_that_do_not_count_stay():
     assert ops(program)["mx.arange"] == 0
 
 
-@INT32_ARANGE
 def test_counts_hold_at_another_length():
     """The arange follows the symbolic length."""
     program, _ = rewritten(

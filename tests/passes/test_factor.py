@@ -98,11 +98,6 @@ def test_blocks_with_other_activations_are_one_class():
     assert "Callable" in result.port.model_py
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the constructor writes `False if i % 2 == 0 else True`",
-)
 def test_blocks_that_lack_a_part_are_one_class():
     result = ported(net(lambda: Mlp(6, 8), lambda: Mlp(6, 8, drop=True), lambda: Mlp(6, 8)), 2, 6)
     assert classes(result) == ["Mlp"]
@@ -134,11 +129,6 @@ class Down(nn.Module):
         return F.relu(self.bn(self.conv(a)) + shortcut)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="recipes of a root nn.Sequential start with a dot: .layers.0.fc.weight",
-)
 def test_a_projected_shortcut_is_optional():
     def build():
         return nn.Sequential(Down(3, 6, 2), Down(6, 6), Down(6, 6), Down(6, 8, 2), Down(8, 8))
@@ -148,11 +138,6 @@ def test_a_projected_shortcut_is_optional():
     assert '"downsample" in self' in result.port.model_py
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="recipes of a root nn.Sequential start with a dot: .layers.0.fc.weight",
-)
 def test_a_residual_that_only_some_have():
     class Inverted(nn.Module):
         def __init__(self, inp, out):
@@ -170,11 +155,6 @@ def test_a_residual_that_only_some_have():
     assert classes(result) == ["Inverted"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="recipes of a root nn.Sequential start with a dot: .layers.0.fc.weight",
-)
 def test_the_same_name_with_other_mathematics_is_another_class():
     class Op(nn.Module):
         def __init__(self, kind):
@@ -218,11 +198,6 @@ def test_a_class_inside_itself_twice():
     ported(lambda: Tree(2), 2, 6)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="frames do not tell two calls of one module apart, so it is dissolved",
-)
 def test_a_module_called_twice_is_kept_once():
     class Shared(nn.Module):
         def __init__(self):
@@ -251,11 +226,6 @@ def test_a_module_under_two_names_is_right():
     ported(Alias, 2, 6)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="layers of one weight are taken for one layer, though only one has a bias",
-)
 def test_tied_weights():
     class Tied(nn.Module):
         def __init__(self):
@@ -313,11 +283,6 @@ def test_every_result_of_a_list_is_read():
     ported(Features, 2, 6)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a loop's fresh name also takes the value it started from",
-)
 def test_some_results_of_a_list_are_returned():
     class Stages(nn.Module):
         def __init__(self):

@@ -59,28 +59,6 @@ def seq(*layers):
     return nn.Sequential(*layers)
 
 
-FLATTEN = "a flatten before a Linear is not folded into its weight"
-GAPS = {
-    "prelu": "nn.PReLU has no layout rule",
-    "padded": "choose_inputs does not look through mx.pad",
-    "flatten before Linear": FLATTEN,
-    "adaptive pool, flatten": FLATTEN,
-    "stacked": "mx.stack has no layout rule",
-}
-
-
-def known_gaps(names, *fine):
-    """The names as pytest's parameters; what the layout pass can't do yet is a strict xfail."""
-    return [
-        pytest.param(
-            name, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=GAPS[name])
-        )
-        if name in GAPS and name not in fine
-        else name
-        for name in names
-    ]
-
-
 IMAGES = {
     "conv norm relu": lambda: seq(
         nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 1)
@@ -115,14 +93,14 @@ IMAGES = {
 }
 
 
-@pytest.mark.parametrize("name", known_gaps(IMAGES))
+@pytest.mark.parametrize("name", IMAGES)
 def test_conv_nets_hold_no_transpose(name):
     program = piped(IMAGES[name](), [x(2, 3, 8, 8)])
     assert ops(program)[".transpose"] == 0
     assert program.inputs[0].permute == (0, 2, 3, 1)
 
 
-@pytest.mark.parametrize("name", known_gaps(IMAGES, "padded"))
+@pytest.mark.parametrize("name", IMAGES)
 def test_an_input_as_torch_has_it_costs_one_transpose(name):
     program = piped(IMAGES[name](), [x(2, 3, 8, 8)], "nchw")
     assert program.inputs[0].permute is None
@@ -176,7 +154,7 @@ def test_functions_of_images_follow_their_axes(function, channels):
 SHUFFLES = {"channels shuffled", "pixel shuffle", "a number for each channel", "an image added"}
 
 
-@pytest.mark.parametrize("name", known_gaps(sorted(set(FUNCTIONS) - SHUFFLES)))
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - SHUFFLES))
 def test_functions_of_images_need_no_transpose(name):
     assert ops(piped(OverImages(*FUNCTIONS[name]), [x(2, 3, 8, 8)]))[".transpose"] == 0
 
@@ -246,7 +224,7 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("name", known_gaps(LINES))
+@pytest.mark.parametrize("name", LINES)
 def test_lines(name):
     program = piped(LINES[name](), [x(2, 3, 10)])
     assert ops(program)[".transpose"] == 0
@@ -266,7 +244,7 @@ VOLUMES = {
 }
 
 
-@pytest.mark.parametrize("name", known_gaps(VOLUMES))
+@pytest.mark.parametrize("name", VOLUMES)
 def test_volumes(name):
     program = piped(VOLUMES[name](), [x(2, 3, 4, 4, 4)])
     assert ops(program)[".transpose"] == 0
