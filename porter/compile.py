@@ -142,7 +142,8 @@ def config_of(source: Source) -> dict[str, Any]:
                 and value
                 and all(type(item) in (int, float) for item in value)
             ):
-                yield name, tuple(value)
+                square = len(value) == 2 and value[0] == value[1] and "size" in name
+                yield name, value[0] if square else tuple(value)  # a square image has one size
 
     config = dict(fields(source.config or {}))
     config.update(fields(source.constructors.get("", {})))

@@ -153,6 +153,10 @@ def _of_heads_or_patches(*names: str) -> bool:
     return bool(set().union(*map(words, names)) & {"heads", "patch"})
 
 
+def _of_image_and_patch(*names: str) -> bool:
+    return bool(words(names[0]) & {"img", "image", "resolution"}) and "patch" in words(names[1])
+
+
 def _quotient(a: int, b: int) -> int | None:
     return a // b if b > 1 and a % b == 0 else None
 
@@ -168,12 +172,12 @@ COMPOSITES: tuple[Pattern, ...] = (
     *(Pattern(f"{{}} // {k}", lambda a, k=k: _quotient(a, k), (_is_size,)) for k in (2, 4)),
     Pattern("{} ** 2", lambda a: a * a, (_is_size,)),
     Pattern("{} // {}", _quotient, (_is_size, _is_count), _of_heads_or_patches),
-    Pattern("({} // {}) ** 2", _squared_quotient, (_is_size, _is_count), _of_heads_or_patches),
+    Pattern("({} // {}) ** 2", _squared_quotient, (_is_size, _is_count), _of_image_and_patch),
     Pattern(
         "({} // {}) ** 2 + 1",
         lambda a, b: (a // b) ** 2 + 1,
         (_is_size, _is_count),
-        _of_heads_or_patches,
+        _of_image_and_patch,
     ),
     *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,)) for k in (5, 6, 8)),
     Pattern("{} * {}", lambda a, b: a * b, (_is_count, _is_count)),
