@@ -81,7 +81,8 @@ def _aten() -> Iterator[tuple[str, bool, str]]:
         for overload_name in packet.overloads():
             op = getattr(packet, overload_name)
             arguments = op._schema.arguments
-            if any(argument.is_out for argument in arguments):
+            # Some out variants are registered without marking their argument, once torch has generated them.
+            if overload_name == "out" or any(argument.is_out for argument in arguments):
                 continue
             if not any("Tensor" in str(item.type) for item in [*arguments, *op._schema.returns]):
                 continue

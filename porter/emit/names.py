@@ -26,7 +26,8 @@ def identifier(name: str, fallback: str = "x") -> str:
 def class_name(name: str) -> str:
     """A class name close to a source class's."""
     name = identifier(name, "Block").lstrip("_")
-    return name[0].upper() + name[1:] if name else "Block"
+    name = name[0].upper() + name[1:] if name else "Block"
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def unique(name: str, taken: set[str]) -> str:
