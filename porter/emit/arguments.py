@@ -132,8 +132,8 @@ class Arguments:
     def _new_parameter(self, hint: str, vector: Vector) -> Expression:
         for name, known in self.parameters.items():
             if name not in self.reserved and all(
-                known.get(i) == value for i, value in vector.items()
-            ):
+                repr(known.get(i)) == repr(value) for i, value in vector.items()
+            ):  # by repr: 2.0 is no 2
                 return Expression((name,), "{}")
         name = identifier(hint)
         partial = self.symbols.get(name)
@@ -154,7 +154,8 @@ class Arguments:
             self.uses_args = True
             return self.config.use(name)
         for known, vector in self.parameters.items():
-            if known != name and vector == self.symbols[name] and not is_constant(vector):
+            same = repr(vector) == repr(self.symbols[name])  # 2.0 is no 2
+            if known != name and same and not is_constant(vector):
                 return known
         self.parameters.setdefault(name, self.symbols[name])
         return name
