@@ -132,7 +132,8 @@ class Body:
             if item not in inside:
                 self._item(item)
         self._return()
-        return self.nodes.shape_lines(self.template.inputs, self.names_of_inputs()) + self.lines
+        shapes = self.nodes.shape_lines(self.template.inputs, self.names_of_inputs())
+        return shapes + join_branches(self.lines)
 
     def names_of_inputs(self) -> list[str]:
         return self.taken_by_inputs
@@ -397,3 +398,19 @@ class Body:
             self.say(f"return {texts[0].code}")
         else:
             self.say(f"return {sequence(texts, '()').code[1:-1]}")
+
+
+def join_branches(lines: list[str]) -> list[str]:
+    """Branches on one condition that follow each other become one."""
+    result: list[str] = []
+    open_branch = ""
+    for line in lines:
+        if line.startswith("if "):
+            if line != open_branch:
+                result.append(line)
+            open_branch = line
+            continue
+        if not line.startswith(" "):
+            open_branch = ""
+        result.append(line)
+    return result
