@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from porter.emit import emit
 from porter.errors import Gap, UnsupportedError
-from porter.frontends.torch_export import export_program, import_program
+from porter.frontends.export import export_program
+from porter.frontends.import_graph import import_program
 from porter.ir import Program, Value
 from porter.passes import run_pipeline
 from porter.weights import recipes

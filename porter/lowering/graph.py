@@ -39,7 +39,7 @@ def lower_graph(importer: Any) -> Program:
 
     Raises UnsupportedError that names every op without a lowering at once.
     """
-    from porter.frontends.torch_export import raise_gaps
+    from porter.frontends.import_graph import raise_gaps
 
     table = registry()
     missing: dict[str, list[Any]] = {}

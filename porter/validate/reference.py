@@ -16,7 +16,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from porter.errors import InputError
-from porter.frontends.torch_export import _functionalized, export_program
+from porter.frontends.export import export_program
+from porter.frontends.functionalize import functionalized
 from porter.validate import dequantized, variation
 from porter.validate.conditioning import Conditioning
 from porter.validate.constants import kept_buffers
@@ -57,7 +58,7 @@ class Reference:
         source, job = self._source, self._job
         program, notes = export_program(source)
         self._notes += notes
-        graph = Graph.bind(_functionalized(program), self._module)
+        graph = Graph.bind(functionalized(program), self._module)
         inputs = graph.feed(*self._inputs(torch.float32))
         names = [k for k, v in inputs.items() if isinstance(v, torch.Tensor)]
         entries = scopes(graph) if job.scopes else job.entries

@@ -18,7 +18,7 @@ import sympy
 import torch
 from torch.export import Dim
 
-from porter.frontends.torch_export import import_program
+from porter.frontends.import_graph import import_program
 from porter.ir import Node, Program, Value, map_values, verify
 from porter.weights.recipes import evaluate as evaluate_recipe
 from porter.weights.tensors import TensorSpec, dtype_name

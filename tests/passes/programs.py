@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from porter.frontends.torch_export import export_program, import_program
+from porter.frontends.export import export_program
+from porter.frontends.import_graph import import_program
 from porter.ir import Program, verify
 from porter.passes.pipeline import PIPELINE, run_pipeline
 from porter.sources import SourceOptions

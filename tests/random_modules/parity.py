@@ -20,7 +20,7 @@ import torch
 
 from porter.artifact import model_args
 from porter.compile import Port, compile_port
-from porter.emit.file import LINE_LENGTH
+from porter.emit.format import LINE_LENGTH
 from porter.sources.built import built_source
 from porter.sources.constructors import record_constructors
 from porter.weights import recipes

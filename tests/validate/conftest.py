@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from porter.frontends.torch_export import export_program
+from porter.frontends.export import export_program
 from porter.sources import SourceOptions, resolve
 from porter.validate import record
 from porter.validate.graph import Graph

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from porter.errors import InputError, UnsupportedError
-from porter.frontends.torch_export import export_program, import_program
+from porter.frontends.export import export_program
+from porter.frontends.import_graph import import_program
 from porter.ir import Program, verify
 from porter.sources import SourceOptions
 from porter.sources.built import built_source

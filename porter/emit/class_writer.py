@@ -1,0 +1,256 @@
+"""One class: its constructor, its `__call__`, and the text of what they read."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from porter.emit.arguments import Arguments
+from porter.emit.attributes import Attributes
+from porter.emit.body import Body
+from porter.emit.constructor import Constructor
+from porter.emit.expressions import Vector, is_constant
+from porter.emit.places import member_path
+from porter.ir import Node, Value
+from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.tree import Block, Item, Loop, reads
+
+if TYPE_CHECKING:
+    from porter.emit.file import ModelWriter
+
+
+class ClassWriter:
+    """Writes one class; it is also what the body asks for the text of layers, children and parameters."""
+
+    def __init__(self, model: ModelWriter, cls: BlockClass, takes_args: bool):
+        self.model = model
+        self.cls = cls
+        self.template = cls.template
+        self.arguments = Arguments.of(cls, model.config, takes_args, model.program.modules)
+        self.members = self._members()
+        self.attributes = Attributes.of(cls, list(dict.fromkeys(path for path, _ in self._paths())))
+        self.arguments.reserved = {str(place[0]) for place in self.attributes.places.values()}
+        model.arguments[cls] = self.arguments
+        model.housing.attributes[cls] = self.attributes
+
+    def _paths(self) -> list[tuple[str, Item | Value]]:
+        """Relative source paths of everything the template keeps."""
+        found: list[tuple[str, Item | Value]] = []
+        for item in self.template.items:
+            if isinstance(item, Block):
+                found.append((self.template.relative(item.path), item))
+                found += self._given(item.inputs)
+            elif isinstance(item, Loop):
+                found += self._given(item.inputs)
+                found += [(self.template.relative(block.path), item) for block in item.blocks]
+            elif item.is_layer:
+                found.append((member_path(self.template, item), item))
+                found += self._given(item.args)
+            else:
+                for value in item.inputs():
+                    if (
+                        value.is_parameter
+                        and self.template.owns(value.path or "")
+                        and not self.model.housing.keeps(self.template, value)
+                    ):
+                        found.append((self.template.relative(value.path or ""), value))
+        return found
+
+    def _given(self, inputs: list[Any]) -> list[tuple[str, Item | Value]]:
+        """Parameters of this class that it hands to a child."""
+        own = [
+            v
+            for v in inputs
+            if v is not None and v.is_parameter and self.template.owns(v.path or "")
+        ]
+        return [
+            (self.template.relative(v.path), v)
+            for v in own
+            if not self.model.housing.keeps(self.template, v)
+        ]
+
+    def _members(self) -> list[tuple[str, list[tuple[int, Any]]]]:
+        members: dict[str, list[tuple[int, Any]]] = {}
+        seen: set[int] = set()
+        for path, thing in self._paths():
+            if path in members or id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            if isinstance(thing, Value):
+                items: list[tuple[int, Any]] = [
+                    (i, mapping.get(thing, thing if i == 0 else None))
+                    for i, mapping in enumerate(self.cls.values)
+                ]
+            else:
+                items = list(enumerate(self.cls.of(thing)))
+            members[path] = [(i, found) for i, found in items if found is not None]
+        return list(members.items())
+
+    def write(self) -> str:
+        constructor = Constructor(self.cls, self.arguments, self.attributes, self._child_info)
+        root = self.template is self.model.root
+        names = [value.origin or "x" for value in self.template.inputs] if root else None
+        self.conditions: dict[Item, str] = {}
+        member_lines = constructor.lines(self.members, self._source_order)
+        self.body = body = Body(self.cls, self.arguments, self, root, names)
+        call_lines = body.write()
+        attribute_lines = [
+            f"self.{name} = {text}" for name, text in self.arguments.attributes.items()
+        ]
+        if root:
+            self.arguments.uses_args = True
+        init = ["super().__init__()", *name_repeated([*attribute_lines, *member_lines])]
+        parameters = ", ".join(["self", *self.arguments.signature()])
+        optional = [bool(self.cls.lacking(value)) for value in self.template.inputs]
+        annotations = [
+            "mx.array | None = None" if may_lack else "mx.array" for may_lack in optional
+        ]
+        named = zip(body.names_of_inputs(), annotations, strict=True)
+        inputs = ", ".join(["self", *(f"{name}: {annotation}" for name, annotation in named)])
+        returns = self._return_type()
+        lines = [f"class {self.cls.name}(nn.Module):"]
+        lines += [f"    def __init__({parameters}):", *(f"        {line}" for line in init), ""]
+        lines += [
+            f"    def __call__({inputs}) -> {returns}:",
+            *(f"        {line}" for line in call_lines),
+        ]
+        return "\n".join(lines)
+
+    def _return_type(self) -> str:
+        kind = self.output_kind(self.cls)
+        if isinstance(kind, list):
+            return "dict[str, mx.array]"
+        count = len(self.template.outputs)
+        return "mx.array" if count == 1 else f"tuple[{', '.join(['mx.array'] * count)}]"
+
+    def _source_order(self, path: str) -> int:
+        full = f"{self.template.path}.{path}" if self.template.path else path
+        order = self.model.module_order
+        return order.get(full, order.get(full.rpartition(".")[0], len(order)))
+
+    def _child_info(self, block: Block) -> tuple[BlockClass, Arguments, int]:
+        cls = self.model.classes[block]
+        return cls, self.model.arguments[cls], self.model.instance[block]
+
+    # --- what the body asks for
+
+    def child(self, block: Block) -> str:
+        return self.attributes.text(self.template.relative(block.path))
+
+    def layer(self, node: Node) -> str:
+        return self.attributes.text(member_path(self.template, node))
+
+    def parameter(self, value: Value) -> str:
+        owner = self.model.housing.layer_of(self.template, value)
+        if owner is not None:
+            role = next(role for role, p in owner.params.items() if p.path == value.path)
+            return f"{self.layer(owner)}.{role}"
+        below = self.model.housing.find_below(self.template, value)
+        if below is not None:
+            return f"self{below}"
+        return self.attributes.text(self.template.relative(value.path or ""))
+
+    def optional_parameter(self, value: Value) -> str:
+        """A parameter, or None in an instance that lacks it."""
+        place = self.attributes.places[self.template.relative(value.path or "")]
+        return f'self.get("{place[0]}")'
+
+    def iterable(self, loop: Loop) -> tuple[str, str]:
+        """`self.blocks` and `block`; a slice where the loop leaves some out."""
+        place = self.attributes.places[self.template.relative(loop.blocks[0].path)]
+        whole = "self" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[:-1])
+        start, count = int(place[-1]), len(loop.blocks)
+        siblings = [p for p in self.attributes.places.values() if p[:-1] == place[:-1]]
+        text = (
+            whole
+            if start == 0 and len(siblings) == count
+            else f"{whole}[{start or ''}:{start + count if start + count < len(siblings) else ''}]"
+        )
+        word = str(place[0])
+        singular = word[:-1] if word.endswith("s") and len(word) > 2 else word
+        return text, singular
+
+    def condition(self, item: Item, flag: Vector) -> str:
+        """How the forward asks whether this instance has an optional part."""
+        if isinstance(item, Block) or (isinstance(item, Node) and item.is_layer):
+            path = (
+                member_path(self.template, item)
+                if isinstance(item, Node)
+                else self.template.relative(item.path)
+            )
+            place = self.attributes.places[path]
+            if len(place) == 1:
+                return f'"{place[0]}" in self'
+        absent = frozenset(i for i, found in flag.items() if not found)
+        for value, name in zip(self.template.inputs, self.body.names_of_inputs(), strict=True):
+            needed = [v for part in [item, *self.body.deferred.get(item, [])] for v in reads(part)]
+            if value in needed and self.cls.lacking(value) == absent:
+                return f"{name} is not None"
+        for path, items in self.members:
+            present = {i for i, _ in items}
+            place = self.attributes.places[path]
+            if len(place) == 1 and absent == set(range(len(self.cls.instances))) - present:
+                return f'"{place[0]}" in self'
+        names = {
+            "+": ("has_skip", "has_residual", "use_residual", "use_res_connect"),
+            "mx.roll": ("shift",),
+        }
+        op = item.op if isinstance(item, Node) else ""
+        if isinstance(item, Node):
+            own = [v for v in item.inputs() if v.is_parameter and self.template.owns(v.path or "")]
+            if (
+                own
+                and len(self.attributes.places.get(self.template.relative(own[0].path or ""), ()))
+                == 1
+            ):
+                return f'"{self.attributes.places[self.template.relative(own[0].path or "")][0]}" in self'
+        return self.arguments.flag(
+            flag,
+            *names.get(op, (f"use_{op.rpartition('.')[2]}" if op else "enabled",)),
+            in_call=True,
+        )
+
+    def output_kind(self, cls: BlockClass) -> list[str] | None:
+        """The keys of the returned dict, for the root of a model that returns one."""
+        if cls.template is self.model.root and self.model.program.output_kind == "dict":
+            return [name for name, _ in self.model.program.outputs]
+        return None
+
+    def traced_size(self, vector: Vector, node: Node) -> str:
+        """A symbolic size that nothing in reach has, as it was when traced; an argument where the instances differ."""
+        traced = {i: self.model.program.hint(size) for i, size in vector.items()}
+        sizes = ", ".join(map(str, dict.fromkeys(traced.values())))
+        note = f"a size stayed {sizes} as traced ({node.location})"
+        if note not in self.model.notes:
+            self.model.notes.append(note)
+        if is_constant(traced):
+            return sizes
+        return self.arguments.resolve(traced, "size", in_call=True)
+
+
+_COMPOSITE = re.compile(r"int\([\w.]+ \* [\w.]+\)|\d \* [\w.]+|[\w.]+ // [\w.]+")
+
+
+def name_repeated(lines: list[str]) -> list[str]:
+    """An expression over the arguments that a constructor needs at least three times (twice, if long) gets a name."""
+    counts = Counter(found for line in lines for found in _COMPOSITE.findall(line))
+    result = list(lines)
+    for text, count in counts.items():
+        if count < 2 or (count < 3 and len(text) < 24) or "for " in text:
+            continue
+        name = (
+            "hidden_dim"
+            if "ratio" in text
+            else "out_dim"
+            if " * " in text
+            else "head_dim"
+            if "heads" in text
+            else "size"
+        )
+        if any(re.search(rf"\b{name}\b", line) for line in result):
+            continue
+        result = [re.sub(rf"(?<![\w.]){re.escape(text)}(?![\w.])", name, line) for line in result]
+        result = [re.sub(rf"(?<!\w)\({name}\)", name, line) for line in result]
+        result.insert(0, f"{name} = {text}")
+    return result

@@ -1,0 +1,257 @@
+"""torch.export: from a module to an exported program, with the dims that may change."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from porter.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from porter.sources import Source
+
+#: CPU seconds that an export with dynamic dims may take before fixed ones are tried (symbolic image sizes can cost minutes).
+EXPORT_SECONDS = 30
+
+
+class _Timeout(Exception):
+    pass
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raises _Timeout in the main thread after `seconds` of CPU time; elsewhere there is no limit."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGPROF"):
+        yield
+        return
+
+    def expire(*_: Any) -> None:
+        raise _Timeout
+
+    previous = signal.signal(signal.SIGPROF, expire)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
+
+
+@contextmanager
+def _fake_parameters(module: torch.nn.Module) -> Iterator[Any]:
+    """Parameters on the meta device become fake CPU ones, so that they mix with real inputs; undone at the end.
+
+    Yields the fake mode, or None where every parameter is real.
+    """
+    meta = [
+        (name, p)
+        for name, p in [*module.named_parameters(), *module.named_buffers()]
+        if p.device.type == "meta"
+    ]
+    if not meta:
+        yield None
+        return
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    replaced: list[tuple[dict[str, Any], str, Any]] = []
+    shared: dict[int, torch.Tensor] = {}
+    for owner in module.modules():
+        for table in (owner._parameters, owner._buffers):
+            for name, tensor in table.items():
+                if tensor is None or tensor.device.type != "meta":
+                    continue
+                if id(tensor) not in shared:
+                    with mode:
+                        fake: torch.Tensor = torch.empty(
+                            tensor.shape, dtype=tensor.dtype, device="cpu"
+                        )
+                    if isinstance(tensor, torch.nn.Parameter):
+                        fake = torch.nn.Parameter(fake, requires_grad=tensor.requires_grad)
+                    shared[id(tensor)] = fake
+                replaced.append((table, name, tensor))
+    try:
+        for table, name, tensor in replaced:
+            table[name] = shared[id(tensor)]  # type: ignore[assignment]
+        yield mode
+    finally:
+        for table, name, tensor in replaced:
+            table[name] = tensor
+
+
+def export_program(source: Source) -> tuple[ExportedProgram, list[str]]:
+    """Exports the source's module, with dynamic dims where the model allows them.
+
+    Returns the program and what the user should hear (dims that stayed fixed and why). Raises UnsupportedError with
+    torch's reason where the module can't be exported.
+    """
+    if source.program is not None:
+        return source.program, []
+    module = source.module
+    if module is None:
+        raise InputError(
+            f"{source.spec} holds weights only; name a factory and --checkpoint, or --mapping."
+        )
+    names = _argument_names(module, source.args, source.kwargs)
+    attempts: list[tuple[str, set[str]]] = []
+    named = named_dims(source)
+    wanted = {dim for axes in named.values() for dim in axes.values()}
+    spatial = wanted - {"batch", "length"}
+    attempts.append(("", wanted))
+    if spatial and wanted - spatial:
+        attempts.append((f"{', '.join(sorted(spatial))} stayed fixed", wanted - spatial))
+    if len(wanted - spatial) > 1:
+        attempts += [
+            (f"only {dim} is dynamic", {dim}) for dim in ("batch", "length") if dim in wanted
+        ]
+    if wanted:
+        attempts.append(("every dim stayed fixed", set()))
+    notes: list[str] = []
+    reason: Exception | None = None
+    module.eval()
+    for note, dims in attempts:
+        dynamic = _dynamic_shapes(names, source, named, dims)
+        try:
+            with (
+                _quiet(),
+                _time_limit(EXPORT_SECONDS),
+                _fake_parameters(module) as mode,
+                torch.no_grad(),
+            ):
+                args, kwargs = _fakified(mode, source.args, source.kwargs)
+                program = torch.export.export(
+                    module, args, kwargs, dynamic_shapes=dynamic, strict=False
+                )
+        except _Timeout:
+            reason = TimeoutError(f"symbolic sizes took over {EXPORT_SECONDS} s")
+            continue
+        except Exception as error:  # noqa: BLE001 -- torch raises anything, the author's own exceptions included
+            reason = error
+            continue
+        if note:
+            notes.append(f"{note}: {_first_line(reason)}")
+        return program, notes
+    raise UnsupportedError(
+        f"torch.export refuses {source.spec}: {_first_line(reason)} (at {_author_line(reason)}). Data-dependent control flow, "
+        "Python side effects and wrong example shapes are the usual causes; run the module on the example inputs first, "
+        "then rewrite that line with torch.where or torch.cond."
+    ) from reason
+
+
+#: What the axes of an input of each rank are called where nobody says: a guess that the export may overrule.
+_AXES = {
+    1: {0: "batch"},
+    2: {0: "batch", 1: "length"},
+    3: {0: "batch", 1: "length", 2: "width"},
+    4: {0: "batch", 2: "height", 3: "width"},
+    5: {0: "batch", 2: "frames", 3: "height", 4: "width"},
+}
+
+
+def named_dims(source: Source) -> dict[str, dict[int, str]]:
+    """The axes of the inputs that may change, by name: as the source says, else by each input's rank.
+
+    Two inputs share a name only where they share the size.
+    """
+    if source.dynamic or source.module is None:
+        return source.dynamic
+    names = _argument_names(source.module, source.args, source.kwargs)
+    inputs = {**dict(zip(names, source.args, strict=False)), **source.kwargs}
+    sizes: dict[str, int] = {}
+    result: dict[str, dict[int, str]] = {}
+    for name, value in inputs.items():
+        if isinstance(value, torch.Tensor):
+            for axis, dim in _AXES.get(value.ndim, {}).items():
+                if sizes.setdefault(dim, value.shape[axis]) == value.shape[axis] > 1:
+                    result.setdefault(name, {})[axis] = dim
+    return result
+
+
+def _fakified(mode: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    if mode is None:
+        return args, kwargs
+    return torch.utils._pytree.tree_map_only(
+        torch.Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs)
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps torch.export's log (each refused dim, at length) off the user's screen."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: Exception | None) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]
+
+
+def _author_line(error: Exception | None) -> str:
+    """The innermost source line outside torch."""
+    if error is None:
+        return "an unknown line"
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [
+        f
+        for f in frames
+        if f"{os.sep}torch{os.sep}" not in f.filename
+        and f"{os.sep}porter{os.sep}" not in f.filename
+    ]
+    frame = (outside or frames)[-1]
+    return f"{frame.filename}:{frame.lineno}: {frame.line}"
+
+
+def _argument_names(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[str]:
+    parameters = inspect.signature(module.forward).parameters
+    variadic = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL), None)
+    names = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.KEYWORD_ONLY)]
+    if variadic:
+        names = names[: list(parameters).index(variadic)]
+        names += [f"{variadic}_{i}" for i in range(len(args) - len(names))]
+    return names[: len(args)] + list(kwargs)
+
+
+def _dynamic_shapes(
+    names: list[str], source: Source, named: dict[str, dict[int, str]], dims: set[str]
+) -> Any:
+    def shape(name: str, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return torch.utils._pytree.tree_map(lambda _: None, value)
+        axes = named.get(name, {})
+        return {
+            axis: Dim.AUTO for axis, dim in axes.items() if dim in dims and value.shape[axis] > 1
+        }
+
+    if not dims:
+        return None
+    positional = tuple(shape(name, value) for name, value in zip(names, source.args, strict=False))
+    keyword = {name: shape(name, value) for name, value in source.kwargs.items()}
+    parameters = inspect.signature(source.module.forward).parameters  # type: ignore[union-attr]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters.values()) and not keyword:
+        fixed = [
+            n
+            for n, p in parameters.items()
+            if p.kind is not p.VAR_POSITIONAL and p.kind is not p.VAR_KEYWORD
+        ]
+        count = min(len(fixed), len(positional))
+        return (*positional[:count], tuple(positional[count:]))
+    if len(names) < len(source.args) or (positional and keyword):
+        return {**dict(zip(names, positional, strict=False)), **keyword}
+    return keyword if keyword else positional

@@ -1,0 +1,64 @@
+"""An exported graph without writes in place, and without regions that change nothing in inference."""
+
+from __future__ import annotations
+
+import torch
+from torch.export import ExportedProgram
+
+#: Regions that change nothing in inference, and where their graph stands among the arguments.
+_REGIONS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}
+
+
+def functionalized(exported: ExportedProgram) -> ExportedProgram:
+    """In-place writes into views are made functional by torch; other in-place ops are read as their functional twins."""
+    _inline_regions(exported)
+    views: set[torch.fx.Node] = set()
+    for node in exported.graph.nodes:
+        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+            continue
+        schema = node.target._schema
+        mutated = [
+            argument
+            for argument, info in zip(node.args, schema.arguments, strict=False)
+            if info.alias_info is not None
+            and info.alias_info.is_write
+            and isinstance(argument, torch.fx.Node)
+        ]
+        for argument in mutated:
+            shared = argument in views or any(
+                user in views and _later(user, node) for user in argument.users
+            )
+            if (
+                shared
+                or argument.op == "placeholder"
+                or node.target.__name__.startswith(("copy_", "index_put_", "fill_"))
+            ):
+                return exported.run_decompositions({})
+        if any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns):
+            views.add(node)
+    return exported
+
+
+def _inline_regions(exported: ExportedProgram) -> None:
+    """Puts the graphs of no-grad and switched-off autocast regions in their place."""
+    graph = exported.graph
+    for node in list(graph.nodes):
+        place = _REGIONS.get(str(node.target)) if node.op == "call_function" else None
+        if place is None or (place == 4 and node.args[2]):
+            continue  # autocast that is on stays, and is named as a gap
+        region = getattr(exported.graph_module, str(node.args[place].target))
+        inputs = [n for n in region.graph.nodes if n.op == "placeholder"]
+        with graph.inserting_before(node):
+            table = dict(zip(inputs, node.args[place + 1 :], strict=True))
+            result = graph.graph_copy(region.graph, table)
+        for user in list(node.users):
+            user.replace_all_uses_with(
+                result[user.args[1]] if isinstance(result, (tuple, list)) else result
+            )
+            graph.erase_node(user)
+        graph.erase_node(node)
+
+
+def _later(user: torch.fx.Node, node: torch.fx.Node) -> bool:
+    """Whether `user`'s value may still be read after `node` has run."""
+    return any(reader > node for reader in user.users)

@@ -1,0 +1,327 @@
+"""From an exported program to the IR."""
+
+from __future__ import annotations
+
+import linecache
+import operator
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import ExportedProgram
+
+from porter.errors import Gap, UnsupportedError
+from porter.frontends.export import named_dims
+from porter.frontends.functionalize import functionalized
+from porter.frontends.source_lines import assigned_names
+from porter.ir import Frame, Location, ModuleInfo, Program, Value
+from porter.ir.builder import simplify
+
+if TYPE_CHECKING:
+    from porter.sources import Source
+
+_IGNORED = {
+    "aten._assert_tensor_metadata.default",
+    "aten._assert_scalar.default",
+    "aten._assert_async.msg",
+    "aten.sym_constrain_range_for_size.default",
+    "aten.sym_constrain_range.default",
+}
+
+
+_SIDE_EFFECTS = {"profiler._record_function_enter_new", "profiler._record_function_exit"}
+
+
+def import_program(exported: ExportedProgram, source: Source) -> Program:
+    """The exported graph as a verified-to-be program of MLX calls.
+
+    Raises UnsupportedError that names every op without a lowering, with its count and the author's source line.
+    """
+    from porter.lowering import lower_graph
+
+    exported = functionalized(exported)
+    reader = GraphReader(exported, source)
+    return lower_graph(reader)
+
+
+class GraphReader:
+    """Reads an exported graph: what each placeholder is, and for each op its arguments, frames and source line."""
+
+    def __init__(self, exported: ExportedProgram, source: Source):
+        self.exported = exported
+        self.source = source
+        self.graph = exported.graph
+        name = type(source.module).__name__ if source.module is not None else source.name
+        cls = _class_name(source.module) if source.module is not None else source.name
+        self.program = Program(name=name, cls=cls, modules=self._modules())
+        self.environment: dict[torch.fx.Node, Any] = {}
+        self.symbols: dict[Any, Any] = {}
+        self.named = named_dims(source)
+        self._read_placeholders()
+
+    def _modules(self) -> dict[str, ModuleInfo]:
+        if self.source.module is None:
+            return {}
+        constructors = self.source.constructors
+        return {
+            path: ModuleInfo(
+                path, _class_name(module), constructors.get(path, {}), _plain_attributes(module)
+            )
+            for path, module in self.source.module.named_modules(remove_duplicate=False)
+        }
+
+    def _read_placeholders(self) -> None:
+        from porter.weights.recipes import source as source_recipe
+
+        signature = self.exported.graph_signature
+        stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        constants = signature.inputs_to_lifted_tensor_constants
+        persistent = set(signature.inputs_to_parameters.values()) | {
+            name
+            for name in signature.inputs_to_buffers.values()
+            if name not in signature.non_persistent_buffers
+        }
+        for node in self.graph.nodes:
+            if node.op == "get_attr":
+                continue
+            if node.op != "placeholder":
+                break
+            tensor = node.meta.get("val")
+            if not isinstance(tensor, torch.Tensor):
+                self.environment[node] = tensor
+                continue
+            value = Value((), _dtype(tensor.dtype), name=node.name, origin=node.name)
+            self.environment[node] = value
+            if node.name in stored or node.name in constants:
+                path = stored.get(node.name) or constants[node.name]
+                value.shape = tuple(int(size) for size in tensor.shape)
+                value.path = path
+                value.source_shape = value.shape
+                value.data = self._constant(path, path in persistent)
+                value.recipe = source_recipe(self.source.keys.get(path, path))
+                self.program.parameters[path] = value
+                continue
+            self._name_dims(node.name, tensor)
+            value.shape = tuple(self.size(size) for size in tensor.shape)
+            self.program.inputs.append(value)
+
+    def _name_dims(self, name: str, tensor: torch.Tensor) -> None:
+        """Input axes of one dim name share one symbol."""
+        names = self.named.get(name, {})
+        known = {dim: symbol for symbol, (dim, _) in self.program.dims.items()}
+        for axis, size in enumerate(tensor.shape):
+            expression = simplify(size.node.expr) if isinstance(size, torch.SymInt) else size
+            if isinstance(expression, int) or expression in self.symbols:
+                continue
+            dim = names.get(axis, f"dim{len(self.program.dims)}")
+            if not expression.is_Symbol:
+                continue
+            if dim in known:
+                self.symbols[expression] = known[dim]
+                continue
+            self.symbols[expression] = expression
+            self.program.dims[expression] = (dim, int(size.node.hint))
+            known[dim] = expression
+
+    def _constant(self, path: str, persistent: bool) -> Any:
+        """The elements of a tensor that no checkpoint holds; also small integer buffers (positions, token types)."""
+        tensor = self.exported.constants.get(path)
+        if tensor is None:
+            tensor = self.exported.state_dict.get(path)
+        if tensor is None or not isinstance(tensor, torch.Tensor) or tensor.device.type == "meta":
+            return None
+        if persistent and (
+            tensor.is_floating_point() or tensor.numel() > 65536 or tensor.ndim == 0
+        ):
+            return None
+        if torch._subclasses.fake_tensor.is_fake(tensor):
+            return None
+        return (
+            tensor.detach()
+            .to(torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype)
+            .numpy()
+        )
+
+    def size(self, size: Any) -> Any:
+        """A symbolic size with one symbol per named dim; an int where it is one."""
+        if isinstance(size, (torch.SymInt, torch.SymFloat)):
+            size = size.node.expr
+        if isinstance(size, int):
+            return size
+        return simplify(size.subs(self.symbols) if hasattr(size, "subs") else size)
+
+    def argument(self, item: Any) -> Any:
+        """An fx argument with values, sizes and dtype names in the place of nodes, symbols and dtypes."""
+        if isinstance(item, torch.fx.Node):
+            if item in self.environment:
+                return self.environment[item]
+            return self.size(item.meta["val"])
+        if isinstance(item, (list, tuple)):
+            return [self.argument(entry) for entry in item]
+        if isinstance(item, dict):
+            return {key: self.argument(entry) for key, entry in item.items()}
+        if isinstance(item, torch.dtype):
+            return _dtype(item)
+        if isinstance(item, (torch.SymInt, torch.SymFloat)):
+            return self.size(item)
+        if isinstance(item, (torch.device, torch.layout, torch.memory_format)):
+            return None
+        return item
+
+    def outputs(self, node: torch.fx.Node) -> list[tuple[tuple, str]]:
+        """Shape and dtype of each output."""
+        val = node.meta.get("val")
+        tensors = val if isinstance(val, (list, tuple)) else [val]
+        return [
+            (tuple(self.size(size) for size in t.shape), _dtype(t.dtype))
+            if isinstance(t, torch.Tensor)
+            else ((), "int32")
+            for t in tensors
+        ]
+
+    def is_symbolic(self, node: torch.fx.Node) -> bool:
+        return isinstance(
+            node.meta.get("val"), (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
+        )
+
+    def is_ignored(self, node: torch.fx.Node) -> bool:
+        return node.op != "call_function" or _target(node) in _IGNORED | _SIDE_EFFECTS
+
+    def target(self, node: torch.fx.Node) -> str:
+        return _target(node)
+
+    def mutated(self, node: torch.fx.Node) -> torch.fx.Node | None:
+        """The argument that an in-place op writes to."""
+        if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+            return None
+        for argument, info in zip(node.args, node.target._schema.arguments, strict=False):
+            if (
+                info.alias_info is not None
+                and info.alias_info.is_write
+                and isinstance(argument, torch.fx.Node)
+            ):
+                return argument
+        return None
+
+    def frames(self, node: torch.fx.Node) -> tuple[Frame, ...]:
+        stack = node.meta.get("nn_module_stack") or {}
+        frames = []
+        for key, (path, cls) in stack.items():
+            path = path.partition("@")[0]
+            if not path or path.startswith("_empty_nn_module_stack"):
+                continue
+            call = key.rpartition("@")[2] if "@" in key else "0"
+            known = self.program.modules.get(path)
+            name = cls if isinstance(cls, str) else _type_name(cls)
+            frames.append(Frame(path, known.cls if known else name, int(call)))
+        return tuple(frames)
+
+    def location(self, node: torch.fx.Node) -> Location | None:
+        """The innermost line of the author's: outside torch.nn."""
+        found = re.findall(
+            r'File "([^"]+)", line (\d+), in (\S+)', node.meta.get("stack_trace") or ""
+        )
+        outside = [frame for frame in found if "/torch/" not in frame[0].replace(os.sep, "/")]
+        if not (outside or found):
+            return None
+        file, line, function = (outside or found)[-1]
+        return Location(file, int(line), function, linecache.getline(file, int(line)).strip())
+
+    def hint(self, node: torch.fx.Node) -> tuple[str, ...]:
+        """The variables that the author's statement assigns."""
+        location = self.location(node)
+        return assigned_names(location.file, location.line) if location else ()
+
+    def result(self) -> list[tuple[str, Any]]:
+        output = next(node for node in self.graph.nodes if node.op == "output")
+        flat = list(output.args[0])
+        spec = self.exported.call_spec.out_spec
+        names = _output_names(spec, len(flat))
+        mutations = len(flat) - len(names)
+        pairs = list(zip(names, flat[mutations:], strict=True))
+        return [
+            (name, self.argument(item)) for name, item in pairs if isinstance(item, torch.fx.Node)
+        ]
+
+
+def _output_names(spec: Any, count: int) -> list[str]:
+    """Names of the flattened outputs: dict keys and dataclass fields where there are any."""
+    dummy = torch.utils._pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths = torch.utils._pytree.tree_flatten_with_path(dummy)[0]
+    names = []
+    for path, _ in paths[:count]:
+        words = [
+            str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path
+        ]
+        name = "_".join(word for word in words if word)
+        if not name:
+            name = "output"
+        elif name.isdigit():
+            name = f"output_{name}"
+        names.append(name)
+    return names
+
+
+def raise_gaps(reader: GraphReader, missing: dict[str, list[torch.fx.Node]]) -> None:
+    """Raises UnsupportedError for ops without a lowering."""
+    gaps = tuple(
+        Gap(
+            name,
+            len(nodes),
+            str(
+                reader.location(nodes[0])
+                or "/".join(f.path for f in reader.frames(nodes[0]))
+                or "the root"
+            ),
+        )
+        for name, nodes in sorted(missing.items(), key=lambda item: (-len(item[1]), item[0]))
+    )
+    raise UnsupportedError(
+        f"{reader.source.spec} needs {len(gaps)} op(s) that porter has no lowering for; add one with @porter.lowering, "
+        "or run `porter ops` to see what there is:",
+        gaps,
+    )
+
+
+def _target(node: torch.fx.Node) -> str:
+    if node.target is operator.getitem:
+        return "getitem"
+    return str(node.target).replace("torch.ops.", "")
+
+
+def _class_name(module: torch.nn.Module) -> str:
+    if (
+        isinstance(module, torch.nn.Sequential)
+        and type(module).forward is torch.nn.Sequential.forward
+    ):
+        return _type_name(torch.nn.Sequential)  # a subclass that only names its members
+    return _type_name(type(module))
+
+
+def _type_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _plain_attributes(module: torch.nn.Module) -> dict[str, Any]:
+    """Numbers, strings and tuples of them that the author set on the module."""
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, (bool, int, float, str)):
+            return True
+        return (
+            isinstance(value, (tuple, list))
+            and len(value) <= 8
+            and all(isinstance(item, (int, float)) for item in value)
+        )
+
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name != "training" and plain(value)
+    }
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    name = str(dtype).removeprefix("torch.")
+    return {"float64": "float32", "complex128": "complex64"}.get(name, name)
