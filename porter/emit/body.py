@@ -39,6 +39,11 @@ class Body:
         self.pending: dict[Value, Text] = {}
         self.flags: dict[str, str] = {}
         self.left = self._count_reads()
+        self.functions = {
+            item.op.removeprefix("fn.")
+            for item in self.template.items
+            if isinstance(item, Node) and item.op.startswith("fn.")
+        }
         self.taken_by_inputs: list[str] = []
         self._name_inputs(inputs)
         self.nodes = NodeText(cls, arguments, places, self)
@@ -76,11 +81,11 @@ class Body:
             ):
                 name = "x"
             elif value.dtype == "bool" or (value.name and "mask" in value.name):
-                name = variable("mask", set(self.taken_by_inputs), spare)
+                name = variable("mask", self.functions.union(self.taken_by_inputs), spare)
             else:
                 name = variable(
                     value.name or (value.path or "").rpartition(".")[2] or None,
-                    set(self.taken_by_inputs),
+                    self.functions.union(self.taken_by_inputs),
                     spare,
                 )
             self.taken_by_inputs.append(name)
@@ -210,7 +215,7 @@ class Body:
         busy = {name for value, name in self.names.items() if self.left.get(value, 0) > 0}
         for text in self.pending.values():
             busy |= text.names
-        return busy | self.nodes.dim_names()
+        return busy | self.nodes.dim_names() | self.functions
 
     def _free_name(self, value: Value, more: set[str]) -> str:
         spare: tuple[str, ...] = ("x", "y", "h", "r", "z", "u", "w", "s", "t")

@@ -12,6 +12,7 @@ from porter.emit.collect import Collection
 from porter.emit.expressions import literal
 from porter.emit.format import format_source
 from porter.emit.places import Housing, children
+from porter.functions import function_names, texts
 from porter.ir import Program, Value
 from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
 from porter.passes.factor.tree import Block, build_tree
@@ -90,14 +91,16 @@ class ModelWriter:
         )
 
     def _file(self, title: str, fields: dict[str, Any], chunks: list[str]) -> str:
-        body = "\n\n\n".join(chunks)
+        functions = texts(function_names(self.program))
+        body = "\n\n\n".join([*(text.source for text in functions), *chunks])
         imports = [
             "from dataclasses import dataclass",
             "import mlx.core as mx" if "mx." in body else "",
             "import mlx.nn as nn",
         ]
-        if "Callable" in body:
+        if any("Callable" in chunk for chunk in chunks):
             imports.insert(0, "from collections.abc import Callable")
+        imports += {line for text in functions for line in text.imports} - set(imports)
         lines = [
             f'"""{_docstring(title)}',
             "",

@@ -387,7 +387,7 @@ class NodeText:
             ]
             return method(args[0], op.removeprefix("mx."), args[1:] + keyword)
         function = self.arguments.resolve(
-            {i: Code(o.op) for i, o in others}, "activation", in_call=True
+            {i: Code(o.op.removeprefix("fn.")) for i, o in others}, "activation", in_call=True
         )
         return call(function, args, kwargs)
 

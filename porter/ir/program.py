@@ -6,6 +6,7 @@ A node is one MLX call. `op` says how it is written:
 ``mx.NAME``     a function of mlx.core (``mx.fast.NAME`` too)
 ``nn.name``     a function of mlx.nn
 ``nn.Name``     a layer: `params` are its parameters, `attrs` its constructor arguments
+``fn.name``     a function of porter.functions, whose source the emitted file holds
 ``.name``       a method of the first argument
 ``+`` ...       an operator
 ``[]``          indexing: the first argument by `attrs["key"]`

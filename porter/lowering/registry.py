@@ -33,6 +33,7 @@ FAMILIES = (
     "porter.lowering.spectral",
     "porter.lowering.interpolation",
     "porter.lowering.recurrent",
+    "porter.lowering.sampling",
 )
 
 

@@ -19,6 +19,7 @@ import torch
 from torch.export import Dim
 
 from porter.frontends.import_graph import import_program
+from porter.functions import function as function_of
 from porter.ir import Node, Program, Value, map_values, verify
 from porter.weights.recipes import evaluate as evaluate_recipe
 from porter.weights.tensors import TensorSpec, dtype_name
@@ -173,6 +174,8 @@ class _Machine:
             return getattr(args[0], op[1:])(*args[1:], **kwargs)
         if node.is_layer:
             return self.layer(node)(*args)
+        if op.startswith("fn."):
+            return function_of(op.removeprefix("fn."))(*args, **kwargs)
         function: Any = {"mx": mx, "nn": nn}[op[:2]]
         for name in op[3:].split("."):
             function = getattr(function, name)

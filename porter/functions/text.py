@@ -1,0 +1,95 @@
+"""The functions by name, and their source as an emitted file holds it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from porter.ir import Program
+
+FILES = ("sampling",)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionText:
+    """One function: its source, the functions of its file that it calls, and the imports that it needs."""
+
+    name: str
+    source: str
+    calls: tuple[str, ...]
+    imports: tuple[str, ...]
+
+
+def function(name: str) -> Callable[..., Any]:
+    """The function itself. Raises KeyError where there is none of that name."""
+    file = _table()[name][0]
+    found: Callable[..., Any] = getattr(importlib.import_module(f"porter.functions.{file}"), name)
+    return found
+
+
+def function_names(program: Program) -> set[str]:
+    """The functions that a program calls."""
+    return {node.op.removeprefix("fn.") for node in program.nodes if node.op.startswith("fn.")}
+
+
+def texts(names: Iterable[str]) -> list[FunctionText]:
+    """The named functions and those that they call, each after what it calls."""
+    ordered: dict[str, FunctionText] = {}
+
+    def visit(name: str) -> None:
+        if name in ordered:
+            return
+        text = _table()[name][1]
+        for inner in text.calls:
+            visit(inner)
+        ordered[name] = text
+
+    for name in sorted(names):
+        visit(name)
+    return list(ordered.values())
+
+
+@cache
+def _table() -> dict[str, tuple[str, FunctionText]]:
+    table: dict[str, tuple[str, FunctionText]] = {}
+    for file in FILES:
+        for text in _read(Path(__file__).with_name(f"{file}.py").read_text()):
+            if text.name in table:
+                raise ValueError(f"{text.name} is in {file}.py and in {table[text.name][0]}.py.")
+            table[text.name] = file, text
+    return table
+
+
+def _read(source: str) -> list[FunctionText]:
+    tree = ast.parse(source)
+    imports: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and node.col_offset == 0:
+            for alias in node.names:
+                what = ast.unparse(
+                    ast.ImportFrom(node.module, [alias], 0)
+                    if isinstance(node, ast.ImportFrom)
+                    else ast.Import([alias])
+                )
+                imports[alias.asname or alias.name] = what
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    known = {node.name for node in functions}
+    found = []
+    for node in functions:
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        lines = source.splitlines()
+        start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+        found.append(
+            FunctionText(
+                node.name,
+                "\n".join(lines[start - 1 : node.end_lineno]),
+                tuple(sorted((names & known) - {node.name})),
+                tuple(imports[name] for name in sorted(names & set(imports))),
+            )
+        )
+    return found
