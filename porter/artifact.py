@@ -185,15 +185,29 @@ def import_model(directory: Path, file: str = MODEL_FILE) -> ModuleType:
         raise InputError(
             f"{directory} has no model file {file!r}: give a folder that porter wrote."
         )
+    return _executed(path.read_text("utf-8"), path)
+
+
+def _executed(text: str, path: Path) -> ModuleType:
     module = ModuleType(f"porter_output_{next(_LOADED)}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their module up
     try:
-        exec(compile(path.read_text("utf-8"), str(path), "exec"), module.__dict__)
+        exec(compile(text, str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[module.__name__]
         raise InputError(f"{path} cannot be imported ({type(error).__name__}: {error}).") from error
     return module
+
+
+def instantiate(
+    model_py: str, config: Mapping[str, Any], weights: Mapping[str, mx.array]
+) -> nn.Module:
+    """The Model of an emitted source with exactly these weights, in eval mode; nothing touches the disk."""
+    code = _executed(model_py, Path(MODEL_FILE))
+    model: nn.Module = code.Model(model_args(code.ModelArgs, config))
+    model.load_weights(list(weights.items()), strict=True)
+    return model.eval()
 
 
 def model_args(cls: Callable[..., Any], config: Mapping[str, Any]) -> Any:

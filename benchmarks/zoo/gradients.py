@@ -1,0 +1,141 @@
+"""Gradients of the port against torch's, over every parameter and every floating input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import torch
+from mlx.utils import tree_unflatten
+from torch.utils import _pytree as pytree
+
+from porter.compile import Port
+from porter.sources import Source
+from porter.validate.candidate import leaves
+from porter.validate.data import permuted
+from porter.validate.metrics import Array, rms
+from porter.weights import recipes
+from porter.weights.overlay import Overlay
+
+#: A gradient below this part of the largest one counts by that size: it is a sum that cancels.
+FLOOR = 1e-3
+
+
+class _Traced:
+    """Tensors by key, some of them arrays that MLX differentiates by."""
+
+    def __init__(self, stored: Any, traced: dict[str, mx.array]) -> None:
+        self._stored, self._traced = stored, traced
+
+    def keys(self) -> Any:
+        return self._stored.keys()
+
+    def spec(self, key: str) -> Any:
+        return self._stored.spec(key)
+
+    def read(self, key: str) -> mx.array:
+        return self._traced[key] if key in self._traced else self._stored.read(key)
+
+    def close(self) -> None: ...
+
+
+def gradient_error(
+    module: torch.nn.Module, source: Source, port: Port, model: nn.Module, inputs: list[mx.array]
+) -> tuple[float, str]:
+    """The worst relative RMS error of a gradient of sum(outputs * noise), and whose it is.
+
+    MLX differentiates by the source's tensors, through the recipes: what a recipe permutes or joins needs no mapping.
+    """
+    parameters = {name: p for name, p in module.named_parameters() if p.is_floating_point()}
+    leaves_in, spec = pytree.tree_flatten((source.args, source.kwargs))
+    given = [
+        t.clone().requires_grad_() if isinstance(t, torch.Tensor) and t.is_floating_point() else t
+        for t in leaves_in
+    ]
+    args, kwargs = pytree.tree_unflatten(given, spec)
+    outputs = [
+        t for t in pytree.tree_leaves(module(*args, **kwargs)) if isinstance(t, torch.Tensor)
+    ]
+    noise = [
+        np.random.default_rng(i).standard_normal(t.shape).astype(np.float32)
+        if t.is_floating_point() and t.requires_grad else None
+        for i, t in enumerate(outputs)
+    ]  # fmt: skip
+    loss = sum(
+        (t * torch.from_numpy(n)).sum()
+        for t, n in zip(outputs, noise, strict=True)
+        if n is not None
+    )
+    wanted = [
+        *parameters.values(),
+        *(t for t in given if isinstance(t, torch.Tensor) and t.requires_grad),
+    ]
+    theirs = torch.autograd.grad(loss, wanted, allow_unused=True)  # type: ignore[arg-type]
+    ours = _port_gradients(source, port, model, inputs, noise, module)
+    expected: dict[str, Array] = {}
+    for name, gradient in zip(parameters, theirs, strict=False):
+        expected[name] = np.zeros(parameters[name].shape) if gradient is None else gradient.numpy()
+    by_place = [g.numpy() if g is not None else None for g in theirs[len(parameters) :]]
+    floating = [i for i, x in enumerate(inputs) if mx.issubdtype(x.dtype, mx.floating)]
+    if len(floating) == len(by_place):
+        for place, gradient in zip(floating, by_place, strict=True):
+            if gradient is not None:
+                name = f"input {port.inputs[place]['name']}"
+                expected[name] = permuted(gradient, port.inputs[place]["permute"])
+    largest = max((rms(g) for g in expected.values()), default=0.0)
+    worst, where = 0.0, ""
+    for name, gradient in expected.items():
+        found = ours.get(name, np.zeros_like(gradient))
+        error = rms(found - gradient) / (max(rms(gradient), FLOOR * largest) or 1.0)
+        if not error <= worst:
+            worst, where = error, name
+    return worst, where
+
+
+def _port_gradients(
+    source: Source, port: Port, model: nn.Module, inputs: list[mx.array],
+    noise: list[Any], module: torch.nn.Module,
+) -> dict[str, Array]:  # fmt: skip
+    """By the source's parameter names; those that share a tensor hold the sum."""
+    keys = {
+        name: source.keys.get(name, name)
+        for name, _ in module.named_parameters(remove_duplicate=False)
+    }
+    read = {key for recipe in port.recipes.values() for key in recipes.sources(recipe)}
+    stored: Any = Overlay(source.tensors, port.kept)
+    traced = {key: stored.read(key) for key in keys.values() if key in read}
+    floating = [i for i, x in enumerate(inputs) if mx.issubdtype(x.dtype, mx.floating)]
+    before = model.parameters()
+
+    def loss(tensors: dict[str, mx.array], arrays: list[mx.array]) -> mx.array:
+        table = _Traced(stored, tensors)
+        weights = [(path, recipes.evaluate(recipe, table)) for path, recipe in port.recipes.items()]  # type: ignore[arg-type]
+        model.update(tree_unflatten(weights))
+        full = list(inputs)
+        for place, array in zip(floating, arrays, strict=True):
+            full[place] = array
+        total = mx.array(0.0)
+        for value, described, factor in zip(leaves(model(*full)), port.outputs, noise, strict=True):
+            if factor is not None:
+                total = total + (value * mx.array(permuted(factor, described["permute"]))).sum()
+        return total
+
+    try:
+        found, at_inputs = mx.grad(loss, argnums=(0, 1))(traced, [inputs[i] for i in floating])
+        mx.eval(found, at_inputs)
+    finally:
+        model.update(before)
+    result: dict[str, Array] = {
+        f"input {port.inputs[i]['name']}": np.array(g)
+        for i, g in zip(floating, at_inputs, strict=True)
+    }
+    shared: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        shared.setdefault(id(parameter), []).append(name)
+    for names in shared.values():
+        parts = [np.array(found[keys[name]]) for name in names if keys[name] in found]
+        if parts:
+            result |= {name: sum(parts[1:], start=parts[0]) for name in names}
+    return result

@@ -1,0 +1,246 @@
+"""Measures one case: export, port, agreement with torch, other sizes, mx.compile, gradients, style."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from benchmarks.zoo.case import Built, Case
+from benchmarks.zoo.gradients import gradient_error
+from benchmarks.zoo.weights import randomize
+from porter.artifact import Compiled, instantiate
+from porter.compile import Port, compile_port
+from porter.errors import PorterError
+from porter.frontends.torch_export import named_dims
+from porter.sources import Source, SourceOptions
+from porter.sources.built import built_source
+from porter.sources.constructors import record_constructors
+from porter.sources.running import deterministic
+from porter.validate.candidate import leaves
+from porter.validate.data import permuted, restored
+from porter.validate.metrics import Array, difference, rms
+from porter.validate.variation import named_axes, proposals, resized, sizes_of
+from porter.weights import recipes
+from porter.weights.overlay import Overlay
+
+#: Relative RMS error against torch in float32; beyond it, against float64, as many times torch's own error.
+TOLERANCE, TIMES_TORCH = 1e-4, 8.0
+#: The part of the output that depends on the input must agree to this: biases must not hide a wrong trunk.
+SENSITIVE_TOLERANCE = 1e-2
+COMPILED_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-3
+
+Send = Callable[[dict[str, Any]], None]
+
+
+def measure(case: Case, send: Send, gradients: bool = True) -> None:
+    """Sends the columns as they become known; what it raises is the case's failure."""
+    send({"stage": "build"})
+    with deterministic(0), record_constructors() as log:
+        built = case.build()
+    if case.randomize:
+        randomize(built.module)
+    source = built_source(
+        case.name, SourceOptions(), "factory", case.name, built.module, built.args, built.kwargs,
+        built.dynamic, log,
+    )  # fmt: skip
+    module = source.materialize()
+    send({"stage": "reference"})
+    expected = reference(module, source.args, source.kwargs)
+    port = compiled_port(source, send)
+    send({"stage": "load"})
+    tensors = Overlay(source.tensors, port.kept) if port.kept else source.tensors
+    weights = {path: recipes.evaluate(recipe, tensors) for path, recipe in port.recipes.items()}
+    model = instantiate(port.model_py, port.config, weights)
+    send({"stage": "run"})
+    inputs = arranged(port, module, source)
+    found = run(model, inputs, port)
+    gap = compare(found, expected, lambda: truth(module, source.args, source.kwargs))
+    send({"error": gap, "correct": gap == ""})
+    if gap:
+        raise AssertionError(gap)
+    send({"stage": "other sizes"})
+    send(other_sizes(model, port, module, source))
+    send({"stage": "mx.compile"})
+    fast = run(Compiled(model), inputs, port)
+    worst = max(difference(a, wide(b)).rms_rel for a, b in zip(fast, found, strict=True))
+    send({"compiled": worst <= COMPILED_TOLERANCE, "compiled_error": worst})
+    if gradients:
+        send({"stage": "gradients"})
+        worst, where = gradient_error(module, source, port, model, inputs)
+        send({"gradients": worst <= GRADIENT_TOLERANCE, "gradients_error": worst, "at": where})
+    send({"stage": "done"})
+
+
+def compiled_port(source: Source, send: Send) -> Port:
+    """The port, with what is known on the way: whether torch exports, the nodes, the seconds."""
+    nodes: list[int] = []
+
+    def progress(what: str, *_: Any) -> None:
+        send({"stage": what} | ({"exported": True} if what == "lowering to MLX" else {}))
+
+    started = time.process_time()
+    send({"exported": False, "converted": False})
+    port = compile_port(source, progress=progress, dump=lambda _, p: nodes.append(len(p.nodes)))
+    send({
+        "converted": True, "seconds": round(time.process_time() - started, 2),
+        "timings": {k: round(v, 2) for k, v in port.timings.items()}, "nodes": nodes[0],
+        "lines": len(port.model_py.splitlines()), "transposes": port.model_py.count("transpose("),
+        "notes": port.notes, "source": port.model_py, "style": style(port),
+    })  # fmt: skip
+    return port
+
+
+def style(port: Port) -> bool | None:
+    """Whether the emitted file keeps every hard check; None while porter has no such checks."""
+    return None
+
+
+def reference(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[Array]:
+    with torch.no_grad():
+        return tensors_of(module(*clones(args), **clones(kwargs)))
+
+
+def truth(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[Array]:
+    """The outputs in float64; the module is float32 again afterwards."""
+    try:
+        return reference(
+            module.double(), clones(args, torch.float64), clones(kwargs, torch.float64)
+        )
+    finally:
+        module.float()
+
+
+def clones(tree: Any, dtype: torch.dtype | None = None) -> Any:
+    """Copies, since a module may write into its inputs; floating tensors in `dtype` where it is given."""
+
+    def clone(t: torch.Tensor) -> torch.Tensor:
+        return t.to(dtype) if dtype is not None and t.is_floating_point() else t.clone()
+
+    return pytree.tree_map_only(torch.Tensor, clone, tree)
+
+
+def tensors_of(result: Any) -> list[Array]:
+    return [t.detach().numpy() for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
+
+
+def arranged(port: Port, module: torch.nn.Module, source: Source) -> list[mx.array]:
+    """The example inputs in the port's order and layout."""
+    return _to_port(port, _named(module, source.args, source.kwargs))
+
+
+def _named(module: torch.nn.Module, args: tuple, kwargs: dict) -> dict[str, torch.Tensor]:
+    from porter.frontends.torch_export import _argument_names
+
+    names = _argument_names(module, args, kwargs)
+    flat: dict[str, Any] = {}
+    for name, value in zip(names, [*args, *kwargs.values()], strict=True):
+        parts = [t for t in pytree.tree_leaves(value) if isinstance(t, torch.Tensor)]
+        if isinstance(value, torch.Tensor):
+            flat[name] = value
+        else:
+            flat |= {f"{name}_{i}": part for i, part in enumerate(parts)}
+    return flat
+
+
+def _to_port(port: Port, named: dict[str, torch.Tensor]) -> list[mx.array]:
+    by_place = list(named.values())
+    arrays = []
+    for place, given in enumerate(port.inputs):
+        tensor = named.get(given["name"], by_place[place] if place < len(by_place) else None)
+        assert tensor is not None, f"the port has an input {given['name']} that the module lacks"
+        arrays.append(mx.array(np.ascontiguousarray(permuted(tensor.numpy(), given["permute"]))))
+    return arrays
+
+
+def run(model: Any, inputs: list[mx.array], port: Port) -> list[Array]:
+    """The port's outputs, in the source's layout."""
+    values = list(leaves(model(*inputs)))
+    mx.eval(values)
+    assert len(values) == len(port.outputs), f"{len(values)} outputs, not {len(port.outputs)}"
+    return [
+        restored(np.array(value), given["permute"])
+        for value, given in zip(values, port.outputs, strict=True)
+    ]
+
+
+def wide(y: Array) -> Array:
+    return y.astype(np.float64) if y.dtype.kind == "f" else y
+
+
+def compare(found: list[Array], expected: list[Array], exact: Callable[[], list[Array]]) -> str:
+    """What is wrong with `found`, or nothing. `exact` gives the float64 truth where it is needed."""
+    if len(found) != len(expected):
+        return f"{len(found)} outputs, torch has {len(expected)}"
+    for index, (z, y) in enumerate(zip(found, expected, strict=True)):
+        gap = difference(z, wide(y))
+        if gap.problem:
+            return f"output {index}: {gap.problem}"
+        error, sensitivity = gap.rms_rel, _sensitivity(y)
+        if error <= TOLERANCE and error <= SENSITIVE_TOLERANCE * sensitivity:
+            continue
+        y64 = exact()[index]
+        own, torchs = difference(z, y64).rms_rel, difference(y, y64).rms_rel
+        if own > TIMES_TORCH * torchs:
+            return f"output {index}: relative RMS error {own:.1e}, torch's own {torchs:.1e}"
+    return ""
+
+
+def _sensitivity(y: Array) -> float:
+    """How much the output changes from one sample to the next, relative to its size; 1 where that says nothing."""
+    if y.dtype.kind != "f" or y.ndim == 0 or y.shape[0] < 2 or not np.isfinite(y).all():
+        return 1.0
+    y = wide(y)
+    return rms(y[1:] - y[:-1]) / (rms(y) or 1.0) or 1.0
+
+
+def other_sizes(model: Any, port: Port, module: torch.nn.Module, source: Source) -> dict[str, Any]:
+    """Agreement at another size of each dim that may vary in the source, and the dims that the port has fixed."""
+    names = list(_named(module, source.args, source.kwargs))
+    axes = named_axes(names, named_dims(source))
+    sizes = sizes_of(source.args, source.kwargs, axes)
+    free = {d for given in port.inputs for d in given["shape"] if isinstance(d, str)}
+    changed = {dim: proposals(dim, size)[0] for dim, size in sizes.items()}
+    attempts = [changed] + [{dim: size} for dim, size in changed.items()] * (len(changed) > 1)
+    tried: list[str] = []
+    fixed: set[str] = set()
+    for attempt in attempts:
+        todo = {dim: size for dim, size in attempt.items() if dim not in tried}
+        if not todo:
+            continue
+        args, kwargs = resized(source.args, source.kwargs, axes, todo)
+        try:
+            expected = reference(module, args, kwargs)
+        except Exception:  # noqa: BLE001, S112 -- the source does not take this size
+            continue
+        fixed |= todo.keys() - free
+        kept = {dim: size for dim, size in todo.items() if dim in free}
+        if kept.keys() < todo.keys():
+            continue  # what is free is tried by itself
+        gap = compare(
+            run(model, _to_port(port, _named(module, args, kwargs)), port), expected,
+            lambda args=args, kwargs=kwargs: truth(module, args, kwargs),  # type: ignore[misc]
+        )  # fmt: skip
+        if gap:
+            return {"other_sizes": False, "reason": f"at {todo}: {gap}", "fixed": sorted(fixed)}
+        tried += todo
+    return {
+        "other_sizes": True if tried else None,
+        "tried": tried,
+        "fixed": sorted(fixed - set(tried)),
+    }
+
+
+def reason_of(error: BaseException) -> str:
+    """The failure in one line."""
+    text = " ".join(str(error).split()) or "no message"
+    name = "" if isinstance(error, (PorterError, AssertionError)) else f"{type(error).__name__}: "
+    return f"{name}{text}"[:400]
+
+
+__all__ = ["Built", "measure", "reason_of"]

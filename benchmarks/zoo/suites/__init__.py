@@ -1,0 +1,1 @@
+"""One file for each suite; the file's name is the suite's."""

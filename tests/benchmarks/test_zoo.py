@@ -1,0 +1,103 @@
+"""The zoo measures what it says: agreement, wrong results, limits, and a table of both."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.zoo import results
+from benchmarks.zoo.case import Built, Case
+from benchmarks.zoo.measure import compare, measure, reason_of
+from benchmarks.zoo.processes import run_all
+from benchmarks.zoo.table import render
+from benchmarks.zoo.weights import randomize
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.scale = nn.Parameter(torch.full((8,), 1e-5))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(image)).mean((2, 3))
+        return self.head(x + self.scale * x)
+
+
+def test_a_module_that_ports_is_right_in_every_column() -> None:
+    record: dict[str, Any] = {}
+    measure(Case("net", lambda: Built(Net(), (torch.randn(2, 3, 10, 12),))), record.update)
+    columns = ("exported", "converted", "correct", "other_sizes", "compiled", "gradients")
+    assert [record[name] for name in columns] == [True] * len(columns)
+    assert record["tried"] == ["batch", "height", "width"]
+    assert record["transposes"] == 0
+
+
+def test_no_weight_stays_zero_or_one() -> None:
+    net = Net()
+    randomize(net)
+    for name, value in [*net.named_parameters(), *net.named_buffers()]:
+        if value.ndim:
+            assert ((value != 0) & (value != 1)).all(), name
+
+
+@pytest.mark.parametrize(
+    ("found", "wrong"),
+    [([[1.0], [2.0]], False), ([[1.0], [2.001]], True), ([[1.0], [float("nan")]], True)],
+)
+def test_compare(found: list[list[float]], wrong: bool) -> None:
+    truth = [np.array([[1.0], [2.0]], dtype=np.float32)]
+    assert bool(compare([np.array(found, dtype=np.float32)], truth, lambda: truth)) is wrong
+
+
+def test_a_large_bias_does_not_hide_a_wrong_trunk() -> None:
+    truth = [np.array([[100.0], [100.001]], dtype=np.float32)]
+    constant = [np.full((2, 1), 100.0, dtype=np.float32)]
+    assert compare(constant, truth, lambda: truth)
+
+
+def test_processes_are_limited_and_what_they_sent_is_kept(tmp_path) -> None:
+    def work(case: Case, send: Any) -> None:
+        send({"stage": "run"})
+        if case.name == "endless":
+            while True:
+                pass
+        if case.name == "killed":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if case.name == "raises":
+            raise ValueError("no such axis")
+        send({"stage": "done"})
+
+    cases = [Case(name, lambda: Built(Net())) for name in ("endless", "killed", "raises", "good")]
+    records = {r["case"]: r for r in run_all(cases, work, 4, 1, 8.0, tmp_path)}
+    assert records["endless"]["reason"] == "took over 1 s of CPU time in: run"
+    assert records["killed"]["reason"] == "ended by SIGTERM in: run"
+    assert records["raises"]["reason"] == "ValueError: no such axis"
+    assert records["good"]["stage"] == "done"
+    assert "reason" not in records["good"]
+
+
+def test_the_table_counts_and_names_each_failure(tmp_path) -> None:
+    right = {"exported": True, "converted": True, "correct": True, "stage": "done", "seconds": 2.0}
+    wrong = {"exported": True, "converted": True, "correct": False, "stage": "run"}
+    for record in (
+        right | {"case": "a"},
+        wrong | {"case": "b", "reason": "output 0: off"},
+        {"case": "c", "stage": "reference", "reason": "torch says no"},
+    ):
+        results.append(tmp_path, "some", dict(record))
+    text = render({"some": results.read(tmp_path, "some")}, "2026-01-01")
+    assert "| some | 2 | 2 / 2 | 2 / 2 | 1 / 2 |" in text
+    assert "- `b`: output 0: off (in: run)" in text
+    assert "### Not run by torch itself here (1)" in text
+
+
+def test_a_reason_is_one_line() -> None:
+    assert reason_of(KeyError("a\nb")) == "KeyError: 'a\\nb'"
