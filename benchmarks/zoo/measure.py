@@ -17,7 +17,7 @@ from benchmarks.zoo.weights import randomize
 from porter.artifact import Compiled, instantiate
 from porter.compile import Port, compile_port
 from porter.errors import PorterError
-from porter.frontends.torch_export import named_dims
+from porter.frontends.export import argument_names, named_dims
 from porter.sources import Source, SourceOptions
 from porter.sources.built import built_source
 from porter.sources.constructors import record_constructors
@@ -135,9 +135,8 @@ def arranged(port: Port, module: torch.nn.Module, source: Source) -> list[mx.arr
 
 
 def _named(module: torch.nn.Module, args: tuple, kwargs: dict) -> dict[str, torch.Tensor]:
-    from porter.frontends.torch_export import _argument_names
 
-    names = _argument_names(module, args, kwargs)
+    names = argument_names(module, args, kwargs)
     flat: dict[str, Any] = {}
     for name, value in zip(names, [*args, *kwargs.values()], strict=True):
         parts = [t for t in pytree.tree_leaves(value) if isinstance(t, torch.Tensor)]

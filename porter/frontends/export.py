@@ -103,7 +103,7 @@ def export_program(source: Source) -> tuple[ExportedProgram, list[str]]:
         raise InputError(
             f"{source.spec} holds weights only; name a factory and --checkpoint, or --mapping."
         )
-    names = _argument_names(module, source.args, source.kwargs)
+    names = argument_names(module, source.args, source.kwargs)
     attempts: list[tuple[str, set[str]]] = []
     named = named_dims(source)
     wanted = {dim for axes in named.values() for dim in axes.values()}
@@ -166,7 +166,7 @@ def named_dims(source: Source) -> dict[str, dict[int, str]]:
     """
     if source.dynamic or source.module is None:
         return source.dynamic
-    names = _argument_names(source.module, source.args, source.kwargs)
+    names = argument_names(source.module, source.args, source.kwargs)
     inputs = {**dict(zip(names, source.args, strict=False)), **source.kwargs}
     sizes: dict[str, int] = {}
     result: dict[str, dict[int, str]] = {}
@@ -218,7 +218,8 @@ def _author_line(error: Exception | None) -> str:
     return f"{frame.filename}:{frame.lineno}: {frame.line}"
 
 
-def _argument_names(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[str]:
+def argument_names(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[str]:
+    """The names of the arguments of `module.forward` that `args` and `kwargs` give, in that order."""
     parameters = inspect.signature(module.forward).parameters
     variadic = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL), None)
     names = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.KEYWORD_ONLY)]
