@@ -165,7 +165,7 @@ def load(directory: str | Path, compiled: bool = False) -> Any:
         raise InputError(
             f"{directory} has a model.py that its config.json does not fit: {error}."
         ) from error
-    weights = _weights(directory)
+    weights = weights_of(directory)
     try:
         _quantize(model, config.get("quantization"), weights)
         model.load_weights(list(weights.items()), strict=True)
@@ -280,7 +280,7 @@ def _load_with_mlx_lm(directory: Path) -> Any:
     return model.eval()
 
 
-def _weights(directory: Path) -> dict[str, mx.array]:
+def weights_of(directory: Path) -> dict[str, mx.array]:
     """Every tensor of DIR; the files are checked, then read by MLX as they are needed."""
     tensors = open_tensors(directory)
     keys = set(tensors.keys())
