@@ -86,6 +86,7 @@ def compile_port(
     lap("export")
     progress("lowering to MLX")
     program = import_program(exported, source)
+    program.config = source.config or {}
     lap("lower")
     run_pipeline(program, input_layout, dump)
     lap("passes")

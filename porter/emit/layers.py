@@ -33,6 +33,7 @@ CONSTRUCTORS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("num_groups", "dims"),
         {"eps": 1e-5, "affine": True, "pytorch_compatible": False},
     ),
+    "nn.RoPE": (("dims",), {"traditional": False, "base": 10000.0, "scale": 1.0}),
     "nn.InstanceNorm": (("dims",), {"eps": 1e-5, "affine": False}),
     **{
         f"nn.{cell}": (("input_size", "hidden_size"), {"bias": True})

@@ -150,6 +150,7 @@ class Program:
         default_factory=dict
     )  # symbol -> (name, size when traced)
     notes: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)  # of the source, as it was given
 
     def users(self) -> dict[Value, list[Node]]:
         """Each value's readers, once per reader."""

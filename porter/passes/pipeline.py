@@ -12,7 +12,9 @@ from porter.passes.constants import simplify_constants
 from porter.passes.fuse.fold_scale import fold_scale
 from porter.passes.fuse.fuse_activations import fuse_activations
 from porter.passes.fuse.fuse_attention import fuse_attention
+from porter.passes.fuse.fuse_causal import fuse_causal
 from porter.passes.fuse.fuse_norms import fuse_norms
+from porter.passes.fuse.fuse_rope import fuse_rope
 from porter.passes.fuse.share_heads import share_heads
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.layout.fold_parameters import fold_parameters
@@ -34,7 +36,9 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     ),
     (fuse_norms, "RMS norms spelled out become nn.RMSNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
+    (fuse_rope, "rotations by cosines and sines of positions become nn.RoPE"),
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
+    (fuse_causal, "a causal mask built from positions is MLX's own"),
     (fold_scale, "attention has a scale of its own"),
     (share_heads, "grouped queries need no repeated keys and values"),
     (compose_views, "nn.MultiheadAttention's views come down to one reshape and one transpose"),

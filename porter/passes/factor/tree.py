@@ -95,6 +95,8 @@ def build_tree(program: Program) -> Block:
 def layer_path(node: Node) -> str:
     """Where a layer's parameters live in the source: what their names share."""
     paths = [value.path or "" for value in node.params.values()]
+    if node.op == "nn.RoPE":  # the source spells it out where it is used
+        return f"{node.scope[-1].path}.rope" if node.scope else "rope"
     if not paths:
         return node.scope[-1].path if node.scope else ""
     parents = {path.removesuffix(f".{role}") for role, path in zip(node.params, paths, strict=True)}

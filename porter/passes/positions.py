@@ -1,0 +1,41 @@
+"""Values made of positions alone: rotary tables, causal masks, indices of learned positions."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+import sympy
+
+from porter.ir import Program, Value
+from porter.ir.evaluate import Evaluator
+
+
+def position_values(program: Program) -> set[Value]:
+    """The values that depend on no input and no weight, only on counts, constants at hand and sizes."""
+    found = {value for value in program.parameters.values() if value.data is not None}
+    for node in program.nodes:
+        own = node.params.values()
+        if all(value in found for value in node.inputs() if value not in own) and not own:
+            found.update(node.outputs)
+    return found
+
+
+def length_symbol(program: Program) -> sympy.Symbol | None:
+    """The size of the axis that positions run along: the dim named "length", where it is symbolic."""
+    return next((symbol for symbol, (name, _) in program.dims.items() if name == "length"), None)
+
+
+def at_length(
+    program: Program, length: int, known: dict[Value, mx.array] | None = None
+) -> Evaluator:
+    """Runs parts of the program with `length` positions and two samples."""
+    symbol = length_symbol(program)
+    sizes = {other: 2 if name == "batch" else size for other, (name, size) in program.dims.items()}
+    if symbol is not None:
+        sizes[symbol] = length
+    return Evaluator(known or {}, sizes)
+
+
+def as_array(array: mx.array) -> np.ndarray:
+    """The elements in NumPy; bfloat16 as float32."""
+    return np.array(array.astype(mx.float32) if array.dtype == mx.bfloat16 else array)

@@ -1,0 +1,124 @@
+"""fuse_rope: the ways in which rotary embeddings are written, and near misses."""
+
+import pytest
+import torch
+
+from porter.passes.constants import simplify_constants
+from porter.passes.fuse.fuse_rope import fuse_rope
+from tests.passes.programs import ops, rewritten, x
+
+LENGTH = 6
+DYNAMIC = {"args_0": {0: "batch", 2: "length"}}
+
+
+def _angles(length, dims, base=10000.0):
+    freqs = base ** (-torch.arange(0, dims, 2, dtype=torch.float32) / dims)
+    return torch.arange(length, dtype=torch.float32)[:, None] * freqs
+
+
+def _half(a):
+    first, second = a.chunk(2, dim=-1)
+    return torch.cat([-second, first], dim=-1)
+
+
+def _every_two(a):
+    return torch.stack([-a[..., 1::2], a[..., ::2]], dim=-1).flatten(-2)
+
+
+def halves(a):
+    angles = _angles(a.shape[2], a.shape[3], 500000.0)
+    angles = torch.cat([angles, angles], dim=-1)
+    return a * angles.cos() + _half(a) * angles.sin()
+
+
+def interleaved(a):
+    angles = _angles(a.shape[2], a.shape[3]).repeat_interleave(2, dim=-1)
+    return a * angles.cos() + _every_two(a) * angles.sin()
+
+
+def by_parts(a):
+    angles = _angles(a.shape[2], a.shape[3])
+    first, second = a.chunk(2, dim=-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def partial(a):
+    turned, kept = a[..., :4], a[..., 4:]
+    angles = _angles(a.shape[2], 4)
+    angles = torch.cat([angles, angles], dim=-1)
+    return torch.cat([turned * angles.cos() + _half(turned) * angles.sin(), kept], dim=-1)
+
+
+def stretched(a):
+    angles = _angles(a.shape[2], a.shape[3]) / 4
+    angles = torch.cat([angles, angles], dim=-1)
+    return a * angles.cos() + _half(a) * angles.sin()
+
+
+def length_before_heads(a):
+    b = a.transpose(1, 2)
+    angles = _angles(b.shape[1], b.shape[3])
+    angles = torch.cat([angles, angles], dim=-1)[:, None]
+    return b * angles.cos() + _half(b) * angles.sin()
+
+
+FUSED = {
+    "halves": (halves, {"dims": 8, "traditional": False, "base": 500000.0, "scale": 1.0}),
+    "interleaved": (interleaved, {"dims": 8, "traditional": True, "base": 10000.0, "scale": 1.0}),
+    "by parts": (by_parts, {"dims": 8, "traditional": False, "base": 10000.0, "scale": 1.0}),
+    "partial": (partial, {"dims": 4, "traditional": False, "base": 10000.0, "scale": 1.0}),
+    "linear scaling": (
+        stretched,
+        {"dims": 8, "traditional": False, "base": 10000.0, "scale": 0.25},
+    ),
+    "length before heads": (
+        length_before_heads,
+        {"dims": 8, "traditional": False, "base": 10000.0, "scale": 1.0},
+    ),
+}
+
+
+@pytest.mark.parametrize(("forward", "attrs"), FUSED.values(), ids=FUSED)
+@pytest.mark.parametrize("dynamic", [None, DYNAMIC], ids=["fixed", "dynamic"])
+def test_found(forward, attrs, dynamic):
+    program, counts = rewritten(
+        forward, [x(2, 3, LENGTH, 8)], simplify_constants, fuse_rope, dynamic=dynamic
+    )
+    assert counts[1] == 1
+    assert [n.attrs for n in program.nodes if n.op == "nn.RoPE"] == [attrs]
+    assert not {"mx.cos", "mx.sin"} & set(ops(program))
+
+
+def wrong_sign(a):
+    angles = _angles(a.shape[2], a.shape[3])
+    angles = torch.cat([angles, angles], dim=-1)
+    return a * angles.cos() - _half(a) * angles.sin()
+
+
+def uneven_positions(a):
+    angles = _angles(a.shape[2], a.shape[3]) ** 2
+    angles = torch.cat([angles, angles], dim=-1)
+    return a * angles.cos() + _half(a) * angles.sin()
+
+
+def other_frequencies(a):
+    freqs = torch.tensor([1.0, 0.7, 0.2, 0.1])
+    angles = torch.arange(a.shape[2])[:, None] * freqs
+    angles = torch.cat([angles, angles], dim=-1)
+    return a * angles.cos() + _half(a) * angles.sin()
+
+
+def read_elsewhere(a):
+    angles = _angles(a.shape[2], a.shape[3])
+    angles = torch.cat([angles, angles], dim=-1)
+    part = a * angles.cos()
+    return part + _half(a) * angles.sin(), part
+
+
+@pytest.mark.parametrize(
+    "forward", [wrong_sign, uneven_positions, other_frequencies, read_elsewhere]
+)
+def test_near_misses(forward):
+    _, counts = rewritten(forward, [x(2, 3, LENGTH, 8)], simplify_constants, fuse_rope)
+    assert counts[1] == 0
