@@ -67,12 +67,13 @@ def convert(
     progress: Progress = lambda *_: None,
     dump_passes: Callable[[str, Program], None] | None = None,
     seed: int = 0,
+    plugins: tuple[str, ...] = (),
 ) -> Conversion:
     """Ports `source` (a SOURCE, or a torch module with `example_inputs`) to the folder `out`.
 
-    `example_inputs` is a tuple of positional or a dict of keyword arguments. `out` appears whole or not at all, and
-    unless `proof` is off it has been compared with the source before. Raises a PorterError; a port that fails its
-    proof is no exception but the Conversion's verdict.
+    `example_inputs` is a tuple of positional or a dict of keyword arguments; `plugins` are files with lowerings for ops of the
+    user's own. `out` appears whole or not at all, and unless `proof` is off it has been compared with the source before.
+    Raises a PorterError; a port that fails its proof is no exception but the Conversion's verdict.
     """
     start = time.perf_counter()
     if route == "mlx-lm":
@@ -80,7 +81,14 @@ def convert(
             "The route mlx-lm is not there yet; --route graph ports the model's own graph."
         )
     options = SourceOptions(
-        tuple(inputs), checkpoint, mapping, trust_pickle, trust_remote_code, None, seed
+        tuple(inputs),
+        checkpoint,
+        mapping,
+        trust_pickle,
+        trust_remote_code,
+        None,
+        seed,
+        tuple(plugins),
     )
     if quantize is not None:
         quantize = quantization(quantize).to_dict()  # a wrong one is refused before any work

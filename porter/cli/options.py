@@ -93,6 +93,13 @@ def source_options(command: F) -> F:
                 help="Run the Python files in a Hugging Face folder.",
             ),
             click.option(
+                "--plugin",
+                "plugins",
+                metavar="FILE",
+                multiple=True,
+                help="Python file with lowerings for ops of your own, repeatable.",
+            ),
+            click.option(
                 "--seed",
                 type=int,
                 default=0,

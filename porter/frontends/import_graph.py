@@ -17,6 +17,7 @@ from porter.frontends.functionalize import functionalized
 from porter.frontends.source_lines import assigned_names
 from porter.ir import Frame, Location, ModuleInfo, Program, Value
 from porter.ir.builder import simplify
+from porter.sources.foreign_files import file_name
 
 if TYPE_CHECKING:
     from porter.sources import Source
@@ -300,7 +301,7 @@ def _class_name(module: torch.nn.Module) -> str:
 
 
 def _type_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+    return f"{file_name(cls.__module__)}.{cls.__qualname__}"
 
 
 def _plain_attributes(module: torch.nn.Module) -> dict[str, Any]:

@@ -3,6 +3,6 @@
 A lowering names one as the op `fn.NAME`. Each function stands by itself, but for functions of its own file.
 """
 
-from porter.functions.text import FunctionText, function, function_names, texts
+from porter.functions.text import FunctionText, add_file, function, function_names, texts
 
-__all__ = ["FunctionText", "function", "function_names", "texts"]
+__all__ = ["FunctionText", "add_file", "function", "function_names", "texts"]

@@ -13,6 +13,21 @@ from typing import Any
 from porter.ir import Program
 
 FILES = ("sampling",)
+#: Modules of the user's own, of whose functions a plugin's lowerings may name some.
+_ADDED: dict[str, Path] = {}
+
+
+def add_file(module: str, path: Path) -> None:
+    """Takes up the functions of an imported module. Raises ValueError where one has the name of another function."""
+    if _ADDED.get(module) == path:
+        return
+    _ADDED[module] = path
+    _table.cache_clear()
+    try:
+        _table()
+    except ValueError:
+        del _ADDED[module]
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +42,7 @@ class FunctionText:
 
 def function(name: str) -> Callable[..., Any]:
     """The function itself. Raises KeyError where there is none of that name."""
-    file = _table()[name][0]
-    found: Callable[..., Any] = getattr(importlib.import_module(f"porter.functions.{file}"), name)
+    found: Callable[..., Any] = getattr(importlib.import_module(_table()[name][0]), name)
     return found
 
 
@@ -56,12 +70,18 @@ def texts(names: Iterable[str]) -> list[FunctionText]:
 
 @cache
 def _table() -> dict[str, tuple[str, FunctionText]]:
+    files = {
+        **{f"porter.functions.{file}": Path(__file__).with_name(f"{file}.py") for file in FILES},
+        **_ADDED,
+    }
     table: dict[str, tuple[str, FunctionText]] = {}
-    for file in FILES:
-        for text in _read(Path(__file__).with_name(f"{file}.py").read_text()):
+    for module, path in files.items():
+        for text in _read(path.read_text("utf-8")):
             if text.name in table:
-                raise ValueError(f"{text.name} is in {file}.py and in {table[text.name][0]}.py.")
-            table[text.name] = file, text
+                raise ValueError(
+                    f"{text.name} is in {path} and in {table[text.name][0]}; rename it."
+                )
+            table[text.name] = module, text
     return table
 
 
@@ -77,7 +97,11 @@ def _read(source: str) -> list[FunctionText]:
                     else ast.Import([alias])
                 )
                 imports[alias.asname or alias.name] = what
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    functions = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not any(map(_is_lowering, node.decorator_list))
+    ]
     known = {node.name for node in functions}
     found = []
     for node in functions:
@@ -93,3 +117,7 @@ def _read(source: str) -> list[FunctionText]:
             )
         )
     return found
+
+
+def _is_lowering(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith("lowering")

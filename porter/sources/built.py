@@ -16,6 +16,7 @@ from porter.sources.dtypes import cast_inputs, torch_dtype
 from porter.sources.fingerprint import hash_files, hash_state
 from porter.sources.inputs import parse_inputs, place_inputs
 from porter.sources.loading import load_into
+from porter.sources.plugins import load_plugins
 from porter.sources.source import Source, SourceOptions
 from porter.weights.readers import ModuleTensors
 
@@ -35,6 +36,7 @@ def from_module(
             f"a source must be a torch.nn.Module, not {type(module).__name__}; pass the model itself"
         )
     options = options or SourceOptions()
+    load_plugins(options.plugins)
     if module.training or options.dtype is not None or options.checkpoint is not None:
         module = copy.deepcopy(module)
     name = type(module).__name__

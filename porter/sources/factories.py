@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +12,7 @@ import torch
 from porter.errors import InputError, UsageError
 from porter.sources.built import built_source
 from porter.sources.constructors import record_constructors
+from porter.sources.foreign_files import import_file
 from porter.sources.names import did_you_mean
 from porter.sources.running import deterministic, foreign_code
 from porter.sources.source import Source, SourceOptions
@@ -65,29 +63,6 @@ def unpack_result(
     raise InputError(
         f"{spec} returned ({kinds}); let it return a torch.nn.Module, (module, args) or (module, args, kwargs)"
     )
-
-
-def import_file(path: Path) -> ModuleType:
-    """Runs a Python file as a module with a name of its own, its folder on sys.path for its imports."""
-    path = path.expanduser().resolve()
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; check the path")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    # The name comes from the path: another process, or a pickle, finds the same one.
-    name = f"porter_source_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    python_module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = python_module
-    try:
-        with foreign_code(f"importing {path}", "run it with python to see where"):
-            spec.loader.exec_module(python_module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return python_module
 
 
 def _import_package(name: str) -> ModuleType:

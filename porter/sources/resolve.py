@@ -11,6 +11,7 @@ from porter.sources.checkpoints import WEIGHT_SUFFIXES
 from porter.sources.exported import resolve_exported
 from porter.sources.factories import resolve_factory
 from porter.sources.huggingface import resolve_folder
+from porter.sources.plugins import load_plugins
 from porter.sources.remote import fetch
 from porter.sources.source import Source, SourceOptions
 from porter.sources.timm_models import resolve_timm
@@ -26,6 +27,7 @@ def resolve(spec: str, options: SourceOptions | None = None) -> Source:
     download's cache.
     """
     options = options or SourceOptions()
+    load_plugins(options.plugins)
     if not spec or "\0" in spec:
         raise UsageError(
             "SOURCE is empty; name a file, a folder, FILE.py:FACTORY, timm:NAME or torchvision:NAME"

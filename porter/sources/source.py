@@ -26,6 +26,7 @@ class SourceOptions:
     trust_remote_code: bool = False
     dtype: str | None = None
     seed: int = 0
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
