@@ -111,7 +111,11 @@ def compile_port(
         emission.config,
         table,
         kept,
-        [_described(program, value.origin or "x", value) for value in program.inputs],
+        [
+            _described(program, value.origin or "x", value)
+            for value in program.inputs
+            if value.dtype != "caches"
+        ],
         [_described(program, name, value) for name, value in program.outputs],
         emission.modules,
         [*source.notes, *notes, *program.notes, *emission.notes],

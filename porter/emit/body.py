@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from porter.emit.arguments import Arguments
+from porter.emit.decoder import SLIDING
 from porter.emit.expressions import Vector, literal
 from porter.emit.names import identifier, variable
 from porter.emit.node_text import NodeText
@@ -13,6 +14,8 @@ from porter.ir import Node, Value
 from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.tree import Block, Item, Loop, reads
 
+#: What a loop over layers calls the cache of a layer, as mlx-lm does.
+_CACHE_WORD = "c"
 #: An expression longer or deeper than this gets a name.
 _LONG, _DEEP = 74, 4
 
@@ -138,7 +141,15 @@ class Body:
                 self._item(item)
         self._return()
         shapes = self.nodes.shape_lines(self.template.inputs, self.names_of_inputs())
-        return shapes + join_branches(self.lines)
+        return shapes + self._caches() + join_branches(self.lines)
+
+    def _caches(self) -> list[str]:
+        """Where a forward starts without a cache, each layer gets None."""
+        items = [i for i in self.template.items if isinstance(i, Node) and i.op == "cache[]"]
+        if not items:
+            return []
+        name = self.names[items[0].args[0]]
+        return [f"{name} = {name} or [None] * {self.places.cache_count()}"]
 
     def names_of_inputs(self) -> list[str]:
         return self.taken_by_inputs
@@ -151,8 +162,33 @@ class Body:
             self._optional(item)
         elif isinstance(item, Loop):
             self._loop(item)
+        elif isinstance(item, Node) and item.op == "cache[]":
+            pass  # written where it is read
+        elif isinstance(item, Node) and item.op == "update_and_fetch":
+            self._update(item)
         else:
             self._plain(item)
+
+    def _update(self, node: Node) -> None:
+        """Keys and values go through the cache, where there is one, and keep their names."""
+        *operands, cache = node.args
+        names: list[str] = []
+        for value, name in zip(operands, ("k", "v"), strict=True):
+            text = self.read(value)
+            own = text.code in self.names.values() and not self.left.get(value, 0)
+            if not own or text.code in names or text.code in self.taken_by_inputs:
+                fresh = variable(
+                    value.name or name, self._busy() | set(names), (name, "h", "r", "z")
+                )
+                text = Text(self.assign(value, text, fresh))
+            names.append(text.code)
+        state = self.read(cache).code
+        for name, value in zip(names, node.outputs, strict=True):
+            self._flush(name, value)
+            self.names[value] = name
+        pair = ", ".join(names)
+        self.say(f"if {state} is not None:")
+        self.say(f"    {pair} = {state}.update_and_fetch({pair})")
 
     def _plain(self, item: Node | Block) -> None:
         text = self.item_text(item)
@@ -240,6 +276,8 @@ class Body:
         """The expression for a value at one place that reads it."""
         if value.is_parameter and value not in self.names:
             return Text(self.places.parameter(value))
+        if value.node is not None and value.node.op == "cache[]" and value not in self.names:
+            return Text(f"{self.names[value.node.args[0]]}[{value.node.attrs['index']}]")
         self.left[value] = self.left.get(value, 1) - 1
         if value in self.pending:
             return self.pending.pop(value)
@@ -317,7 +355,11 @@ class Body:
         carried = [slot for slot, place in enumerate(loop.carried) if place is not None]
         renamed: dict[int, str] = {}  # slots whose first value is read again after the loop
         for slot, value in enumerate(loop.slots[0]):
-            if value.is_parameter:
+            if value.is_parameter or slot in loop.caches:
+                continue
+            if slot in loop.masks:
+                for other in dict.fromkeys(slots[slot] for slots in loop.slots):
+                    self.name(other)
                 continue
             self.left[value] -= 1
             if slot not in carried:
@@ -331,26 +373,53 @@ class Body:
                 self.say(f"{fresh} = {old}")
                 renamed[slot] = fresh
         slot_names = [
-            renamed.get(slot) or (self.places.parameter(v) if v.is_parameter else self.names[v])
+            renamed.get(slot)
+            or (self.places.parameter(v) if v.is_parameter else self.names.get(v, ""))
             for slot, v in enumerate(loop.slots[0])
         ]
         for slot in carried:
             self._flush(slot_names[slot], loop.slots[0][slot])
         iterable, word = self.places.iterable(loop)
         word = variable(word, self._busy() | set(slot_names), ("block", "layer", "module"))
-        self.say(f"for {word} in {iterable}:")
+        self.say(f"for {self._loop_words(loop, iterable, word)}:")
         self.indent += 1
         place_names = {
             place: slot_names[slot] for slot, place in enumerate(loop.carried) if place is not None
         }
         saved = dict(self.names)
         self.names.update({loop.slots[0][slot]: name for slot, name in renamed.items()})
+        self.names.update({loop.slots[0][slot]: _CACHE_WORD for slot in loop.caches})
+        for slot in loop.masks:
+            self.names[loop.slots[0][slot]] = self._mask_of_turn(loop, slot)
         self._turn(loop, turn, word, place_names)
         self.names = saved
         self.indent -= 1
         produced = [value for item in loop.turns[-1] for value in item.outputs]
         for place, name in place_names.items():
             self.names[produced[place]] = name
+
+    def _loop_words(self, loop: Loop, iterable: str, word: str) -> str:
+        """`layer in self.layers`, with the cache and the kind of each layer beside it where there are."""
+        words, lists = [word], [iterable]
+        if loop.masks:
+            words.append("kind")
+            lists.append(self.places.layer_kinds(loop))
+        for slot in loop.caches:
+            source = loop.slots[0][slot].node
+            assert source is not None
+            start, name = source.attrs["index"], self.names[source.args[0]]
+            words.append(_CACHE_WORD)
+            lists.append(f"{name}[{start}:]" if start else name)
+        if len(words) == 1:
+            return f"{word} in {iterable}"
+        return f"{', '.join(words)} in zip({', '.join(lists)})"
+
+    def _mask_of_turn(self, loop: Loop, slot: int) -> str:
+        column = {
+            slots[slot].node.attrs["window"] is not None: self.names[slots[slot]]  # type: ignore[union-attr]
+            for slots in loop.slots
+        }
+        return f'{column[True]} if kind == "{SLIDING}" else {column[False]}'
 
     def _turn(self, loop: Loop, turn: list[Item], word: str, place_names: dict[int, str]) -> None:
         """The loop's body: the call and what follows it, with the carried arrays assigned at the end."""

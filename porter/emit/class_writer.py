@@ -10,8 +10,9 @@ from porter.emit.arguments import Arguments
 from porter.emit.attributes import Attributes
 from porter.emit.body import Body
 from porter.emit.constructor import Constructor
+from porter.emit.decoder import STATE_TYPES, layer_types
 from porter.emit.expressions import Vector, is_constant
-from porter.emit.places import member_path
+from porter.emit.places import blocks_of, member_path
 from porter.ir import Node, Value
 from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.tree import Block, Item, Loop, reads
@@ -100,11 +101,17 @@ class ClassWriter:
         ]
         if root:
             self.arguments.uses_args = True
-        init = ["super().__init__()", *name_repeated([*attribute_lines, *member_lines])]
+        own = ["self.args = args", "self.model_type = args.model_type"]
+        init = [
+            "super().__init__()",
+            *(own if root and self.model.program.sights else ()),
+            *name_repeated([*attribute_lines, *member_lines]),
+        ]
         parameters = ", ".join(["self", *self.arguments.signature()])
-        optional = [bool(self.cls.lacking(value)) for value in self.template.inputs]
         annotations = [
-            "mx.array | None = None" if may_lack else "mx.array" for may_lack in optional
+            STATE_TYPES.get(value.dtype)
+            or ("mx.array | None = None" if self.cls.lacking(value) else "mx.array")
+            for value in self.template.inputs
         ]
         named = zip(body.names_of_inputs(), annotations, strict=True)
         inputs = ", ".join(["self", *(f"{name}: {annotation}" for name, annotation in named)])
@@ -134,6 +141,31 @@ class ClassWriter:
         return cls, self.model.arguments[cls], self.model.instance[block]
 
     # --- what the body asks for
+
+    def cache_count(self) -> str:
+        """The number of caches of a forward that hands one to each layer."""
+        inputs = [(b, v) for i in self.template.items for b in blocks_of(i) for v in b.inputs if v]
+        cached = {
+            self.attributes.places[self.template.relative(block.path)]
+            for block, value in inputs
+            if value.node is not None and value.node.op == "cache[]"
+        }
+        lists = {place[:-1] for place in self.attributes.places.values() if len(place) == 2}
+        for name in lists:
+            if cached == {p for p in self.attributes.places.values() if p[:-1] == name}:
+                return f"len(self.{name[0]})"
+        return str(len(self.model.program.sights))
+
+    def layer_kinds(self, loop: Loop | None = None) -> str:
+        """`self.layer_types`, which says of each layer how far it looks back."""
+        vector = {0: layer_types(self.model.program.sights)}
+        text = self.arguments.resolve(vector, "layer_types", in_call=True)
+        if loop is None:
+            return text
+        slot = next(iter(loop.caches), None)
+        first = loop.slots[0][slot].node if slot is not None else None
+        start = first.attrs["index"] if first is not None else 0
+        return f"{text}[{start}:]" if start else text
 
     def child(self, block: Block) -> str:
         return self.attributes.text(self.template.relative(block.path))

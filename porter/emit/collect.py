@@ -19,6 +19,7 @@ class Collection:
         self.recipes: dict[str, Any] = {}
         self.kept: dict[str, Value] = {}
         self.modules: list[dict[str, Any]] = []
+        self.cached: list[str] = []  # paths of the layers that are given a cache each
 
     def walk(
         self,
@@ -40,6 +41,9 @@ class Collection:
                     else f"{prefix}.{relative}".lstrip(".")
                 )
                 self._entry(path, child)
+                here = {v for i in block.items if isinstance(i, Node) for v in i.outputs}
+                if any(v in here and v.dtype == "cache" for v in child.inputs):
+                    self.cached.append(path)
                 if child.is_sequential:
                     self.walk(child, path, Attributes())
                 else:
@@ -83,12 +87,17 @@ class Collection:
             self.kept[path] = value
 
     def _entry(self, path: str, item: Block | Node) -> None:
-        inputs = list(item.inputs if isinstance(item, Block) else item.args)
+        inputs = [
+            value
+            for value in (item.inputs if isinstance(item, Block) else item.args)
+            if not isinstance(value, Value) or value.dtype not in ("cache", "caches")
+        ]
         while inputs and inputs[-1] is None:
             inputs.pop()
         values = [*inputs, *item.outputs]
         if not all(
-            isinstance(v, Value) and v.origin is not None and _is_as_read(v) for v in values
+            isinstance(v, Value) and (v.origin is not None or v.dtype == "mask") and _is_as_read(v)
+            for v in values
         ):
             return
         leaf = isinstance(item, Node)
@@ -100,6 +109,8 @@ class Collection:
         source = layer_path(item) if isinstance(item, Node) else item.path
 
         def spec(value: Value) -> dict[str, Any]:
+            if value.origin is None:
+                return {"const": "causal"}
             return {
                 "value": value.origin,
                 "permute": list(value.permute) if value.permute else None,

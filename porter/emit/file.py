@@ -9,6 +9,7 @@ from porter.emit.arguments import Arguments, Config
 from porter.emit.class_names import name_classes
 from porter.emit.class_writer import ClassWriter
 from porter.emit.collect import Collection
+from porter.emit.decoder import imports_of, layer_types, methods
 from porter.emit.expressions import literal
 from porter.emit.format import format_source
 from porter.emit.places import Housing, children
@@ -36,6 +37,8 @@ def emit(program: Program, config: dict[str, Any], model_type: str, title: str) 
     `config` holds the source's own names and values for its sizes; the fields that the source uses become ModelArgs.
     """
     root = build_tree(program)
+    if len(set(program.sights)) > 1:
+        config = {**config, "layer_types": layer_types(program.sights)}
     writer = ModelWriter(program, root, factor_classes(root), Config(dict(config)))
     return writer.emit(model_type, title)
 
@@ -83,9 +86,13 @@ class ModelWriter:
             "model_type": model_type,
             **{n: v for n, v in self.config.used.items() if n != "model_type"},
         }
-        source = self._file(title, fields, chunks)
         found = Collection(self.housing)
         found.walk(self.root)
+        if self.program.sights:
+            root = self.arguments[self.classes[self.root]]
+            chunks[-1] += methods(self.program.sights, found.cached, root)
+            fields |= self.config.used
+        source = self._file(title, fields, chunks)
         return Emission(
             format_source(source), fields, found.recipes, found.modules, found.kept, self.notes
         )
@@ -97,6 +104,7 @@ class ModelWriter:
             "from dataclasses import dataclass",
             "import mlx.core as mx" if "mx." in body else "",
             "import mlx.nn as nn",
+            *imports_of(body, bool(self.program.sights)),
         ]
         if any("Callable" in chunk for chunk in chunks):
             imports.insert(0, "from collections.abc import Callable")
@@ -111,7 +119,8 @@ class ModelWriter:
             "",
             "",
         ]
-        lines += ["@dataclass", "class ModelArgs:"]
+        base = "(BaseModelArgs)" if self.program.sights else ""
+        lines += ["@dataclass", f"class ModelArgs{base}:"]
         lines += [
             f"    {name}: {_field_type(value)} = {_quoted(value)}" for name, value in fields.items()
         ]
@@ -120,7 +129,9 @@ class ModelWriter:
     def _interface(self) -> list[str]:
         """What goes in and out, for the docstring."""
         rows = [
-            ("Input", value.origin or value.name or "x", value) for value in self.program.inputs
+            ("Input", value.origin or value.name or "x", value)
+            for value in self.program.inputs
+            if value.dtype != "caches"
         ]
         rows += [("Output", name, value) for name, value in self.program.outputs]
         width = max((len(name) for _, name, _ in rows), default=0)

@@ -7,6 +7,7 @@ from typing import Any
 from sympy import Expr
 
 from porter.emit.arguments import Arguments
+from porter.emit.decoder import STATE
 from porter.emit.expressions import Code, Vector, is_constant
 from porter.emit.sizes import (
     Dims,
@@ -321,7 +322,12 @@ class NodeText:
             (0, node)
         ]
         if node.is_layer:
-            return call(self.places.layer(node), [self.body.read(value) for value in node.args])
+            given = {key: self.body.read(value) for key, value in node.kwargs.items()}
+            return call(
+                self.places.layer(node), [self.body.read(value) for value in node.args], given
+            )
+        if node.op in STATE:
+            return STATE[node.op](self, node, others)
         if node.op == "as_linear":
             owner = self.places.parameter(node.params["weight"]).removesuffix(".weight")
             return call(f"{owner}.as_linear", [self.body.read(node.args[0])])
@@ -332,7 +338,7 @@ class NodeText:
             while width > 1 and all(o.attrs["key"][width - 1] == slice(None) for _, o in others):
                 width -= 1
             key = [
-                self._part([(i, o.attrs["key"][p]) for i, o in others], node, "index")
+                self.part([(i, o.attrs["key"][p]) for i, o in others], node, "index")
                 for p in range(width)
             ]
             # an index array is read before the array that it indexes is named
@@ -341,14 +347,14 @@ class NodeText:
         if node.op == "unpack":
             return self.body.read(node.args[0])
         args = [
-            self._part([(i, o.args[p]) for i, o in others], node, _role(node, p))
+            self.part([(i, o.args[p]) for i, o in others], node, _role(node, p))
             for p in range(len(node.args))
         ]
         kwargs = {
             key: self._axis(node, others)
-            or self._part([(i, o.kwargs[key]) for i, o in others], node, key)
+            or self.part([(i, o.kwargs[key]) for i, o in others], node, key)
             if key == "axis"
-            else self._part([(i, o.kwargs[key]) for i, o in others], node, key)
+            else self.part([(i, o.kwargs[key]) for i, o in others], node, key)
             for key in node.kwargs
             if not (node.kwargs[key] is None and all(o.kwargs[key] is None for _, o in others))
         }
@@ -386,6 +392,8 @@ class NodeText:
                 for key, value in kwargs.items()
             ]
             return method(args[0], op.removeprefix("mx."), args[1:] + keyword)
+        if "cache" in node.kwargs:
+            return call("scaled_dot_product_attention", args, kwargs)
         function = self.arguments.resolve(
             {i: Code(o.op.removeprefix("fn.")) for i, o in others}, "activation", in_call=True
         )
@@ -424,7 +432,7 @@ class NodeText:
         result.names |= names
         return result
 
-    def _part(self, items: list[tuple[int, Any]], node: Node, role: str) -> Text:
+    def part(self, items: list[tuple[int, Any]], node: Node, role: str) -> Text:
         """One argument, given as (instance, what it is there)."""
         first = items[0][1]
         if isinstance(first, Value):
@@ -432,7 +440,7 @@ class NodeText:
         if isinstance(first, (list, tuple)):
             width = {len(item) for _, item in items}
             parts = [
-                self._part([(i, item[p]) for i, item in items], node, role)
+                self.part([(i, item[p]) for i, item in items], node, role)
                 for p in range(min(width))
             ]
             return sequence(parts, "[]" if isinstance(first, list) else "()")
@@ -468,7 +476,7 @@ class NodeText:
     def _bound(self, items: list[tuple[int, Any]], node: Node, name: str) -> Text | None:
         if all(bound is None for _, bound in items):
             return None
-        return self._part(items, node, name)
+        return self.part(items, node, name)
 
     def _traced(self, vector: Vector, node: Node) -> str:
         """A size that no array has: as it was when traced, and the user hears of it."""

@@ -151,6 +151,9 @@ class Program:
     )  # symbol -> (name, size when traced)
     notes: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)  # of the source, as it was given
+    sights: list[Any] = field(
+        default_factory=list
+    )  # of a decoder's caches: how far each attention looks back
 
     def users(self) -> dict[Value, list[Node]]:
         """Each value's readers, once per reader."""

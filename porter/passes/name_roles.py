@@ -9,6 +9,10 @@ def name_roles(program: Program) -> int:
     """Attention's operands are q, k and v where the source calls them nothing. Returns how many got a name."""
     count = 0
     for node in program.nodes:
+        if node.op == "update_and_fetch":
+            for value, name in zip(node.args, ("k", "v"), strict=False):
+                value.name = name
+                count += 1
         if node.op != "mx.fast.scaled_dot_product_attention":
             continue
         for value, name in zip(node.args, ("q", "k", "v"), strict=False):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from porter.errors import PorterError
 from porter.ir import Program, verify
+from porter.passes.cache.lift_cache import lift_cache
 from porter.passes.cleanup import remove_dead, share_equal
 from porter.passes.compose_views import compose_views
 from porter.passes.constants import simplify_constants
@@ -38,9 +39,10 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
     (fuse_rope, "rotations by cosines and sines of positions become nn.RoPE"),
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
-    (fuse_causal, "a causal mask built from positions is MLX's own"),
     (fold_scale, "attention has a scale of its own"),
     (share_heads, "grouped queries need no repeated keys and values"),
+    (lift_cache, "a decoder's keys and values go through a cache"),
+    (fuse_causal, "a causal mask built from positions is MLX's own"),
     (compose_views, "nn.MultiheadAttention's views come down to one reshape and one transpose"),
     (fold_parameters, "a parameter that is reshaped or permuted first is stored that way"),
     (drop_row_guards, "under a padding mask no row is masked whole"),

@@ -38,7 +38,8 @@ def example_inputs(module: Any, config: Any, seed: int) -> Inputs:
     for name in wanted:
         match name:
             case "input_ids":
-                _add_text(names, config, generator, values, dynamic)
+                alone = wanted == ["input_ids"] and _writes_text(module, config)
+                _add_text(names, config, generator, values, dynamic, alone)
             case "pixel_values":
                 _add_image(config, generator, values, dynamic)
             case "input_features":
@@ -57,12 +58,21 @@ def example_inputs(module: Any, config: Any, seed: int) -> Inputs:
     return values, dynamic
 
 
+def _writes_text(module: Any, config: Any) -> bool:
+    """Whether it is a decoder that continues a text: its padding is the cache's business, not an input."""
+    can_generate = getattr(module, "can_generate", None)
+    if can_generate is None or getattr(config, "is_encoder_decoder", False):
+        return False
+    return bool(can_generate()) and getattr(module, "main_input_name", None) == "input_ids"
+
+
 def _add_text(
     names: list[str],
     config: Any,
     generator: torch.Generator,
     values: dict[str, torch.Tensor],
     dynamic: dict[str, dict[int, str]],
+    writes_text: bool,
 ) -> None:
     text = getattr(config, "text_config", None) or config
     longest = getattr(text, "max_position_embeddings", None)
@@ -70,7 +80,7 @@ def _add_text(
     values["input_ids"] = ids = _ids(text, length, generator)
     axes = {0: "batch", 1: "length"}
     dynamic["input_ids"] = dict(axes)
-    if "attention_mask" in names:
+    if "attention_mask" in names and not writes_text:
         mask = torch.ones(BATCH, length, dtype=torch.int64)
         mask[-1, -(length // 4) :] = 0
         values["attention_mask"], dynamic["attention_mask"] = mask, dict(axes)

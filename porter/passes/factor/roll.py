@@ -73,8 +73,21 @@ def _rolled(block: Block, turns: list[list[Item]], start: int, stop: int) -> Loo
     slots = [code[1] for code in codes]
     produced = [[value for item in turn for value in item.outputs] for turn in turns]
     carried: list[int | None] = []
+    caches: set[int] = set()
+    masks: set[int] = set()
     for slot in range(len(slots[0])):
-        if all(values[slot] is slots[0][slot] for values in slots):
+        column = [values[slot] for values in slots]
+        if all(value is column[0] for value in column):
+            carried.append(None)
+            continue
+        if all(value.node is not None and value.node.op == "cache[]" for value in column):
+            if not _counts_up([value.node.attrs["index"] for value in column if value.node]):
+                return None
+            caches.add(slot)
+            carried.append(None)
+            continue
+        if all(value.dtype == "mask" for value in column):
+            masks.add(slot)
             carried.append(None)
             continue
         places = {
@@ -96,10 +109,15 @@ def _rolled(block: Block, turns: list[list[Item]], start: int, stop: int) -> Loo
                 return None
             if last and value in after and place not in passed_on:
                 return None
-    loop = Loop(turns, slots, carried)
-    loop.inputs = list(slots[0])
+    loop = Loop(turns, slots, carried, caches, masks)
+    read = [value for column in masks for values in slots for value in (values[column],)]
+    loop.inputs = list(dict.fromkeys([*slots[0], *read]))
     loop.outputs = [value for value in produced[-1] if value in after]
     return loop
+
+
+def _counts_up(numbers: list[int]) -> bool:
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def _encoded(turn: list[Item]) -> tuple[Any, list[Value]]:

@@ -59,12 +59,15 @@ class Loop:
 
     A turn is a block and the nodes that follow it up to the next. `slots` are the arrays that the first turn reads from
     outside; `carried[i]` is the place, among the arrays that a turn writes, of what the next turn reads in slot i (None: the
-    same array in every turn).
+    same array in every turn). `caches` are the slots in which each turn has the next item of a decoder's caches, `masks`
+    those in which turns differ by their mask.
     """
 
     turns: list[list[Item]]
     slots: list[list[Value]]
     carried: list[int | None]
+    caches: set[int] = field(default_factory=set)
+    masks: set[int] = field(default_factory=set)
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
 
@@ -285,13 +288,18 @@ def _ordered(items: list[Item]) -> list[Item]:
     return _ordered(items[:position] + stuck.items + items[position + 1 :])
 
 
+def _state_last(value: Value) -> int:
+    """Masks and caches are a call's last arguments."""
+    return {"mask": 1, "cache": 2, "caches": 2}.get(value.dtype, 0)
+
+
 def _connect(block: Block, wanted: set[Value]) -> None:
     """Fills the inputs and outputs of the blocks below: what they read from outside, and what is read of them outside."""
     later = set(wanted)
     for item in reversed(block.items):
         read = _external(item)
         if isinstance(item, Block):
-            item.inputs = read
+            item.inputs = sorted(read, key=_state_last)
             item.outputs = [
                 value for node in _nodes(item) for value in node.outputs if value in later
             ]

@@ -146,7 +146,9 @@ class Unifier:
         )
 
     def _loop(self, a: Loop, b: Loop) -> bool:
-        if a.carried != b.carried or len(a.turns[0]) != len(b.turns[0]):
+        if (a.carried, a.caches, a.masks) != (b.carried, b.caches, b.masks):
+            return False
+        if len(a.turns[0]) != len(b.turns[0]):
             return False
         if not self.same_class(a.blocks[0], b.blocks[0]):
             return False

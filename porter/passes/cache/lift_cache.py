@@ -1,0 +1,301 @@
+"""A key and value cache for the stateless forward of a causal language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import sympy
+
+from porter.ir import Frame, Node, Program, Value
+from porter.ir.evaluate import Unknown
+from porter.passes.cache.tokenwise import mixes_tokens
+from porter.passes.cleanup import remove_dead
+from porter.passes.factor.roll import list_position
+from porter.passes.masks import Sight, sight_of
+from porter.passes.positions import as_array, at_length, length_symbol, position_values
+
+_SDPA = "mx.fast.scaled_dot_product_attention"
+
+
+class _NoCache(Exception):
+    """Why a decoder's cache can't be lifted."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """`holder`: the module calls around every attention; `counts`: positions that are read, and where they start."""
+
+    attentions: list[Node]
+    sights: list[Sight]
+    holder: tuple[Frame, ...]
+    ropes: dict[Node, int] = field(default_factory=dict)
+    counts: dict[Value, int] = field(default_factory=dict)
+
+
+def lift_cache(program: Program) -> int:
+    """Gives a causal language model the argument `cache`, as mlx-lm's models have it. Returns the number of caches.
+
+    What is needed: token ids in, logits of every token out, attention that is causal, and everything else token by token.
+    Then keys and values go through `cache.update_and_fetch`, positions start at `cache.offset`, and masks come from
+    `create_attention_mask`. A causal model that does anything else keeps its plain forward, and a note says why.
+    """
+    length = _tokens(program)
+    attentions = [node for node in program.nodes if node.op == _SDPA]
+    if length is None:
+        return 0
+    if not attentions:
+        program.notes.append("no cache: no attention was found whose keys and values it could keep")
+        return 0
+    try:
+        plan = _plan(program, attentions, length)
+    except _NoCache as reason:
+        program.notes.append(f"no cache: {reason}")
+        return 0
+    if plan is None:
+        return 0
+    _rewrite(program, plan)
+    remove_dead(program)
+    program.sights = plan.sights
+    return len(plan.sights)
+
+
+def _tokens(program: Program) -> sympy.Symbol | None:
+    """The number of tokens, of a program from ids (batch, length) to logits (batch, length, words)."""
+    length = length_symbol(program)
+    if length is None or len(program.inputs) != 1 or len(program.outputs) != 1:
+        return None
+    ids, logits = program.inputs[0], program.output_values()[0]
+    fits = ids.rank == 2 and ids.shape[1] == length and ids.dtype.startswith("int")
+    return length if fits and logits.rank == 3 and logits.shape[:2] == ids.shape else None
+
+
+def _plan(program: Program, attentions: list[Node], length: sympy.Symbol) -> _Plan | None:
+    known: dict[Any, Sight | None] = {}
+    for node in attentions:
+        mask = node.kwargs.get("mask")
+        if mask not in known:
+            known[mask] = sight_of(program, mask)
+    if not any(known.values()):
+        return None  # no decoder
+    sights = []
+    for node in attentions:
+        sight = known[node.kwargs.get("mask")]
+        if sight is None or sight.chunk is not None:
+            raise _NoCache(f"the mask of the attention at {node.location} is no causal one")
+        if any(x.rank != 4 or x.shape[2] != length for x in node.args[:3]):
+            raise _NoCache(f"the attention at {node.location} runs over other things than tokens")
+        sights.append(sight)
+    plan = _Plan(attentions, sights, _holder(attentions))
+    if len({plan.sights[0], *plan.sights}) > 2:
+        raise _NoCache("its layers look back in more than two ways")
+    live = _live(program)
+    _claim_ropes(plan, live)
+    _find_counts(program, plan, live, length)
+    return plan
+
+
+def _holder(attentions: list[Node]) -> tuple[Frame, ...]:
+    """The module calls that every attention is inside of, down to the list of layers."""
+    common = list(attentions[0].scope)
+    for node in attentions:
+        same = [a == b for a, b in zip(common, node.scope, strict=False)]
+        common = common[: same.index(False)] if False in same else common[: len(same)]
+    for depth, frame in enumerate(common):
+        outer = common[depth - 1].path if depth else ""
+        if list_position(frame.path.removeprefix(f"{outer}.")) is not None:
+            return tuple(common[:depth])
+    return tuple(common if len(attentions) > 1 else common[:-1])
+
+
+def _live(program: Program) -> list[Node]:
+    """The nodes that are left when masks come from the cache."""
+    wanted = set(program.output_values())
+    found = []
+    for node in reversed(program.nodes):
+        if any(value in wanted for value in node.outputs):
+            found.append(node)
+            wanted.update(node.args[:3] if node.op == _SDPA else node.inputs())
+    return found[::-1]
+
+
+def _claim_ropes(plan: _Plan, live: list[Node]) -> None:
+    """Every rotation belongs to the one attention that its result goes to."""
+    for i, attention in enumerate(plan.attentions):
+        stack = list(attention.args[:2])
+        seen: set[Value] = set()
+        while stack:
+            value = stack.pop()
+            node = value.node
+            if node is None or value in seen or node.op == _SDPA:
+                continue
+            seen.add(value)
+            if node.op == "nn.RoPE":
+                plan.ropes.setdefault(node, i)
+            if len(node.scope) > len(plan.holder):
+                stack += node.inputs()
+    lost = [n for n in live if n.op == "nn.RoPE" and n not in plan.ropes]
+    if lost:
+        raise _NoCache(f"the rotation at {lost[0].location} belongs to no attention")
+
+
+def _find_counts(program: Program, plan: _Plan, live: list[Node], length: sympy.Symbol) -> None:
+    """Positions that the model reads, and the check that nothing but attention looks at other tokens."""
+    positions = position_values(program)
+    stack: list[Value] = []
+    for node in live:
+        if node.outputs[0] in positions:
+            continue
+        read = node.args[:3] if node.op == _SDPA else list(node.inputs())
+        stack += [v for v in read if v in positions and _has(v, length)]
+        if node.op != _SDPA and (reason := mixes_tokens(node, length)) is not None:
+            raise _NoCache(f"{reason} at {node.location}")
+    seen: set[Value] = set()
+    while stack:
+        value = stack.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        start = _start(program, value)
+        if start is not None:
+            plan.counts[value] = start
+            continue
+        maker = value.node
+        if maker is None:
+            raise _NoCache(f"{value!r} has a fixed number of positions")
+        if (reason := mixes_tokens(maker, length)) is not None:
+            raise _NoCache(f"{reason} at {maker.location}")
+        stack += [v for v in maker.inputs() if v in positions and _has(v, length)]
+
+
+def _has(value: Value, length: sympy.Symbol) -> bool:
+    return any(length in getattr(size, "free_symbols", ()) for size in value.shape)
+
+
+def _start(program: Program, value: Value) -> int | None:
+    """s, where a whole-number value of shape (1, length) or (batch, length) holds s, s + 1, ... in every row."""
+    if value.rank != 2 or not value.dtype.startswith("int"):
+        return None
+    try:
+        rows = [as_array(at_length(program, n)(value)) for n in (6, 9)]
+    except (Unknown, ValueError):
+        return None
+    start = int(rows[0].flat[0])
+    even = all(
+        np.array_equal(r, np.broadcast_to(start + np.arange(r.shape[1]), r.shape)) for r in rows
+    )
+    return start if even and start >= 0 else None
+
+
+# --- rewrite
+
+
+def _rewrite(program: Program, plan: _Plan) -> None:
+    caches = Value((), "caches", name="cache", origin="cache")
+    program.inputs.append(caches)
+    items = [_node("cache[]", [caches], "cache", "cache", plan.holder, None) for _ in plan.sights]
+    for i, item in enumerate(items):
+        item.attrs = {"index": i}
+    before: dict[Node, list[Node]] = {}
+    replaced: dict[Value, Value] = {}
+    masks = _masks(program, plan, items, before)
+    offsets: dict[tuple[int, tuple[Frame, ...]], Value] = {}
+
+    def offset(i: int, scope: tuple[Frame, ...], place: Node) -> Value:
+        if (i, scope) not in offsets:
+            node = _node("cache.offset", [items[i].output], "int32", "offset", scope, place)
+            before.setdefault(place, []).append(node)
+            offsets[i, scope] = node.output
+        return offsets[i, scope]
+
+    order = {node: k for k, node in enumerate(program.nodes)}
+    for rope, i in sorted(plan.ropes.items(), key=lambda pair: order[pair[0]]):
+        rope.kwargs["offset"] = offset(i, rope.scope, rope)
+    for i, attention in enumerate(plan.attentions):
+        cache = items[i].output
+        update = Node("update_and_fetch", [*attention.args[1:3], cache], scope=attention.scope)
+        update.location = attention.location
+        update.outputs = [Value(v.shape, v.dtype, update, v.name) for v in attention.args[1:3]]
+        before.setdefault(attention, []).append(update)
+        attention.args = [attention.args[0], *update.outputs]
+        attention.kwargs = {
+            "cache": cache,
+            "scale": attention.kwargs["scale"],
+            "mask": masks[plan.sights[i]],
+        }
+    for value, start in plan.counts.items():
+        place = min((u for u in program.users().get(value, [])), key=order.__getitem__)
+        i = next((i for i, a in enumerate(plan.attentions) if _around(place, a, plan)), 0)
+        read = offset(i, place.scope, place)
+        new = _node(
+            "positions", [read, value.shape[1]], value.dtype, value.name, place.scope, place
+        )
+        new.outputs[0].shape = (1, value.shape[1])
+        nodes = [new]
+        if start:
+            nodes.append(
+                _node("+", [new.output, start], value.dtype, value.name, place.scope, place)
+            )
+            nodes[-1].outputs[0].shape = new.output.shape
+        before.setdefault(place, []).extend(nodes)
+        replaced[value] = nodes[-1].output
+    program.replace(replaced)
+    nodes = list(items)
+    for node in program.nodes:
+        nodes += [*before.get(node, []), node]
+    program.nodes = nodes
+
+
+def _around(place: Node, attention: Node, plan: _Plan) -> bool:
+    """Whether the node is in the layer of the attention."""
+    depth = len(plan.holder) + 1
+    return len(place.scope) >= depth and place.scope[:depth] == attention.scope[:depth]
+
+
+def _node(
+    op: str, args: list[Any], dtype: str, name: str | None, scope: tuple[Frame, ...], place: Any
+) -> Node:
+    node = Node(op, args, scope=scope, location=place.location if place is not None else None)
+    node.outputs = [Value((), dtype, node, name)]
+    return node
+
+
+def _masks(
+    program: Program, plan: _Plan, items: list[Node], before: dict[Node, list[Node]]
+) -> dict[Sight, Value]:
+    """One mask for each way of looking back, made where all layers get theirs."""
+    first, hidden = _first_layer(program, plan)
+    masks: dict[Sight, Value] = {}
+    for i, sight in enumerate(plan.sights):
+        if sight in masks:
+            continue
+        name = "sliding_mask" if sight.window and len(set(plan.sights)) > 1 else "mask"
+        node = _node(
+            "create_attention_mask", [hidden, items[i].output], "mask", name, plan.holder, first
+        )
+        node.attrs = {"window": sight.window}
+        source = plan.attentions[i].kwargs.get("mask")
+        node.output.origin = source.origin if isinstance(source, Value) else None
+        before.setdefault(first, []).append(node)
+        masks[sight] = node.output
+    return masks
+
+
+def _first_layer(program: Program, plan: _Plan) -> tuple[Node, Value]:
+    """The first node of the first layer, and the array (batch, length, ...) that the layer reads."""
+    depth = len(plan.holder) + 1
+    layer = plan.attentions[0].scope[:depth]
+    inside = [n for n in program.nodes if n.scope[:depth] == layer]
+    written = {value for node in inside for value in node.outputs}
+    shape = program.inputs[0].shape
+    for node in inside:
+        for value in _arrays(node):
+            if value not in written and value.rank > 2 and value.shape[:2] == shape:
+                return inside[0], value
+    return inside[0], program.inputs[0]
+
+
+def _arrays(node: Node) -> Iterator[Value]:
+    return (value for value in node.inputs() if not value.is_parameter)

@@ -1,0 +1,151 @@
+"""lift_cache: with a cache, token by token, a decoder gives what its plain forward gives."""
+
+import functools
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+from mlx_lm.models.cache import (
+    BatchKVCache,
+    BatchRotatingKVCache,
+    RotatingKVCache,
+    make_prompt_cache,
+)
+from torch import nn
+from torch.nn import functional
+
+from tests.random_modules.parity import check_source, close, port_of, to_mlx
+
+LENGTH, WORDS, WIDTH, HEADS = 11, 40, 16, 2
+TOKENS = {"ids": {0: "batch", 1: "length"}}
+
+
+def _rotated(x):
+    size = x.shape[-1]
+    freqs = 10000.0 ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
+    angles = torch.arange(x.shape[2], dtype=torch.float32)[:, None] * freqs
+    angles = torch.cat([angles, angles], dim=-1)
+    first, second = x.chunk(2, dim=-1)
+    return x * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin()
+
+
+class Attention(nn.Module):
+    def __init__(self, rope: bool, window: int | None, causal: bool):
+        super().__init__()
+        self.rope, self.window, self.causal = rope, window, causal
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        heads = self.qkv(x).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = heads.unbind(0)
+        if self.rope:
+            q, k = _rotated(q), _rotated(k)
+        place = torch.arange(length)
+        mask = place[None] <= place[:, None] if self.causal else place[None] >= -1
+        if self.window is not None:
+            mask = mask & (place[None] > place[:, None] - self.window)
+        x = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(x.transpose(1, 2).reshape(batch, length, WIDTH))
+
+
+class Layer(nn.Module):
+    def __init__(self, rope: bool, window: int | None, causal: bool):
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(WIDTH), Attention(rope, window, causal)
+        self.mlp = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        x = x + self.attention(self.norm(x))
+        return x + functional.silu(self.mlp(x))
+
+
+class Decoder(nn.Module):
+    def __init__(self, windows=(None, None), rope=True, causal=True, shifted=False):
+        super().__init__()
+        self.rope, self.shifted = rope, shifted
+        self.embed = nn.Embedding(WORDS, WIDTH)
+        if not rope:
+            self.positions = nn.Embedding(32, WIDTH)
+        self.layers = nn.ModuleList(Layer(rope, window, causal) for window in windows)
+        self.head = nn.Linear(WIDTH, WORDS)
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        if not self.rope:
+            x = x + self.positions(torch.arange(ids.shape[1])[None] + 2)
+        if self.shifted:
+            x = x + functional.pad(x, (0, 0, 1, -1))
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+def _ids(seed=0, length=LENGTH):
+    return torch.randint(0, WORDS, (2, length), generator=torch.Generator().manual_seed(seed))
+
+
+CASES = {
+    "rope": ({}, "KVCache"),
+    "learned positions": ({"rope": False}, "KVCache"),
+    "one layer": ({"windows": (None,)}, "KVCache"),
+    "windows": ({"windows": (4, 4)}, "RotatingKVCache"),
+    "every other layer": ({"windows": (4, None, 4, None)}, "RotatingKVCache"),
+}
+
+
+@functools.cache
+def _ported(name):
+    return port_of(lambda: Decoder(**CASES[name][0]), [_ids()], TOKENS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_decode_equals_prefill(name):
+    ported = _ported(name)
+    check_source(ported.port.model_py)
+    model, ids = ported.model, _ids(1)
+    with torch.no_grad():
+        expected = ported.module(ids).numpy()
+    ids = to_mlx(ids)
+    close(np.array(model(ids)), expected)
+    for prompt in (1, 3, 9):
+        state = make_prompt_cache(model)
+        assert type(state[0]).__name__ == CASES[name][1]
+        steps = [model(ids[:, :prompt], cache=state)]
+        steps += [model(ids[:, t : t + 1], cache=state) for t in range(prompt, LENGTH)]
+        close(np.array(mx.concatenate(steps, axis=1)), expected, f"a prompt of {prompt}")
+
+
+@pytest.mark.parametrize("name", ["rope", "learned positions", "every other layer"])
+def test_padded_row_equals_the_row_alone(name):
+    model = _ported(name).model
+    row, padding = to_mlx(_ids(1))[:1], [0, 3]
+    short = row[:, : LENGTH - 3]
+    both = mx.concatenate([row, mx.concatenate([mx.zeros((1, 3), row.dtype), short], 1)], 0)
+    state = [
+        BatchRotatingKVCache(c.max_size, padding)
+        if isinstance(c, RotatingKVCache)
+        else BatchKVCache(padding)
+        for c in make_prompt_cache(model)
+    ]
+    alone = make_prompt_cache(model)
+    close(np.array(model(both, cache=state)[1:, 3:]), np.array(model(short, cache=alone)))
+    step = mx.array([[5], [7]])
+    close(np.array(model(step, cache=state)[1:]), np.array(model(step[1:], cache=alone)))
+
+
+def test_what_mixes_tokens_has_no_cache_and_says_why():
+    ported = port_of(lambda: Decoder(shifted=True), [_ids()], TOKENS)
+    assert "cache:" not in ported.port.model_py
+    assert any(note.startswith("no cache: ") and "token" in note for note in ported.port.notes)
+    ids = _ids(1)
+    with torch.no_grad():
+        expected = ported.module(ids).numpy()
+    close(np.array(ported.model(to_mlx(ids))), expected)
+
+
+def test_an_encoder_has_none():
+    ported = port_of(lambda: Decoder(causal=False), [_ids()], TOKENS)
+    assert "cache:" not in ported.port.model_py
+    assert not ported.port.notes
