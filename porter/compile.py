@@ -70,8 +70,12 @@ def compile_port(
     input_layout: str = "nhwc",
     progress: Progress = lambda *_: None,
     dump: Callable[[str, Program], None] | None = None,
+    fold_batchnorm: bool = False,
 ) -> Port:
-    """Ports the source's graph. Raises UnsupportedError that names every op without a lowering."""
+    """Ports the source's graph; with `fold_batchnorm` a BatchNorm becomes part of the convolution before it.
+
+    Raises UnsupportedError that names every op without a lowering.
+    """
     clock = time.perf_counter()
     timings: dict[str, float] = {}
 
@@ -88,7 +92,7 @@ def compile_port(
     program = import_program(exported, source)
     program.config = source.config or {}
     lap("lower")
-    run_pipeline(program, input_layout, dump)
+    run_pipeline(program, input_layout, dump, fold_batchnorm)
     lap("passes")
     progress("writing model.py")
     emission = emit(

@@ -68,6 +68,7 @@ def convert(
     dump_passes: Callable[[str, Program], None] | None = None,
     seed: int = 0,
     plugins: tuple[str, ...] = (),
+    fold_batchnorm: bool = False,
 ) -> Conversion:
     """Ports `source` (a SOURCE, or a torch module with `example_inputs`) to the folder `out`.
 
@@ -99,7 +100,7 @@ def convert(
             notes, provable = reuse(resolved, Path(mapping), folder, dtype, progress)
             timings: dict[str, float] = {}
         else:
-            port = compile_port(resolved, input_layout, progress, dump_passes)
+            port = compile_port(resolved, input_layout, progress, dump_passes, fold_batchnorm)
             notes, timings, provable = list(port.notes), dict(port.timings), True
             (folder / artifact.MODEL_FILE).write_text(port.model_py, "utf-8")
             timings["until_source"] = time.perf_counter() - start

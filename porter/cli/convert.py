@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto hands an architecture that mlx-lm ships to mlx-lm; graph ports it anyway.",
 )
+@click.option(
+    "--fold-batchnorm",
+    is_flag=True,
+    help="Fold each BatchNorm into the convolution before it: faster, and no longer to be trained.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace DIR.")
 @click.option(
     "--no-proof", is_flag=True, help="Do not compare with the source; DIR is marked unproven."

@@ -150,6 +150,8 @@ class Program:
         default_factory=dict
     )  # symbol -> (name, size when traced)
     notes: list[str] = field(default_factory=list)
+    #: fusions that nearly applied: (what, why not) -> how often, and where first
+    misses: dict[tuple[str, str], tuple[int, Location | None]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)  # of the source, as it was given
     sights: list[Any] = field(
         default_factory=list

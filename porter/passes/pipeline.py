@@ -10,12 +10,14 @@ from porter.passes.cache.lift_cache import lift_cache
 from porter.passes.cleanup import remove_dead, share_equal
 from porter.passes.compose_views import compose_views
 from porter.passes.constants import simplify_constants
+from porter.passes.fuse.fold_batchnorm import fold_batchnorm
 from porter.passes.fuse.fold_scale import fold_scale
 from porter.passes.fuse.fuse_activations import fuse_activations
 from porter.passes.fuse.fuse_attention import fuse_attention
 from porter.passes.fuse.fuse_causal import fuse_causal
 from porter.passes.fuse.fuse_norms import fuse_norms
 from porter.passes.fuse.fuse_rope import fuse_rope
+from porter.passes.fuse.misses import sentences
 from porter.passes.fuse.share_heads import share_heads
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.layout.fold_parameters import fold_parameters
@@ -35,7 +37,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
         simplify_constants,
         "masks of ones, gathers by arange and fills of one number become what they are",
     ),
-    (fuse_norms, "RMS norms spelled out become nn.RMSNorm"),
+    (fuse_norms, "RMS and layer norms spelled out become nn.RMSNorm and nn.LayerNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
     (fuse_rope, "rotations by cosines and sines of positions become nn.RoPE"),
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
@@ -49,6 +51,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (drop_broadcasts, "MLX broadcasts by itself where torch's author expands"),
     (propagate_layout, "channels-last from end to end, so that no transpose stands beside a conv"),
     (fold_parameters, "what the layout moved onto parameters"),
+    (fold_batchnorm, "only where asked for: BatchNorm becomes part of the convolution before it"),
     (merge_reshapes, "a reshape of a reshape is one"),
     (drop_kept_dims, "a spatial mean is x.mean(axis=(1, 2))"),
     (hoist_concatenate, "a layer of a dense block takes one array, not a growing list"),
@@ -62,13 +65,21 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
 
 
 def run_pipeline(
-    program: Program, input_layout: str = "nhwc", dump: Callable[[str, Program], None] | None = None
+    program: Program,
+    input_layout: str = "nhwc",
+    dump: Callable[[str, Program], None] | None = None,
+    fold_norms: bool = False,
 ) -> Program:
-    """Runs every pass, verifying after each. Raises PorterError that names the pass that failed and those before it."""
+    """Runs every pass, verifying after each; fusions that nearly applied are noted in the end.
+
+    Raises PorterError that names the pass that failed and those before it.
+    """
     verify(program)
     done: list[str] = []
     for transform, _ in PIPELINE:
         name = transform.__name__
+        if transform is fold_batchnorm and not fold_norms:
+            continue
         try:
             if transform is propagate_layout:
                 propagate_layout(program, input_layout)
@@ -82,4 +93,5 @@ def run_pipeline(
         done.append(name)
         if dump is not None:
             dump(name, program)
+    program.notes += sentences(program)
     return program

@@ -33,6 +33,18 @@ FUSED = {
         lambda a: (torch.tanh((0.044715 * a**3 + a) * C) + 1) * (a * 0.5),
         "nn.gelu_approx",
     ),
+    "gelu by erf, halved last": (
+        lambda a: 0.5 * (a * (1 + torch.erf(a / math.sqrt(2.0)))),
+        "nn.gelu",
+    ),
+    "gelu by erf, divided": (lambda a: a * (1 + torch.erf(a / math.sqrt(2.0))) / 2, "nn.gelu"),
+    "gelu by tanh, a product of three": (
+        lambda a: a * (0.5 * (1 + torch.tanh(C * (a + 0.044715 * (a * a * a))))),
+        "nn.gelu_approx",
+    ),
+    "mish": (lambda a: a * torch.tanh(F.softplus(a)), "nn.mish"),
+    "hardswish": (lambda a: a * F.relu6(a + 3) / 6, "nn.hardswish"),
+    "hardswish by a gate": (lambda a: a * (F.relu6(a + 3) / 6), "nn.hardswish"),
     "within a product": (lambda a: a * ((c := a.cos()) * torch.sigmoid(c)), "nn.silu"),
 }
 

@@ -1,9 +1,12 @@
 """fuse_attention: scales before and after, masks, windows; and what must stay spelled out."""
 
+import math
+
 import pytest
 import torch
 
 from porter.passes.fuse.fuse_attention import fuse_attention
+from porter.passes.fuse.misses import sentences
 from tests.passes.programs import SDPA, Fn, ops, rewritten, x
 
 B, H, L, D = 2, 3, 5, 4
@@ -71,13 +74,59 @@ def test_what_is_no_plain_attention_stays(forward):
     assert ops(program)["@"] == 2
 
 
-def test_three_axes_stay():
-    """One head without an axis of its own: MLX's call wants four."""
+def test_three_axes_get_a_fourth():
+    """Heads folded into the batch, as torch.bmm wants them: MLX's call wants four axes."""
     program, (count,) = rewritten(
-        lambda q, k, v: (q @ t(k)).softmax(-1) @ v, [Q[0], K[0], V[0]], fuse_attention
+        lambda q, k, v, m: (q @ t(k) * 0.5 + m).softmax(-1) @ v,
+        [Q[0], K[0], V[0], MASK[0]],
+        fuse_attention,
+    )
+    assert count == 1
+    assert ops(program) == {SDPA: 1, "mx.expand_dims": 4, "[]": 1}
+
+
+FILLED = {
+    "what is not to be seen": lambda q, k, v, c: (q @ t(k)).masked_fill(~c, -1e9).softmax(-1) @ v,
+    "zeros": lambda q, k, v, c: (q @ t(k) / 2).masked_fill(c.int() == 0, -math.inf).softmax(-1) @ v,
+    "where": lambda q, k, v, c: torch.where(c, q @ t(k), -65504.0).softmax(-1) @ v,
+}
+
+
+@pytest.mark.parametrize("forward", FILLED.values(), ids=FILLED)
+def test_filled_scores_are_a_boolean_mask(forward):
+    keep = torch.ones(L, L, dtype=torch.bool).tril()
+    program, (count,) = rewritten(forward, [Q, K, V, keep], fuse_attention)
+    assert count == 1
+    (node,) = [node for node in program.nodes if node.op == SDPA]
+    assert node.kwargs["mask"].dtype == "bool"
+
+
+def test_scores_filled_with_a_number_that_counts_stay():
+    keep = torch.ones(L, L, dtype=torch.bool).tril()
+    program, (count,) = rewritten(
+        lambda q, k, v, c: (q @ t(k)).masked_fill(~c, -5.0).softmax(-1) @ v,
+        [Q, K, V, keep],
+        fuse_attention,
     )
     assert count == 0
     assert ops(program)["mx.softmax"] == 1
+
+
+MISSES = {
+    "something else reads its weights": SPELLED_OUT["weights returned"],
+    "something else reads its scores": SPELLED_OUT["scores returned"],
+    "its scale applies to the mask too": SPELLED_OUT["scale after the mask"],
+    "* stands between its softmax and the values": SPELLED_OUT["weights changed"],
+    "its softmax is not over the keys": SPELLED_OUT["softmax over queries"],
+}
+
+
+@pytest.mark.parametrize(("reason", "forward"), MISSES.items())
+def test_a_near_miss_says_why(reason, forward):
+    program, _ = rewritten(Fn(forward), [Q, K, V, MASK, PAIRS], fuse_attention)
+    assert list(program.misses) == [("attention", reason)]
+    (sentence,) = sentences(program)
+    assert sentence.startswith(f"attention stayed spelled out: {reason} (")
 
 
 @pytest.mark.parametrize("windows", [4, 1])

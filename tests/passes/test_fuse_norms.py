@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from porter.passes.fuse.fuse_norms import fuse_norms
-from tests.passes.programs import Fn, ops, rewritten, x
+from tests.passes.programs import Fn, ops, piped, rewritten, x
 
 
 def t5(a, w):
@@ -73,8 +73,100 @@ def test_near_misses_stay_spelled_out(forward):
 
 def test_a_weight_of_one_number_is_no_norm_weight():
     program, (count,) = rewritten(Fn(t5, torch.rand(1)), [x(2, 5, 6)], fuse_norms)
+    assert count == 1
+    assert ops(program) == {"mx.fast.rms_norm": 1, "*": 1}
+
+
+def test_norms_without_a_weight_of_their_own():
+    """Gemma's weight is stored less 1."""
+    program, (count,) = rewritten(
+        Fn(
+            lambda a, w: a * torch.rsqrt(a.pow(2).mean(-1, keepdim=True) + 1e-6) * (1.0 + w),
+            torch.rand(6),
+        ),
+        [x(2, 5, 6)],
+        fuse_norms,
+    )
+    assert count == 1
+    assert ops(program) == {"mx.fast.rms_norm": 1, "+": 1}
+    program, (count,) = rewritten(
+        lambda a: a / torch.sqrt((a * a).mean(-1, keepdim=True) + 1e-6), [x(2, 5, 6)], fuse_norms
+    )
+    assert count == 1
+    assert ops(program) == {"mx.fast.rms_norm": 1}
+
+
+def centered(a, axis=-1):
+    return a - a.mean(axis, keepdim=True)
+
+
+LAYERS = {
+    "square root": lambda a, w, b: (
+        centered(a) / torch.sqrt(centered(a).pow(2).mean(-1, keepdim=True) + 1e-6) * w + b
+    ),
+    "one difference": lambda a, w, b: (
+        (c := centered(a)) * torch.rsqrt((c * c).mean(-1, keepdim=True) + 1e-6) * w + b
+    ),
+    "var": lambda a, w, b: b + w * (
+        centered(a) / (a.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+    ),
+    "power": lambda a, w, b: (
+        w * (centered(a) * (a.var(-1, keepdim=True, unbiased=False) + 1e-6) ** -0.5) + b
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("forward", LAYERS.values(), ids=LAYERS)
+def test_layer_norms_are_found(forward):
+    module = Fn(forward, torch.rand(6), torch.rand(6))
+    program, (count,) = rewritten(module, [x(2, 5, 6)], fuse_norms)
+    assert count == 1
+    assert ops(program) == {"nn.LayerNorm": 1}
+    assert program.nodes[0].attrs == {"dims": 6, "eps": 1e-6, "affine": True, "bias": True}
+
+
+def channels_first(a, w, b):
+    """ConvNeXt's and SAM's norm over the channels of a feature map."""
+    a = centered(a, 1) / torch.sqrt(centered(a, 1).pow(2).mean(1, keepdim=True) + 1e-6)
+    return w[:, None, None] * a + b[:, None, None]
+
+
+def test_a_norm_over_channels_is_one_over_the_last_axis():
+    module = Fn(channels_first, torch.rand(4), torch.rand(4))
+    program, (count,) = rewritten(module, [x(2, 4, 5, 6)], fuse_norms)
+    assert count == 1
+    assert ops(program) == {".transpose": 2, "nn.LayerNorm": 1}
+    assert ops(piped(module, [x(2, 4, 5, 6)])) == {"nn.LayerNorm": 1}
+
+
+def test_a_layer_norm_without_weights():
+    program, (count,) = rewritten(
+        lambda a: centered(a) / torch.sqrt(a.var(-1, keepdim=True, unbiased=False) + 1e-6),
+        [x(2, 5, 6)],
+        fuse_norms,
+    )
+    assert count == 1
+    assert ops(program) == {"mx.fast.layer_norm": 1}
+
+
+NO_LAYERS = {
+    "its variance is the unbiased one, over n - 1": lambda a: (
+        centered(a) / torch.sqrt(a.var(-1, keepdim=True) + 1e-6)
+    ),
+    "eps is added to the deviation, not to the variance": lambda a: (
+        centered(a) / (a.std(-1, keepdim=True) + 1e-6)
+    ),
+    "it is over axis 0 of 3": lambda a: (
+        centered(a, 0) / torch.sqrt(a.var(0, keepdim=True, unbiased=False) + 1e-6)
+    ),
+}
+
+
+@pytest.mark.parametrize(("reason", "forward"), NO_LAYERS.items())
+def test_what_is_no_layer_norm_says_why(reason, forward):
+    program, (count,) = rewritten(forward, [x(2, 5, 6)], fuse_norms)
     assert count == 0
-    assert ops(program)["nn.RMSNorm"] == 0
+    assert list(program.misses) == [("a layer norm", reason)]
 
 
 def test_a_square_that_is_read_elsewhere_stays():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from porter.ir import Node, Program, Value
 from porter.passes.cleanup import remove_dead
@@ -10,7 +11,7 @@ from porter.passes.fuse.match import commuted, is_number, producer
 
 
 def fuse_activations(program: Program) -> int:
-    """silu = x * sigmoid(x), the quick GELU = x * sigmoid(1.702 x), and GELU's erf and tanh forms get their names.
+    """silu = x * sigmoid(x), the quick GELU, GELU's erf and tanh forms, mish and hardswish get their names.
 
     Returns how many were found.
     """
@@ -26,9 +27,9 @@ def fuse_activations(program: Program) -> int:
 
 
 def _activation(node: Node) -> tuple[str, Value] | None:
-    if node.op != "*" or len(node.args) != 2:
+    if node.op not in ("*", "/") or len(node.args) != 2:
         return None
-    for x, gate in commuted(node):
+    for x, gate in commuted(node) if node.op == "*" else ():
         sigmoid = producer(gate, "mx.sigmoid")
         if isinstance(x, Value) and sigmoid is not None:
             if sigmoid.args[0] is x:
@@ -38,21 +39,49 @@ def _activation(node: Node) -> tuple[str, Value] | None:
                 a is x and is_number(b, 1.702) for a, b in commuted(scaled)
             ):
                 return "nn.gelu_fast_approx", x
-        found = _gelu(x, gate)
-        if found is not None:
-            return found
+        tanh = producer(gate, "mx.tanh")
+        soft = producer(tanh.args[0], "nn.softplus") if tanh is not None else None
+        if isinstance(x, Value) and soft is not None and soft.args[0] is x:
+            return "nn.mish", x
+    number, factors = _factors(node)
+    if len(factors) == 2:
+        for x, gate in (factors, factors[::-1]):
+            clipped = producer(gate, "nn.relu6") if is_number(number, 1 / 6) else None
+            shifted = producer(clipped.args[0], "+") if clipped is not None else None
+            if shifted and any(a is x and is_number(b, 3.0) for a, b in commuted(shifted)):
+                return "nn.hardswish", x
+            found = _gelu(x, gate) if is_number(number, 0.5) else None
+            if found is not None:
+                return found
     return None
 
 
-def _gelu(half: object, gate: object) -> tuple[str, Value] | None:
-    """(0.5 x) * (1 + erf(x / sqrt 2)), or with tanh(sqrt(2 / pi) (x + 0.044715 x^3)); Hendrycks and Gimpel 2016."""
-    scaled = producer(half, "*")
+def _factors(item: Any, depth: int = 0) -> tuple[float, list[Any]]:
+    """A product as a number and the arrays that it is made of, at most two levels of products down."""
+    node = producer(item, "*", "/") if isinstance(item, Value) else item
+    if not isinstance(node, Node) or depth > 2:
+        return 1.0, [item]
+    a, b = node.args
+    if node.op == "/":
+        if not is_number(b) or not b:
+            return 1.0, [item]
+        number, factors = _factors(a, depth + 1)
+        return number / b, factors
+    total = 1.0
+    every: list[Any] = []
+    for side in (a, b):
+        number, factors = (side, []) if is_number(side) else _factors(side, depth + 1)
+        total, every = total * number, every + factors
+    return total, every
+
+
+def _gelu(x: Value, gate: Value) -> tuple[str, Value] | None:
+    """x (1 + erf(x / sqrt 2)) / 2, or with tanh(sqrt(2 / pi) (x + 0.044715 x^3)); Hendrycks and Gimpel 2016."""
     shifted = producer(gate, "+")
-    if scaled is None or shifted is None:
+    if shifted is None:
         return None
-    x = next((a for a, b in commuted(scaled) if is_number(b, 0.5) and isinstance(a, Value)), None)
     inner = next((a for a, b in commuted(shifted) if is_number(b, 1.0)), None)
-    if x is None or inner is None:
+    if inner is None:
         return None
     erf = producer(inner, "mx.erf")
     if erf is not None:
@@ -81,4 +110,7 @@ def _gelu(half: object, gate: object) -> tuple[str, Value] | None:
 
 def _is_cube(value: object, x: Value) -> bool:
     power = producer(value, "**")
-    return power is not None and power.args[0] is x and is_number(power.args[1], 3.0)
+    if power is not None:
+        return power.args[0] is x and is_number(power.args[1], 3.0)
+    number, factors = _factors(value)
+    return is_number(number, 1.0) and len(factors) == 3 and all(factor is x for factor in factors)

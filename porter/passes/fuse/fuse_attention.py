@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from porter.ir import Node, Program, Size, Value
 from porter.ir.builder import Builder, simplify
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.match import commuted, is_number, producer, replace_node
+from porter.passes.fuse.misses import Missed, note_miss
 
 _SDPA = "mx.fast.scaled_dot_product_attention"
+#: Scores filled with this or less have no weight in float32, whatever the others are.
+_NEVER = -1e4
 
 
 def fuse_attention(program: Program) -> int:
@@ -17,10 +22,14 @@ def fuse_attention(program: Program) -> int:
     """
     count = 0
     for node in list(program.nodes):
-        if node.op != "@" or node.output.rank != 4:
+        if node.op != "@":
             continue
         builder = Builder(node.scope, node.location)
-        found = _attention(program, node, builder)
+        try:
+            found = _attention(program, node, builder)
+        except Missed as reason:
+            note_miss(program, "attention", node, reason)
+            continue
         if found is not None:
             replace_node(program, node, builder.nodes, found)
             count += 1
@@ -37,16 +46,28 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
 
     weights, v = node.args
     softmax = producer(weights, "mx.softmax")
-    if softmax is None or softmax.kwargs.get("axis") not in (-1, 3) or not alone(softmax.output):
+    if softmax is None:
+        _check_between(weights)
         return None
+    if not _leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
+        return None
+    if softmax.kwargs.get("axis") not in (-1, softmax.output.rank - 1):
+        raise Missed("its softmax is not over the keys")
+    if not alone(softmax.output):
+        raise Missed("something else reads its weights")
     scores, masks, scale = softmax.args[0], [], 1.0
     while True:
         if not alone(scores):
-            return None
+            raise Missed("something else reads its scores")
+        term = _peel_fill(scores, builder)
+        if term is not None:
+            scores, kept = term
+            masks.append(kept)
+            continue
         term = _peel_mask(scores, builder, alone)
         if term is not None:
             if scale != 1.0:
-                return None  # the scale would have to apply to the mask as well
+                raise Missed("its scale applies to the mask too")
             scores, mask = term
             masks.append(mask)
             continue
@@ -58,24 +79,53 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         break
     product = producer(scores, "@")
     if product is None:
-        return None
+        between = scores.node.op if scores.node is not None else "an input"
+        raise Missed(f"{between} stands between its scores and the softmax")
     q, keys = product.args
+    rank = node.output.rank
     flipped = producer(keys, ".transpose")
-    if flipped is None or tuple(flipped.args[1:]) != (0, 1, 3, 2):
-        return None
+    swapped = (*range(rank - 2), rank - 1, rank - 2)
+    if flipped is None or tuple(flipped.args[1:]) != swapped:
+        raise Missed("its keys are not transposed where they meet the queries")
     k = flipped.args[0]
     q, scale = _without_scale(q, scale)
     k, scale = _without_scale(k, scale)
-    if not all(isinstance(x, Value) and x.rank == 4 for x in (q, k, v)):
-        return None
+    if rank not in (3, 4) or not all(isinstance(x, Value) and x.rank == rank for x in (q, k, v)):
+        raise Missed(f"it has {rank} axes")
     total: Value | None = None
-    for added in reversed(masks):
-        total = added if total is None else builder.op("+", total, added)
-    if total is not None and total.rank < 4:
-        total = builder.reshape(total, (1,) * (4 - total.rank) + total.shape)
-    return builder.op(
-        _SDPA, q, k, v, scale=scale, mask=total, shape=node.output.shape, dtype=node.output.dtype
+    for mask in reversed(masks):
+        total = mask if total is None else _both(builder, total, mask)
+    if total is not None and total.rank < rank:
+        total = builder.reshape(total, (1,) * (rank - total.rank) + total.shape)
+    if rank == 3:  # the batch takes the place of heads
+        q, k, v = (_with_batch(builder, x) for x in (q, k, v))
+        total = None if total is None else _with_batch(builder, total)
+    shape = (*(1,) * (4 - rank), *node.output.shape)
+    result = builder.op(
+        _SDPA, q, k, v, scale=scale, mask=total, shape=shape, dtype=node.output.dtype
     )
+    return result if rank == 4 else builder.index(result, (0,), node.output.shape)
+
+
+def _both(builder: Builder, a: Value, b: Value) -> Value:
+    """Two masks as one: keys that both keep, sums of what is added."""
+    if (a.dtype == "bool") == (b.dtype == "bool"):
+        return builder.op("&" if a.dtype == "bool" else "+", a, b)
+    kept, added = (a, b) if a.dtype == "bool" else (b, a)
+    return builder.op("mx.where", kept, added, -inf, dtype=added.dtype)
+
+
+def _with_batch(builder: Builder, x: Value) -> Value:
+    return builder.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype)
+
+
+def _check_between(weights: Value) -> None:
+    """Whether attention weights are changed before the values are summed by them."""
+    node = producer(weights, "*", "/", "mx.where", "+")
+    for side in node.args if node is not None else ():
+        softmax = producer(side, "mx.softmax")
+        if softmax is not None and _leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
+            raise Missed(f"{node.op if node else ''} stands between its softmax and the values")
 
 
 def _without_scale(x: Value, scale: float) -> tuple[Value, float]:
@@ -146,13 +196,40 @@ def _repeated_mask(
     )
 
 
-def _leads_to_scores(value: Value) -> bool:
-    """Whether a matmul of queries and keys lies behind scales, masks and reshapes."""
-    for _ in range(8):
-        if producer(value, "@") is not None:
-            return True
-        node = producer(value, "*", "/", "+", ".reshape")
-        if node is None or not isinstance(node.args[0], Value):
-            return False
-        value = node.args[0]
-    return False
+def _leads_to_scores(value: Value, *more: str, depth: int = 8) -> bool:
+    """Whether a matmul of queries and keys lies behind scales, masks and reshapes, and `more` ops."""
+    if producer(value, "@") is not None:
+        return True
+    node = producer(value, "*", "/", "+", ".reshape", "mx.where", *more)
+    if node is None or not depth:
+        return False
+    sides = [a for a in node.args[node.op == "mx.where" :] if isinstance(a, Value)]
+    return any(_leads_to_scores(side, *more, depth=depth - 1) for side in sides)
+
+
+def _peel_fill(scores: Value, builder: Builder) -> tuple[Value, Value] | None:
+    """(scores, which to keep) of scores that are filled with a number that their softmax takes to 0."""
+    node = producer(scores, "mx.where")
+    if node is None:
+        return None
+    condition, yes, no = node.args
+    for inner, fill, kept in ((no, yes, False), (yes, no, True)):
+        if (
+            isinstance(condition, Value)
+            and isinstance(inner, Value)
+            and is_number(fill)
+            and fill <= _NEVER
+            and inner.shape == scores.shape
+        ):
+            return inner, condition if kept else _negated(builder, condition)
+    return None
+
+
+def _negated(builder: Builder, condition: Value) -> Value:
+    node = condition.node
+    if node is not None and node.op in ("~", "mx.logical_not"):
+        return node.args[0]
+    if node is not None and node.op in ("==", "!="):
+        op = "!=" if node.op == "==" else "=="
+        return builder.op(op, *node.args, shape=condition.shape, dtype="bool")
+    return builder.op("~", condition, shape=condition.shape, dtype="bool")
