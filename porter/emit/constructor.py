@@ -7,7 +7,7 @@ from typing import Any
 
 from porter.emit.arguments import Arguments
 from porter.emit.attributes import Attributes, Place
-from porter.emit.expressions import Vector, is_constant, literal
+from porter.emit.expressions import Code, Vector, is_constant, literal
 from porter.emit.layers import CONSTRUCTORS
 from porter.emit.syntax import dtype_text
 from porter.errors import UnsupportedError
@@ -70,7 +70,7 @@ class Constructor:
         return f"{node.op}({', '.join(parts)})"
 
     def _number(self, items: Instances, name: str) -> str:
-        vector = {i: other.attrs[name] for i, other in items}
+        vector = {i: _as_code(other.attrs[name]) for i, other in items}
         return self.arguments.resolve(vector, name)
 
     def child_call(self, items: Instances, index: str = "") -> str:
@@ -276,3 +276,8 @@ def _same(value: Any, default: Any) -> bool:
 def _shape_hint(value: Value, axis: int) -> str:
     leaf = (value.path or "size").rpartition(".")[2]
     return "dim" if axis == value.rank - 1 else f"{leaf}_size"
+
+
+def _as_code(value: Any) -> Any:
+    """A function among the attributes is named as the IR names ops: "nn.relu"."""
+    return Code(value) if isinstance(value, str) and value.startswith(("nn.", "mx.")) else value

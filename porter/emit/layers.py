@@ -35,10 +35,8 @@ CONSTRUCTORS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "nn.RoPE": (("dims",), {"traditional": False, "base": 10000.0, "scale": 1.0}),
     "nn.InstanceNorm": (("dims",), {"eps": 1e-5, "affine": False}),
-    **{
-        f"nn.{cell}": (("input_size", "hidden_size"), {"bias": True})
-        for cell in ("RNN", "LSTM", "GRU")
-    },
+    **{f"nn.{cell}": (("input_size", "hidden_size"), {"bias": True}) for cell in ("LSTM", "GRU")},
+    "nn.RNN": (("input_size", "hidden_size"), {"bias": True, "nonlinearity": None}),
     "nn.Upsample": (("scale_factor",), {"mode": "nearest", "align_corners": False}),
     "nn.Embedding": (("num_embeddings", "dims"), {}),
     **{f"nn.{kind}Pool{rank}d": _POOL for kind in ("Max", "Avg") for rank in (1, 2, 3)},

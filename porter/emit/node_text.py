@@ -9,6 +9,7 @@ from sympy import Expr
 from porter.emit.arguments import Arguments
 from porter.emit.decoder import STATE
 from porter.emit.expressions import Code, Vector, is_constant
+from porter.emit.size_text import size_text
 from porter.emit.sizes import (
     Dims,
     author_sizes,
@@ -31,6 +32,7 @@ from porter.emit.syntax import (
     prefix,
     sequence,
     slice_text,
+    strength_of,
     subscript,
 )
 from porter.ir import Node, Value
@@ -287,10 +289,8 @@ class NodeText:
             if found is None:
                 return None
             names[symbol] = self.dims.name(*found, set(self.body_names()))
-        code = str(expression)
-        for symbol, name in names.items():
-            code = code.replace(str(symbol), name)
-        return f"({code})" if " " in code else code
+        text = size_text(expression, names)
+        return None if text is None else text.code
 
     def body_names(self) -> list[str]:
         return list(self.body.taken_by_inputs) if hasattr(self.body, "taken_by_inputs") else []
@@ -457,9 +457,7 @@ class NodeText:
             text = self.planned.get((id(node), first))
             if text is None:
                 text = self._traced(vector, node)
-            return Text(
-                text, 10 if " " in text else ATOM, 0, {n for n in self.dim_names() if n in text}
-            )
+            return Text(text, strength_of(text), 0, {n for n in self.dim_names() if n in text})
         if isinstance(first, str) and role == "dtype" and (first in DTYPES or first == "bool"):
             return Text(dtype_text(first))
         return self._scalar(vector, role)

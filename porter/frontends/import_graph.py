@@ -6,6 +6,7 @@ import linecache
 import operator
 import os
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -264,8 +265,12 @@ def _output_names(spec: Any, count: int) -> list[str]:
     return names
 
 
-def raise_gaps(reader: GraphReader, missing: dict[str, list[torch.fx.Node]]) -> None:
-    """Raises UnsupportedError for ops without a lowering."""
+def raise_gaps(
+    reader: GraphReader,
+    missing: dict[str, list[torch.fx.Node]],
+    lacking: Callable[[torch.fx.Node], set[str]],
+) -> None:
+    """Raises UnsupportedError for ops without a lowering; `lacking` says what an op's decomposition needs."""
     gaps = tuple(
         Gap(
             name,
@@ -275,6 +280,7 @@ def raise_gaps(reader: GraphReader, missing: dict[str, list[torch.fx.Node]]) -> 
                 or "/".join(f.path for f in reader.frames(nodes[0]))
                 or "the root"
             ),
+            _needs(sorted(lacking(nodes[0]))),
         )
         for name, nodes in sorted(missing.items(), key=lambda item: (-len(item[1]), item[0]))
     )
@@ -283,6 +289,10 @@ def raise_gaps(reader: GraphReader, missing: dict[str, list[torch.fx.Node]]) -> 
         "or run `porter ops` to see what there is:",
         gaps,
     )
+
+
+def _needs(names: list[str]) -> str:
+    return f"torch's decomposition of it needs {', '.join(names)}" if names else ""
 
 
 def _target(node: torch.fx.Node) -> str:

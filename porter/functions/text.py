@@ -12,7 +12,10 @@ from typing import Any
 
 from porter.ir import Program
 
-FILES = ("sampling",)
+#: The files of this folder that hold functions.
+FILES = tuple(
+    sorted({path.stem for path in Path(__file__).parent.glob("*.py")} - {"__init__", "text"})
+)
 #: Modules of the user's own, of whose functions a plugin's lowerings may name some.
 _ADDED: dict[str, Path] = {}
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import sympy
-
 from porter.ir import Size, Value
 from porter.ir.builder import simplify
 from porter.lowering.axes import channels_last
 from porter.lowering.creation import made
-from porter.lowering.pooling import batched, finish, pooled
-from porter.lowering.refusal import absent, refuse
+from porter.lowering.pooling import batched, finish, largest, pooled
+from porter.lowering.refusal import absent
 from porter.lowering.registry import Call, lowering
 
 
@@ -100,11 +98,24 @@ def window_mask(call: Call, size: Size, n: Size) -> Value:
     "aten.adaptive_max_pool3d.default",
 )
 def adaptive_max_pool(call: Call, x: Value, output_size: Any) -> list[Value]:
-    """The maximum of each window, without the places."""
+    """The maximum of each window; its place too where something reads it, or where the sizes are symbolic."""
     count = int(call.name[len("aten.adaptive_max_pool")])
+    sizes = list(zip(x.shape[-count:], call.shape[-count:], strict=True))
+    fixed = all(
+        (isinstance(size, int) and isinstance(n, int)) or n in (1, size) for size, n in sizes
+    )
+    if 1 not in call.unread or not fixed:
+        windows = [_adaptive_windows(call, size, n) for size, n in sizes]
+        return largest(call, x, windows)
     for axis, n in zip(range(x.rank - count, x.rank), call.shape[-count:], strict=True):
         x = _max_of_windows(call, x, axis, n)
     return [x, absent(call, 1, "the places")]
+
+
+def _adaptive_windows(call: Call, size: Size, n: Size) -> Value:
+    """The cells of each of n windows, as many as the widest has."""
+    widest = simplify(-(-size // n) + 1)
+    return call.build.op("fn.adaptive_windows", n, size, shape=(n, widest), dtype="int32")
 
 
 def _max_of_windows(call: Call, x: Value, axis: int, n: Size) -> Value:
@@ -114,8 +125,6 @@ def _max_of_windows(call: Call, x: Value, axis: int, n: Size) -> Value:
         return x
     if n == 1:
         return call.build.op("mx.max", x, shape=shape, dtype=x.dtype, axis=axis, keepdims=True)
-    if isinstance(size, sympy.Basic) or isinstance(n, sympy.Basic):
-        raise refuse(call, "adaptive max pooling to several windows needs a fixed size")
     whole = [slice(None)] * axis
     parts = []
     for window in range(n):

@@ -41,50 +41,22 @@ def lower_graph(importer: Any) -> Program:
     """
     from porter.frontends.import_graph import raise_gaps
 
-    table = registry()
+    lowerer = _Lowerer(importer)
     missing: dict[str, list[Any]] = {}
     for node in importer.graph.nodes:
-        if (
-            importer.is_ignored(node)
-            or importer.is_symbolic(node)
-            or importer.target(node) == "getitem"
-        ):
-            continue
-        if importer.target(node) not in table:
+        if lowerer.is_call(node) and lowerer.is_missing(node):
             missing.setdefault(importer.target(node), []).append(node)
     if missing:
-        raise_gaps(importer, missing)
-
-    program = importer.program
+        raise_gaps(importer, missing, lowerer.lacking)
     refused: tuple[Gap, ...] = ()
     for node in importer.graph.nodes:
-        if importer.is_ignored(node) or importer.is_symbolic(node):
-            continue
-        target = importer.target(node)
-        args = [importer.argument(item) for item in node.args]
-        if target == "getitem":
-            importer.environment[node] = args[0][args[1]]
-            _name(importer, node, importer.environment[node], args[1])
-            continue
-        kwargs = {key: importer.argument(item) for key, item in node.kwargs.items()}
-        builder = Builder(importer.frames(node), importer.location(node))
-        call = Call(builder, importer.outputs(node), target, builder.location)
         try:
-            result = table[target](call, *args, **kwargs)
+            lowerer.lower(node)
         except UnsupportedError as error:
-            refused += error.gaps or (Gap(target, 1, str(builder.location), str(error)),)
-            stand_ins = [Value(shape, dtype) for shape, dtype in call.outputs]
-            result = stand_ins[0] if len(stand_ins) == 1 else stand_ins
-        if target.split(".")[1].rstrip("_") not in _AUTHORS:
-            for new in builder.nodes:
-                new.layout = new.op == ".transpose" and _is_layout(new)
-        program.nodes += builder.nodes
-        importer.environment[node] = result
-        mutated = importer.mutated(node)
-        if mutated is not None:
-            importer.environment[mutated] = result
-        if isinstance(result, Value) and result.node in builder.nodes:
-            _name(importer, node, result, None)
+            where = str(importer.location(node))
+            refused += error.gaps or (Gap(importer.target(node), 1, where, str(error)),)
+            lowerer.stand_in(node)
+    program = importer.program
     _raise_refused(importer, refused)
     _drop_inner_names(program)
     program.outputs = [
@@ -98,6 +70,132 @@ def lower_graph(importer: Any) -> Program:
     return program
 
 
+class _Lowerer:
+    """Lowers node by node; what has no lowering, or none for its arguments, by torch's decomposition of it."""
+
+    def __init__(self, importer: Any):
+        self.importer = importer
+        self.table = registry()
+        self.decompositions: dict[Any, Any] = {}
+
+    def is_call(self, node: Any) -> bool:
+        importer = self.importer
+        ignored = importer.is_ignored(node) or importer.is_symbolic(node)
+        return not ignored and importer.target(node) != "getitem" and not _is_tuple(node)
+
+    def is_missing(self, node: Any) -> bool:
+        """Whether an op has no lowering, nor a decomposition whose ops have one."""
+        if self.importer.target(node) in self.table:
+            return False
+        parts = self._decomposed(node)
+        return parts is None or any(
+            self.is_call(inner) and self.is_missing(inner) for inner in parts[0].nodes
+        )
+
+    def lacking(self, node: Any) -> set[str]:
+        """What an op's decomposition needs that has no lowering."""
+        parts = self._decomposed(node)
+        inner = [n for n in (parts[0].nodes if parts else ()) if self.is_call(n)]
+        found: set[str] = set()
+        for n in inner:
+            if self.is_missing(n):
+                found |= self.lacking(n) or {self.importer.target(n)}
+        return found
+
+    def lower(self, node: Any, inner: bool = False) -> None:
+        """Appends the node's MLX calls to the program. `inner` nodes are no nodes of the exported graph."""
+        importer = self.importer
+        if importer.is_ignored(node) or importer.is_symbolic(node):
+            return
+        target = importer.target(node)
+        if target == "getitem":
+            result = importer.argument(node.args[0])[node.args[1]]
+            importer.environment[node] = result
+            if not inner:
+                _name(importer, node, result, node.args[1])
+            return
+        if _is_tuple(node):
+            importer.environment[node] = [importer.argument(item) for item in node.args]
+            return
+        program = importer.program
+        before = len(program.nodes)
+        if target in self.table:
+            try:
+                result = self._lowered(node)
+            except UnsupportedError:
+                if self._decomposed(node) is None:
+                    raise
+                try:
+                    result = self._by_parts(node)
+                except UnsupportedError:
+                    del program.nodes[before:]
+                    result = None
+                if result is None:
+                    raise
+        else:
+            result = self._by_parts(node)
+        importer.environment[node] = result
+        mutated = importer.mutated(node)
+        if mutated is not None:
+            importer.environment[mutated] = result
+        if not inner and isinstance(result, Value) and result.node in program.nodes[before:]:
+            _name(importer, node, result, None)
+
+    def _lowered(self, node: Any) -> Any:
+        importer = self.importer
+        target = importer.target(node)
+        args = [importer.argument(item) for item in node.args]
+        kwargs = {key: importer.argument(item) for key, item in node.kwargs.items()}
+        builder = Builder(importer.frames(node), importer.location(node))
+        outputs = importer.outputs(node)
+        call = Call(builder, outputs, target, builder.location, _unread(node, len(outputs)))
+        result = self.table[target](call, *args, **kwargs)
+        if target.split(".")[1].rstrip("_") not in _AUTHORS:
+            for new in builder.nodes:
+                new.layout = new.op == ".transpose" and _is_layout(new)
+        importer.program.nodes += builder.nodes
+        return result
+
+    def _by_parts(self, node: Any) -> Any:
+        parts = self._decomposed(node)
+        if parts is None:
+            where = str(self.importer.location(node))
+            raise UnsupportedError("no lowering", (Gap(self.importer.target(node), 1, where),))
+        graph, arguments = parts
+        environment = self.importer.environment
+        inputs = [inner for inner in graph.nodes if inner.op == "placeholder"]
+        for placeholder, argument in zip(inputs, arguments, strict=True):
+            environment[placeholder] = self.importer.argument(argument)
+        for inner in graph.nodes:
+            self.lower(inner, inner=True)
+        result = next(inner for inner in graph.nodes if inner.op == "output").args[0]
+        return self.importer.argument(result)
+
+    def _decomposed(self, node: Any) -> Any:
+        from porter.frontends.decompose import decomposed
+
+        if node not in self.decompositions:
+            self.decompositions[node] = decomposed(node)
+        return self.decompositions[node]
+
+    def stand_in(self, node: Any) -> None:
+        """Values in the place of a refused node's, so that the others are still looked at."""
+        values = [Value(shape, dtype) for shape, dtype in self.importer.outputs(node)]
+        self.importer.environment[node] = values[0] if len(values) == 1 else values
+
+
+def _is_tuple(node: Any) -> bool:
+    """A decomposition may put its results into a named tuple."""
+    return isinstance(node.target, type) and issubclass(node.target, tuple)
+
+
+def _unread(node: Any, count: int) -> frozenset[int]:
+    """The outputs of several that no getitem takes."""
+    if any(user.op == "output" for user in node.users):
+        return frozenset()
+    return frozenset(range(count)) - {user.args[1] for user in node.users if len(user.args) > 1}
+
+
 def _raise_refused(importer: Any, refused: tuple[Gap, ...]) -> None:
     """Raises UnsupportedError for ops without an exact form for their arguments, and for outputs that no one computes."""
     known = set(importer.program.inputs)
@@ -107,6 +205,9 @@ def _raise_refused(importer: Any, refused: tuple[Gap, ...]) -> None:
             if value not in known and not value.is_parameter:
                 gaps.append(Gap(value.name or "an output", 1, str(node.location)))
         known.update(node.outputs)
+    for name, value in importer.result() if not refused else ():
+        if isinstance(value, Value) and value not in known and not value.is_parameter:
+            gaps.append(Gap(value.name or f"output {name}", 1, "the outputs"))
     if gaps:
         counts = Counter((gap.name, gap.reason) for gap in gaps)
         first = {(gap.name, gap.reason): gap for gap in reversed(gaps)}

@@ -113,11 +113,12 @@ def embedding(call: Call, weight: Value, indices: Value, *_: Any, **__: Any) -> 
 
 @lowering("aten.bilinear.default")
 def bilinear(call: Call, x: Value, y: Value, weight: Value, bias: Value | None = None) -> Value:
-    if x.rank != 2 or not is_float(call.dtype):
-        raise refuse(call, "integers, or more than one batch axis")
+    if not is_float(call.dtype):
+        raise refuse(call, "MLX multiplies only matrices of floats")
+    batch = "abcdefgh"[: x.rank - 1]
     product = call.build.op(
-        "mx.einsum", "bi,oij,bj->bo", x, weight, y, shape=call.shape, dtype=call.dtype
-    )
+        "mx.einsum", f"{batch}i,oij,{batch}j->{batch}o", x, weight, y, shape=call.shape, dtype=call.dtype,
+    )  # fmt: skip
     return (
         product
         if bias is None

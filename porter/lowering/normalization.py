@@ -10,7 +10,7 @@ from porter.ir import Value
 from porter.ir.builder import simplify
 from porter.lowering.axes import channels_first, channels_last
 from porter.lowering.parameters import are_parameters, reshaped
-from porter.lowering.refusal import absent, refuse
+from porter.lowering.refusal import absent
 from porter.lowering.registry import Call, lowering
 
 # torch's eps of an rms_norm that names none.
@@ -31,8 +31,8 @@ def batch_norm(
     call: Call, x: Value, weight: Value | None, bias: Value | None, mean: Value | None, var: Value | None,
     training: bool, momentum: Any, eps: float, cudnn: bool = True,
 ) -> Value:  # fmt: skip
-    if training and mean is not None:
-        raise refuse(call, "it is in training mode: call eval() on the model")
+    if training:  # the author's own call with training=True: the model itself is in eval mode
+        mean = var = None
     if (
         mean is None
         or not _owned(weight, bias, mean, var)
@@ -86,16 +86,18 @@ def _spelled_batch_norm(
     mean: Value | None,
     var: Value | None,
     eps: float,
+    by_sample: bool = False,
 ) -> Value:
-    """(x - mean) * rsqrt(var + eps) * weight + bias over axis 1; without statistics those of the batch."""
+    """(x - mean) * rsqrt(var + eps) * weight + bias over axis 1; without statistics those of the batch (or sample)."""
     build = call.build
 
     def along_channels(value: Value) -> Value:
         return build.reshape(value, (value.shape[0], *[1] * (x.rank - 2)))
 
     if mean is None or var is None:
-        axes = tuple(axis for axis in range(x.rank) if axis != 1)
-        shape = tuple(size if axis == 1 else 1 for axis, size in enumerate(x.shape))
+        kept = (0, 1) if by_sample else (1,)
+        axes = tuple(axis for axis in range(x.rank) if axis not in kept)
+        shape = tuple(size if axis in kept else 1 for axis, size in enumerate(x.shape))
         mean = build.op("mx.mean", x, shape=shape, dtype=x.dtype, axis=axes, keepdims=True)
         var = build.op("mx.var", x, shape=shape, dtype=x.dtype, axis=axes, keepdims=True)
     else:
@@ -115,8 +117,9 @@ def instance_norm(
 ) -> Value:  # fmt: skip
     if not use_input_stats:
         return batch_norm(call, x, weight, bias, mean, var, False, momentum, eps)
-    if not _owned(weight, bias) or (weight is None) != (bias is None) or eps <= 0:
-        raise refuse(call, "its weight or bias is computed, or only one of them is there")
+    sized = isinstance(x.shape[1], int)
+    if not _owned(weight, bias) or (weight is None) != (bias is None) or eps <= 0 or not sized:
+        return _spelled_batch_norm(call, x, weight, bias, None, None, eps, by_sample=True)
     attrs = {"dims": x.shape[1], "eps": eps, "affine": weight is not None}
     return _channels_last(call, "nn.InstanceNorm", x, _affine(weight, bias), attrs)
 
@@ -132,7 +135,8 @@ def group_norm(
     cudnn: bool = True,
 ) -> Value:
     build = call.build
-    if _owned(weight, bias) and (weight is None) == (bias is None) and eps > 0:
+    sized = isinstance(x.shape[1], int)
+    if _owned(weight, bias) and (weight is None) == (bias is None) and eps > 0 and sized:
         attrs = {
             "num_groups": groups, "dims": x.shape[1], "eps": eps,
             "affine": weight is not None, "pytorch_compatible": True,

@@ -108,6 +108,25 @@ def max_pool(
     return finish(call, pooled(call, "MaxPool", last, out, kernel, stride, padding))
 
 
+def _windows(call: Call, out: Size, kernel: int, *moves: int) -> Value:
+    """The cells (out, kernel) of each window along one axis; `moves` are stride, padding and dilation."""
+    options = {
+        key: value
+        for key, value, default in zip(("padding", "dilation"), moves[1:], (0, 1), strict=True)
+        if value != default
+    }
+    return call.build.op(
+        "fn.strided_windows", out, kernel, moves[0], shape=(out, kernel), dtype="int32", **options
+    )
+
+
+def largest(call: Call, x: Value, windows: list[Value]) -> list[Value]:
+    """The largest cell of each window, and where it stands."""
+    shapes, dtypes = zip(*call.outputs, strict=True)
+    node = call.build.node("fn.max_pool_with_places", x, windows, shapes=shapes, dtypes=dtypes)
+    return node.outputs
+
+
 def _check_starts(
     call: Call,
     kernel: Sequence[int],
@@ -219,8 +238,21 @@ def _register(count: int) -> None:
         return max_pool(call, x, kernel, stride, padding, dilation, ceil_mode, count)
 
     @lowering(f"aten.max_pool{count}d_with_indices.default")
-    def max_pool_with_places(call: Call, x: Value, *args: Any) -> list[Value]:
-        return [max_pool_nd(call, x, *args), absent(call, 1, "the places")]
+    def max_pool_with_places(
+        call: Call, x: Value, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+        ceil_mode: bool = False,
+    ) -> list[Value]:  # fmt: skip
+        if 1 in call.unread:
+            pooled_ = max_pool_nd(call, x, kernel, stride, padding, dilation, ceil_mode)
+            return [pooled_, absent(call, 1, "the places")]
+        kernel = spread(kernel, count)
+        stride = spread(stride, count) if stride not in (None, []) else kernel
+        pads, gaps = spread(padding, count), spread(dilation, count)
+        windows = [
+            _windows(call, out, k, s, p, d)
+            for out, k, s, p, d in zip(call.shape[-count:], kernel, stride, pads, gaps, strict=True)
+        ]
+        return largest(call, x, windows)
 
     @lowering(f"aten.avg_pool{count}d.default")
     def avg_pool_nd(
@@ -234,3 +266,18 @@ def _register(count: int) -> None:
 
 for _count in (1, 2, 3):
     _register(_count)
+
+
+@lowering("aten.max_unpool2d.default", "aten.max_unpool3d.default")
+def max_unpool(call: Call, x: Value, places: Value, output_size: Any, *_: Any) -> Value:
+    """Each cell at its place in an image of zeros."""
+    build = call.build
+    count = 2 if "2d" in call.name else 3
+    lead, size = x.shape[:-count], simplify(prod(call.shape[-count:]))
+    cells = simplify(prod(x.shape[-count:]))
+    image = made(call, "mx.zeros", (*lead, size), shape=(*lead, size), dtype=x.dtype)
+    flat, where = build.reshape(x, (*lead, cells)), build.reshape(places, (*lead, cells))
+    filled = build.op(
+        "mx.put_along_axis", image, where, flat, shape=image.shape, dtype=x.dtype, axis=len(lead)
+    )
+    return build.reshape(filled, call.shape)

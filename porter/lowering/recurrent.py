@@ -11,10 +11,10 @@ from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 from porter.weights import recipes
 
-_CELLS = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn_tanh": "nn.RNN"}
+_CELLS = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn_tanh": "nn.RNN", "rnn_relu": "nn.RNN"}
 
 
-@lowering("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input")
+@lowering("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
 def recurrent(
     call: Call, x: Value, state: Any, weights: Sequence[Value], has_biases: bool, layers: int, dropout: float,
     training: bool, bidirectional: bool, batch_first: bool,
@@ -24,14 +24,12 @@ def recurrent(
     kind = call.name.split(".")[1]
     states = list(state) if isinstance(state, (list, tuple)) else [state]
     directions = 2 if bidirectional else 1
-    per_cell = 4 if has_biases else 2
-    hidden = weights[1].shape[1]
-    gates = {"lstm": 4, "gru": 3, "rnn_tanh": 1}[kind]
-    if not are_parameters(*weights) or len(weights) != layers * directions * per_cell:
-        raise refuse(call, "its weights are computed, or there is a projection")
-    if weights[0].shape[0] != gates * hidden or x.rank != 3:
-        raise refuse(call, "a projection, or an input without a batch axis")
-    x = x if batch_first else build.transpose(x, (1, 0, 2))
+    per_cell = len(weights) // (layers * directions)
+    projected = per_cell - (4 if has_biases else 2)
+    if not are_parameters(*weights):
+        raise refuse(call, "its weights are computed")
+    first = x.rank == 3 and not batch_first
+    x = build.transpose(x, (1, 0, 2)) if first else x
     last: list[list[Value]] = [[] for _ in states]
     for layer in range(layers):
         outputs = []
@@ -43,17 +41,42 @@ def recurrent(
                 path = f"{path}.layers.{number}"
             start = [_initial(call, value, number) for value in states]
             sequence = _flipped(call, x) if direction else x
-            results = _cell(call, kind, sequence, start, own, path, hidden)
+            results = (
+                _projected(call, sequence, start, own)
+                if projected
+                else _cell(call, kind, sequence, start, own, path)
+            )
             for position, result in enumerate(results):
-                final = build.index(result, (slice(None), -1), (result.shape[0], hidden))
-                last[position].append(final)
+                key = (*[slice(None)] * (result.rank - 2), -1)
+                shape = (*result.shape[:-2], result.shape[-1])
+                last[position].append(build.index(result, key, shape))
             outputs.append(_flipped(call, results[0]) if direction else results[0])
         x = outputs[0]
         if directions == 2:
-            shape = (*x.shape[:2], 2 * hidden)
-            x = build.op("mx.concatenate", outputs, shape=shape, dtype=x.dtype, axis=2)
-    x = x if batch_first else build.transpose(x, (1, 0, 2))
+            shape = (*x.shape[:-1], 2 * x.shape[-1])
+            x = build.op("mx.concatenate", outputs, shape=shape, dtype=x.dtype, axis=x.rank - 1)
+    x = build.transpose(x, (1, 0, 2)) if first else x
     return [x, *(_stacked(call, values) for values in last)]
+
+
+@lowering(
+    "aten.lstm_cell.default", "aten.gru_cell.default", "aten.rnn_tanh_cell.default", "aten.rnn_relu_cell.default"
+)  # fmt: skip
+def recurrent_cell(
+    call: Call, x: Value, state: Any, weight_ih: Value, weight_hh: Value,
+    bias_ih: Value | None = None, bias_hh: Value | None = None,
+) -> Any:  # fmt: skip
+    """One step: the new hidden state, and of an LSTM the new cell."""
+    kind = call.name.split(".")[1]
+    states = list(state) if isinstance(state, (list, tuple)) else [state]
+    shapes = [shape for shape, _ in call.outputs]
+    dtypes = [dtype for _, dtype in call.outputs]
+    biases = [] if bias_ih is None else [bias_ih, bias_hh]
+    node = call.build.node(
+        f"fn.{kind.replace('rnn_tanh', 'elman').replace('rnn_relu', 'elman_relu')}",
+        x, *states, weight_ih, weight_hh, *biases, shapes=shapes, dtypes=dtypes,
+    )  # fmt: skip
+    return node.outputs if len(node.outputs) > 1 else node.output
 
 
 def _initial(call: Call, state: Value, number: int) -> Value | None:
@@ -64,7 +87,8 @@ def _initial(call: Call, state: Value, number: int) -> Value | None:
 
 
 def _flipped(call: Call, x: Value) -> Value:
-    return call.build.index(x, (slice(None), slice(None, None, -1)), x.shape)
+    """The last step first; the steps are the last axis but one."""
+    return call.build.index(x, (*[slice(None)] * (x.rank - 2), slice(None, None, -1)), x.shape)
 
 
 def _stacked(call: Call, values: Sequence[Value]) -> Value:
@@ -72,13 +96,37 @@ def _stacked(call: Call, values: Sequence[Value]) -> Value:
     return call.build.op("mx.stack", list(values), shape=shape, dtype=values[0].dtype, axis=0)
 
 
+def _projected(
+    call: Call, x: Value, start: Sequence[Value | None], own: Sequence[Value]
+) -> list[Value]:
+    """An LSTM layer whose hidden state is projected to a smaller one: its own weights, no layer of mlx.nn."""
+    *weights, projection = own
+    bias = None
+    if len(weights) == 4:
+        bias = Value(
+            weights[2].shape,
+            x.dtype,
+            path=weights[2].path,
+            recipe=recipes.add(weights[2].recipe, weights[3].recipe),
+        )
+    given: Any = dict(zip(("bias", "hidden", "cell"), (bias, *start), strict=True))
+    node = call.build.node(
+        "fn.lstm_projected", x, *weights[:2], projection,
+        shapes=[(*x.shape[:-1], projection.shape[0]), (*x.shape[:-1], projection.shape[1])],
+        dtypes=[x.dtype] * 2, **{key: value for key, value in given.items() if value is not None},
+    )  # fmt: skip
+    return node.outputs
+
+
 def _cell(
-    call: Call, kind: str, x: Value, start: Sequence[Value | None], own: Sequence[Value], path: str, hidden: int
-) -> list[Value]:  # fmt: skip
+    call: Call, kind: str, x: Value, start: Sequence[Value | None], own: Sequence[Value], path: str
+) -> list[Value]:
     """One layer in one direction; its parameters go by mlx.nn's names."""
+    hidden = own[1].shape[1]
+    plain = kind.startswith("rnn")
     params = {
-        "Wxh" if kind == "rnn_tanh" else "Wx": own[0],
-        "Whh" if kind == "rnn_tanh" else "Wh": own[1],
+        "Wxh" if plain else "Wx": own[0],
+        "Whh" if plain else "Wh": own[1],
     }
     shapes = {name: (value.shape, value.recipe) for name, value in params.items()}
     if len(own) == 4:
@@ -101,9 +149,15 @@ def _cell(
     }
     given = [value for value in start if value is not None]
     args = [x, *(start if given else [])]
-    shape = (*x.shape[:2], hidden)
+    shape = (*x.shape[:-1], hidden)
     count = 2 if kind == "lstm" else 1
-    attrs = {"input_size": own[0].shape[1], "hidden_size": hidden, "bias": len(own) == 4}
+    attrs: dict[str, Any] = {
+        "input_size": own[0].shape[1],
+        "hidden_size": hidden,
+        "bias": len(own) == 4,
+    }
+    if kind == "rnn_relu":
+        attrs["nonlinearity"] = "nn.relu"
     node = call.build.node(
         _CELLS[kind],
         *args,

@@ -34,6 +34,7 @@ FAMILIES = (
     "porter.lowering.interpolation",
     "porter.lowering.recurrent",
     "porter.lowering.sampling",
+    "porter.lowering.losses",
 )
 
 
@@ -45,6 +46,7 @@ class Call:
     outputs: list[tuple[tuple[Size, ...], str]]
     name: str
     location: Location | None = None
+    unread: frozenset[int] = frozenset()  # outputs of several that nothing reads
 
     @property
     def shape(self) -> tuple[Size, ...]:

@@ -182,7 +182,11 @@ class _Machine:
         return function(*args, **kwargs)
 
     def layer(self, node: Node) -> nn.Module:
-        layer = getattr(nn, node.op[3:])(**self.resolve(node.attrs))
+        attrs = {
+            key: getattr(nn, value[3:]) if str(value).startswith("nn.") else value
+            for key, value in self.resolve(node.attrs).items()
+        }
+        layer = getattr(nn, node.op[3:])(**attrs)
         layer.eval()
         layer.load_weights(
             [(key, self.value(value)) for key, value in node.params.items()], strict=True

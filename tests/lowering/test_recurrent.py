@@ -22,6 +22,13 @@ CASES = [
     Case("gru-both-ways", nn.GRU(5, 4, num_layers=2, bidirectional=True), [X], n=9, kappa=8),
     Case("gru-state", nn.GRU(5, 4, num_layers=2, batch_first=True), [X, (2, 2, 4)], n=9, kappa=8),
     Case("gru-no-bias", nn.GRU(5, 4, bias=False, batch_first=True), [X], n=9, kappa=4),
+    Case("lstm-projected", nn.LSTM(5, 4, 2, proj_size=3, bidirectional=True), [X], n=9, kappa=8),
+    Case("lstm-alone", nn.LSTM(5, 4), [(7, 5)], n=9, kappa=4),
+    Case("lstm-cell", nn.LSTMCell(5, 4), [(2, 5)], axes=(0,), n=9, kappa=4),
+    Case("gru-cell", nn.GRUCell(5, 4), [(2, 5), (2, 4)], n=9, kappa=4),
+    Case("rnn-cell", nn.RNNCell(5, 4), [(2, 5)], n=9, kappa=4),
+    Case("relu-cell", nn.RNNCell(5, 4, nonlinearity="relu"), [(2, 5)], n=9, kappa=8),
+    Case("rnn-relu", nn.RNN(5, 4, nonlinearity="relu"), [X], n=9, kappa=8),
     Case("rnn", nn.RNN(5, 4, batch_first=True), [X], n=9, kappa=4),
 ]
 

@@ -1,0 +1,71 @@
+"""A size made of other sizes, as a Python expression."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from sympy import Add, Expr, Mul, Pow, Symbol
+
+from porter.emit.syntax import ATOM, Text, call, infix, plain, prefix
+
+#: torch's own functions of sizes, by the operator that they are.
+_OPERATORS = {
+    "FloorDiv": "//", "CleanDiv": "//", "FloatTrueDiv": "/", "IntTrueDiv": "/", "Mod": "%", "PythonMod": "%",
+    "PowByNatural": "**",
+}  # fmt: skip
+
+
+def size_text(expression: Expr, names: dict[Symbol, str]) -> Text | None:
+    """The expression with its symbols' names; None where it has a part that Python has no operator for."""
+    if isinstance(expression, Symbol):
+        return Text(names[expression], ATOM, 0, {names[expression]})
+    if expression.is_Integer:
+        return plain(int(expression))
+    if expression.is_Float:
+        return plain(float(expression))
+    kind = type(expression).__name__
+    if isinstance(expression, (Add, Mul)) or expression.is_Rational:
+        return _arithmetic(expression, names)
+    parts = [size_text(part, names) for part in expression.args]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    if isinstance(expression, Pow) or kind in _OPERATORS:
+        return infix(_OPERATORS.get(kind, "**"), *known)
+    if kind in ("floor", "ceiling"):
+        top, bottom = expression.args[0].as_numer_denom()
+        if kind == "ceiling":
+            top = -top
+        over, under = size_text(top, names), size_text(bottom, names)
+        if over is None or under is None:
+            return None
+        whole = infix("//", over, under)
+        return prefix("neg", whole) if kind == "ceiling" else whole
+    if kind in ("Max", "Min"):
+        return call(kind.lower(), known)
+    if kind in ("ToFloat", "TruncToInt"):
+        return call("float" if kind == "ToFloat" else "int", known)
+    return None
+
+
+def _arithmetic(expression: Expr, names: dict[Symbol, str]) -> Text | None:
+    if isinstance(expression, Add):
+        terms = sorted(expression.args, key=lambda term: (term.is_number, str(term)))
+        first = size_text(terms[0], names)
+        for term in terms[1:]:
+            negative = term.could_extract_minus_sign()
+            second = size_text(-term if negative else term, names)
+            if first is None or second is None:
+                return None
+            first = infix("-" if negative else "+", first, second)
+        return first
+    top, bottom = expression.as_numer_denom()
+    if bottom != 1:
+        over, under = size_text(top, names), size_text(bottom, names)
+        return None if over is None or under is None else infix("/", over, under)
+    if top.could_extract_minus_sign():
+        rest = size_text(-top, names)
+        return None if rest is None else prefix("neg", rest)
+    factors = [size_text(factor, names) for factor in Mul.make_args(top)]
+    known = [factor for factor in factors if factor is not None]
+    return reduce(lambda a, b: infix("*", a, b), known) if len(known) == len(factors) else None
