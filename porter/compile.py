@@ -82,26 +82,33 @@ def compile_port(
     def lap(name: str) -> None:
         nonlocal clock
         now = time.perf_counter()
-        timings[name] = now - clock
+        timings[name] = timings.get(name, 0.0) + now - clock
         clock = now
 
-    progress("exporting the graph")
-    exported, notes = export_program(source)
-    lap("export")
-    progress("lowering to MLX")
-    program = import_program(exported, source)
-    program.config = source.config or {}
-    lap("lower")
-    run_pipeline(program, input_layout, dump, fold_batchnorm)
-    lap("passes")
-    progress("writing model.py")
-    emission = emit(
-        program,
-        config_of(source),
-        model_type(source),
-        f"{program.name}, ported from {program.cls}.",
-    )
-    lap("emit")
+    fixed: dict[str, str] = {}
+    while True:
+        progress("exporting the graph")
+        exported, notes = export_program(source, frozenset(fixed))
+        lap("export")
+        progress("lowering to MLX")
+        program = import_program(exported, source)
+        program.config = source.config or {}
+        lap("lower")
+        run_pipeline(program, input_layout, dump, fold_batchnorm)
+        lap("passes")
+        progress("writing model.py")
+        title = f"{program.name}, ported from {program.cls}."
+        emission = emit(program, config_of(source), model_type(source), title)
+        lap("emit")
+        # A size that the author hands from module to module as a number is in no array: such a dim is fixed.
+        unknown = {dim: where for dim, where in emission.unknown.items() if dim != "batch"}
+        if not (unknown := unknown or emission.unknown):
+            break
+        fixed |= unknown
+    notes += [
+        f"{dim} stayed fixed: a size made of it is in no array where it is needed ({where})"
+        for dim, where in fixed.items()
+    ]
     kept: dict[str, np.ndarray] = {}
     table = dict(emission.recipes)
     available = set(source.tensors.keys())

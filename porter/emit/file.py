@@ -29,6 +29,9 @@ class Emission:
     modules: list[dict[str, Any]]
     kept: dict[str, Value] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unknown: dict[str, str] = field(
+        default_factory=dict
+    )  # dim -> where a size made of it is out of reach
 
 
 def emit(program: Program, config: dict[str, Any], model_type: str, title: str) -> Emission:
@@ -58,6 +61,7 @@ class ModelWriter:
         self.arguments: dict[BlockClass, Arguments] = {}
         self.housing = Housing(classes)
         self.notes: list[str] = []
+        self.unknown: dict[str, str] = {}
         self.module_order = {path: index for index, path in enumerate(program.modules)}
         name_classes(self.order, classes, root)
 
@@ -94,7 +98,13 @@ class ModelWriter:
             fields |= self.config.used
         source = self._file(title, fields, chunks)
         return Emission(
-            format_source(source), fields, found.recipes, found.modules, found.kept, self.notes
+            format_source(source),
+            fields,
+            found.recipes,
+            found.modules,
+            found.kept,
+            self.notes,
+            self.unknown,
         )
 
     def _file(self, title: str, fields: dict[str, Any], chunks: list[str]) -> str:

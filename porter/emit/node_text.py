@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from sympy import Expr
@@ -249,7 +252,34 @@ class NodeText:
                     simplify(vector[i] * inverse - have[i]) == 0 for i in vector
                 ):
                     return f"{self.dims.name(value, axis, set(self.body_names()))} // {inverse}"
-        return self._quotient(vector, order) or self._by_symbols(vector, order)
+        return (
+            self._quotient(vector, order)
+            or self._by_symbols(vector, order)
+            or self._pair(vector, order)
+        )
+
+    def _pair(self, vector: Vector, order: list[Value]) -> str | None:
+        """Two arrays' sizes added, subtracted or multiplied; or one, and a number."""
+        keys = [
+            key
+            for value in dict.fromkeys(order)
+            for axis in range(value.rank)
+            if is_symbolic(have := self.dims.vector(*(key := (value, axis))))
+            and have.keys() >= vector.keys()
+        ]
+        taken = set(self.body_names())
+        for a in keys:
+            whole = self.dims.vector(*a)
+            step = {simplify(vector[i] - whole[i]) for i in vector}
+            if len(step) == 1 and isinstance(number := step.pop(), int):
+                sign = "+" if number > 0 else "-"
+                return f"({self.dims.name(*a, taken)} {sign} {abs(number)})"
+        for a, b in itertools.product(keys, keys):
+            x, y = self.dims.vector(*a), self.dims.vector(*b)
+            for sign, combine in _PAIRS.items():
+                if all(simplify(vector[i] - combine(x[i], y[i])) == 0 for i in vector):
+                    return f"({self.dims.name(*a, taken)} {sign} {self.dims.name(*b, taken)})"
+        return None
 
     def _quotient(self, vector: Vector, order: list[Value]) -> str | None:
         """One array's size over another's."""
@@ -481,6 +511,11 @@ class NodeText:
         return self.places.traced_size(vector, node)
 
 
+_PAIRS: dict[str, Callable[[Any, Any], Any]] = {
+    "-": operator.sub,
+    "*": operator.mul,
+    "+": operator.add,
+}
 #: Reductions read better as methods.
 _METHODS = {
     f"mx.{name}" for name in "sum mean max min prod all any var std argmax argmin squeeze".split()
