@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from porter.emit import emit
+from porter.emit import Emission, emit
+from porter.emit.format import format_source
 from porter.errors import Gap, UnsupportedError
 from porter.frontends.export import export_program
-from porter.frontends.import_graph import import_program
-from porter.ir import Program, Value
+from porter.frontends.import_graph import import_program, module_table
+from porter.ir import Program, Value, Variant
 from porter.passes import run_pipeline
+from porter.sources.variants import OtherSizes, tensors_of
 from porter.weights import recipes
 from porter.weights.overlay import PREFIX
 
@@ -97,14 +99,15 @@ def compile_port(
         run_pipeline(program, input_layout, dump, fold_batchnorm)
         lap("passes")
         progress("writing model.py")
-        title = f"{program.name}, ported from {program.cls}."
-        emission = emit(program, config_of(source), model_type(source), title)
+        emission = _emit(program, source)
         lap("emit")
         # A size that the author hands from module to module as a number is in no array: such a dim is fixed.
         unknown = {dim: where for dim, where in emission.unknown.items() if dim != "batch"}
         if not (unknown := unknown or emission.unknown):
             break
         fixed |= unknown
+    source_text = format_source(emission.source)
+    lap("emit")
     notes += [
         f"{dim} stayed fixed: a size made of it is in no array where it is needed ({where})"
         for dim, where in fixed.items()
@@ -117,7 +120,7 @@ def compile_port(
             kept[path] = value.data
             table[path] = recipes.source(f"{PREFIX}{path}")
     return Port(
-        emission.source,
+        source_text,
         model_type(source),
         emission.config,
         table,
@@ -132,6 +135,32 @@ def compile_port(
         [*source.notes, *notes, *program.notes, *emission.notes],
         timings,
     )
+
+
+def _emit(program: Program, source: Source) -> Emission:
+    """Emits with sizes that hold in the model's other sizes too; settings that the file can't follow are left as they are."""
+
+    def attempt(others: list[Source]) -> Emission:
+        title = f"{program.name}, ported from {program.cls}."
+        kind = model_type(source)
+        return emit(program, config_of(source), kind, title, [_variant(other) for other in others])
+
+    sizes = OtherSizes(source)
+    emission = attempt(sizes.together())
+    if emission.unexplained:
+        free: list[str] = []
+        emission = attempt([])
+        for name in sizes.by_influence():
+            wider = attempt(sizes.together([*free, name]))
+            if not wider.unexplained:
+                free.append(name)
+                emission = wider
+    return emission
+
+
+def _variant(other: Source) -> Variant:
+    shapes = {other.keys.get(name, name): tuple(t.shape) for name, t in tensors_of(other.module)}
+    return Variant(config_of(other), module_table(other), shapes)
 
 
 def model_type(source: Source) -> str:

@@ -29,7 +29,7 @@ class ClassWriter:
         self.model = model
         self.cls = cls
         self.template = cls.template
-        self.arguments = Arguments.of(cls, model.config, takes_args, model.program.modules)
+        self.arguments = Arguments.of(cls, model.config, takes_args, model.variants)
         self.members = self._members()
         self.attributes = Attributes.of(cls, list(dict.fromkeys(path for path, _ in self._paths())))
         self.arguments.reserved = {str(place[0]) for place in self.attributes.places.values()}
@@ -90,7 +90,9 @@ class ClassWriter:
         return list(members.items())
 
     def write(self) -> str:
-        constructor = Constructor(self.cls, self.arguments, self.attributes, self._child_info)
+        constructor = Constructor(
+            self.cls, self.arguments, self.attributes, self._child_info, self.model.variants
+        )
         root = self.template is self.model.root
         names = [value.origin or "x" for value in self.template.inputs] if root else None
         self.conditions: dict[Item, str] = {}
@@ -267,7 +269,9 @@ class ClassWriter:
         return self.arguments.resolve(traced, "size", in_call=True)
 
 
-_COMPOSITE = re.compile(r"int\([\w.]+ \* [\w.]+\)|\d \* [\w.]+|[\w.]+ // [\w.]+")
+_COMPOSITE = re.compile(
+    r"int\([\w.]+ \* [\w.]+\)|\d \* [\w.]+(?![\w.\[])|[\w.]+ // [\w.]+(?![\w.\[])"
+)
 
 
 def name_repeated(lines: list[str]) -> list[str]:

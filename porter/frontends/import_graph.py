@@ -49,23 +49,12 @@ class GraphReader:
         self.graph = exported.graph
         name = type(source.module).__name__ if source.module is not None else source.name
         cls = _class_name(source.module) if source.module is not None else source.name
-        self.program = Program(name=name, cls=cls, modules=self._modules())
+        self.program = Program(name=name, cls=cls, modules=module_table(source))
         self.environment: dict[torch.fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}
         self.named = named_dims(source)
         self.canonical = CanonicalSizes()
         self._read_placeholders()
-
-    def _modules(self) -> dict[str, ModuleInfo]:
-        if self.source.module is None:
-            return {}
-        constructors = self.source.constructors
-        return {
-            path: ModuleInfo(
-                path, _class_name(module), constructors.get(path, {}), _plain_attributes(module)
-            )
-            for path, module in self.source.module.named_modules(remove_duplicate=False)
-        }
 
     def _read_placeholders(self) -> None:
         from porter.weights.recipes import source as source_recipe
@@ -240,6 +229,18 @@ class GraphReader:
         return [
             (name, self.argument(item)) for name, item in pairs if isinstance(item, torch.fx.Node)
         ]
+
+
+def module_table(source: Source) -> dict[str, ModuleInfo]:
+    """What is known of each module of the source, by path."""
+    if source.module is None:
+        return {}
+    return {
+        path: ModuleInfo(
+            path, _class_name(module), source.constructors.get(path, {}), _plain_attributes(module)
+        )
+        for path, module in source.module.named_modules(remove_duplicate=False)
+    }
 
 
 def _output_names(spec: Any, count: int) -> list[str]:

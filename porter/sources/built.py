@@ -81,6 +81,7 @@ def built_source(
         fingerprint=lambda: hash_state(module.state_dict()),
         build=lambda: module,
         constructors=constructors.by_path(module) if constructors else {},
+        called_with=constructors.call_of(module) if constructors else {},
     )
     return _with_checkpoint(source, Path(options.checkpoint)) if options.checkpoint else source
 

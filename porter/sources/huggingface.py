@@ -54,6 +54,7 @@ def resolve_folder(spec: str, folder: Path, options: SourceOptions) -> Source:
         fingerprint=lambda: hash_files(files),
         build=lambda: fill(module, tensors, match.keys),
         constructors=log.by_path(module),
+        called_with=log.call_of(module),
         passthrough=passthrough_files(folder),
         unused=match.unused,
         notes=(*match.notes, *notes),
