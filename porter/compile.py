@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -140,21 +140,27 @@ def compile_port(
 def _emit(program: Program, source: Source) -> Emission:
     """Emits with sizes that hold in the model's other sizes too; settings that the file can't follow are left as they are."""
 
-    def attempt(others: list[Source]) -> Emission:
+    def attempt(others: list[Source], fixed: Collection[str] = ()) -> Emission:
         title = f"{program.name}, ported from {program.cls}."
-        kind = model_type(source)
-        return emit(program, config_of(source), kind, title, [_variant(other) for other in others])
+        known = {name: value for name, value in config_of(source).items() if name not in fixed}
+        variants = [_variant(other) for other in others]
+        return emit(program, known, model_type(source), title, variants)
 
     sizes = OtherSizes(source)
     emission = attempt(sizes.together())
     if emission.unexplained:
-        free: list[str] = []
         emission = attempt([])
+        free: list[str] = []
+        fixed: list[str] = []
         for name in sizes.by_influence():
-            wider = attempt(sizes.together([*free, name]))
-            if not wider.unexplained:
+            wider = attempt(sizes.together([*free, name], wanted=2), fixed)
+            if wider.unexplained:
+                fixed.append(name)
+            else:
                 free.append(name)
                 emission = wider
+        if fixed:
+            emission = attempt(sizes.together(free, wanted=2), fixed)
     return emission
 
 

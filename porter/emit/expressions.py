@@ -169,7 +169,7 @@ def _is_head_size(name: str, value: Any) -> bool:
     return (
         type(value) is int
         and value > 1
-        and bool(words(name) & {"dim", "kv", "heads", "hidden", "channels"})
+        and bool(words(name) & {"dim", "kv", "heads", "hidden", "channels", "model"})
     )
 
 

@@ -31,6 +31,15 @@ class ConstructorLog:
         # The module is kept beside its arguments: a freed one's id would be used again.
         self._seen: dict[int, tuple[torch.nn.Module, dict[str, Any]]] = {}
 
+    @classmethod
+    def of_config(cls, module: torch.nn.Module) -> ConstructorLog:
+        """For a module that was built elsewhere: the configuration object that it keeps is what it was built with."""
+        log = cls()
+        config = getattr(module, "config", None)
+        if _is_config(config):
+            log._seen[id(module)] = (module, {"config": config})
+        return log
+
     def add(self, module: torch.nn.Module, caller: FrameType | None) -> None:
         """Notes the arguments of `module`, whose `torch.nn.Module.__init__` was called from `caller`."""
         if id(module) not in self._seen:

@@ -18,7 +18,7 @@ from porter.sources.running import deterministic
 from porter.sources.source import Source
 
 #: How many other sizes are built, from how many draws, and CPU seconds that they may take together.
-WANTED, DRAWS, SECONDS = 3, 24, 6.0
+WANTED, DRAWS, SECONDS = 3, 24, 4.0
 
 #: What a size is multiplied by; the small ones divide the large ones, so that heads still divide widths.
 _LARGE, _SMALL = (2, 3, 4, 6, 10), (1, 2, 3)
@@ -41,13 +41,13 @@ class OtherSizes:
         built = self._build(source.called_with) if same else None
         self._same = built is not None and _shapes(built) == _shapes(source)
 
-    def together(self, only: Container[str] | None = None) -> list[Source]:
-        """Up to three models with every setting changed (or only those named), or as many as their class allows."""
+    def together(self, only: Container[str] | None = None, wanted: int = WANTED) -> list[Source]:
+        """Models with every setting changed (or only those named), up to `wanted` or as many as their class allows."""
         draw = random.Random(0)
         found: list[Source] = []
         names = [place for place in self._settings.names if only is None or place[1] in only]
         for count in range(DRAWS if self._same else 0):
-            if len(found) == WANTED or self._late():
+            if len(found) == wanted or self._late():
                 break
             # A number that must not change makes every draw fail: later draws change fewer.
             chosen = [name for name in names if draw.random() < max(0.25, 1 - count / DRAWS)]
@@ -56,7 +56,7 @@ class OtherSizes:
         return found
 
     def by_influence(self) -> list[str]:
-        """The settings that can be changed alone: those that change no tensor's shape, then tuples, then by how many they do."""
+        """The settings that can be changed alone: those that change no shape, then tuples, then by how many shapes."""
         draw = random.Random(0)
         here = _shapes(self._source)
         influence: dict[str, tuple[bool, bool, int]] = {}
@@ -84,6 +84,7 @@ class OtherSizes:
                 deterministic(source.options.seed),
                 record_constructors() as log,
                 meta_parameters(),
+                _NoInitialization(),
                 torch.no_grad(),
             ):
                 module = type(source.module)(**arguments)
@@ -95,6 +96,25 @@ class OtherSizes:
             constructors=log.by_path(module),
             config=_config_of(module) if source.config else None,
         )
+
+
+class _NoInitialization(torch.overrides.TorchFunctionMode):
+    """Writes into tensors without elements are left out: they cost most of the time of building a model on meta."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        kwargs = kwargs or {}
+        if name.endswith("_") and not name.endswith("__"):
+            written = args[0] if args else kwargs.get("tensor")
+            if isinstance(written, torch.Tensor) and written.is_meta:
+                return written
+        return func(*args, **kwargs)
 
 
 class _Settings:
@@ -148,7 +168,7 @@ def _changed(name: str, value: Any, draw: random.Random, alike: bool) -> Any:
     if isinstance(value, (list, tuple)):
         factors = list(_LARGE if min(value) > 7 else _SMALL)
         draw.shuffle(factors)
-        several = 1 if alike else len(factors)
+        several = 1 if alike or len(set(value)) == 1 else len(factors)
         return type(value)(item * factors[k % several] for k, item in enumerate(value))
     return value * draw.choice(_LARGE if value > 31 else _SMALL)
 
