@@ -376,6 +376,7 @@ class NodeText:
             return subscript(receiver, key)
         if node.op == "unpack":
             return self.body.read(node.args[0])
+        scale = self._head_scale(node, others)
         args = [
             self.part([(i, o.args[p]) for i, o in others], node, _role(node, p))
             for p in range(len(node.args))
@@ -388,7 +389,23 @@ class NodeText:
             for key in node.kwargs
             if not (node.kwargs[key] is None and all(o.kwargs[key] is None for _, o in others))
         }
+        if scale is not None:
+            kwargs["scale"] = scale
         return self._compose(node, others, args, kwargs)
+
+    def _head_scale(self, node: Node, others: list[tuple[int, Node]]) -> Text | None:
+        """`queries.shape[-1] ** -0.5`, where an attention's scale is that and no setting gives it."""
+        if node.op != "mx.fast.scaled_dot_product_attention" or node.args[0].is_parameter:
+            return None
+        vector = {i: o.kwargs["scale"] for i, o in others}
+        sizes = {i: o.args[0].shape[-1] for i, o in others}
+        usual = all(
+            isinstance(d, int) and abs(vector[i] * d**0.5 - 1) < 1e-9 for i, d in sizes.items()
+        )
+        if not usual or self.arguments.look_up(vector, "scale", in_call=True) is not None:
+            return None
+        name = self.body.name(node.args[0])
+        return Text(f"{name}.shape[-1] ** -0.5", PRECEDENCE["neg"], 1, {name})
 
     @staticmethod
     def _axis(node: Node, others: list[tuple[int, Node]]) -> Text | None:
