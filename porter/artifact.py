@@ -78,6 +78,12 @@ def stage(directory: str | Path, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def clear(folder: Path) -> None:
+    """Empties a staged folder, for another attempt."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def write_facts(folder: Path, facts: Facts) -> None:
     """Writes porter.json; versions that `facts` leaves empty are those installed here."""
     for value in (*facts.inputs, *facts.outputs):

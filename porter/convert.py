@@ -10,8 +10,9 @@ from typing import Any
 
 from porter import artifact
 from porter.compile import Port, compile_port, plan
-from porter.errors import UnsupportedError, UsageError
+from porter.errors import UsageError
 from porter.ir import Program
+from porter.mlx_lm_route import Choice, Handover, choose_route, write_handover
 from porter.report import Report
 from porter.reuse import reuse
 from porter.sources import Source, SourceOptions, from_module, resolve
@@ -77,10 +78,6 @@ def convert(
     Raises a PorterError; a port that fails its proof is no exception but the Conversion's verdict.
     """
     start = time.perf_counter()
-    if route == "mlx-lm":
-        raise UnsupportedError(
-            "The route mlx-lm is not there yet; --route graph ports the model's own graph."
-        )
     options = SourceOptions(
         tuple(inputs),
         checkpoint,
@@ -96,23 +93,54 @@ def convert(
     progress("resolving the source")
     resolved = _resolved(source, example_inputs, options)
     with artifact.stage(out, overwrite) as folder:
+
+        def finish(notes: list[str], provable: bool = True) -> Report | None:
+            if quantize is not None:
+                progress("quantizing")
+                notes += quantize_folder(folder, quantize)
+            return _proof(resolved, folder, proof and provable, progress)
+
+        timings: dict[str, float] = {}
         if mapping is not None:
             notes, provable = reuse(resolved, Path(mapping), folder, dtype, progress)
-            timings: dict[str, float] = {}
+            report = finish(notes, provable)
         else:
-            port = compile_port(resolved, input_layout, progress, dump_passes, fold_batchnorm)
-            notes, timings, provable = list(port.notes), dict(port.timings), True
-            (folder / artifact.MODEL_FILE).write_text(port.model_py, "utf-8")
-            timings["until_source"] = time.perf_counter() - start
-            _write(resolved, port, folder, dtype, progress)
-        if quantize is not None:
-            progress("quantizing")
-            notes += quantize_folder(folder, quantize)
-        report = _proof(resolved, folder, proof and provable, progress)
+            choice, report = choose_route(resolved, route), None
+            notes = [choice.reason] if choice.reason else []
+            if choice.handover is not None:
+                notes += write_handover(resolved, choice.handover, folder, dtype, progress)
+                report = finish(notes)
+                if route == "auto" and report is not None and not report.passed:
+                    notes = [_why_not(choice.handover, report)]
+                    artifact.clear(folder)
+                    choice = Choice(None, notes[0])
+            if choice.handover is None:
+                port = compile_port(resolved, input_layout, progress, dump_passes, fold_batchnorm)
+                notes += port.notes
+                timings = dict(port.timings)
+                (folder / artifact.MODEL_FILE).write_text(port.model_py, "utf-8")
+                timings["until_source"] = time.perf_counter() - start
+                _write(resolved, port, folder, dtype, progress)
+                report = finish(notes)
         _card(folder, resolved, report)
     timings["total"] = time.perf_counter() - start
     verdict = report.verdict if report else "unproven"
     return Conversion(Path(out), verdict, report, tuple(notes), timings)
+
+
+def _why_not(handover: Handover, report: Report) -> str:
+    """Why a port that mlx-lm would serve is thrown away."""
+    worst = max((output.margin for output in report.outputs), default=0.0)
+    what = f"its logits are {worst:.3g} times the allowed difference from torch's"
+    if report.culprits:
+        what += f", first in {report.culprits[0]}"
+    elif report.verdict == "incomplete" and report.uncompared:
+        what = f"the comparison is incomplete ({report.uncompared[0]})"
+    elif failed := [
+        f"{name}: {text}" for name, text in report.checks.items() if text.startswith("fail")
+    ]:
+        what = failed[0]
+    return f"route graph: {handover.file} is not this model: {what}"
 
 
 def _resolved(source: Any, example_inputs: Any, options: SourceOptions) -> Source:

@@ -104,7 +104,9 @@ def inspect(
     Reads no weights. Raises InputError for a source that can't be read, UsageError for one that needs example inputs.
     Missing ops are not raised: they are the result's `gaps`.
     """
+    from porter.compile import Plan
     from porter.convert import plan
+    from porter.mlx_lm_route import choose_route
     from porter.sources import from_module, resolve
 
     resolved = (
@@ -112,7 +114,8 @@ def inspect(
         if isinstance(source, str)
         else from_module(source, example_inputs, options=options)
     )
-    planned = plan(resolved)
+    choice = choose_route(resolved, "auto")
+    planned = plan(resolved) if choice.handover is None else Plan((), [], {}, "mlx-lm")
     tensors = parameter_specs(resolved)
     sizes = weight_bytes(tensors)
     return Inspection(
@@ -124,7 +127,7 @@ def inspect(
         bytes=sizes,
         ops=dict(sorted(planned.ops.items(), key=lambda item: (-item[1], item[0]))),
         gaps=tuple(planned.gaps),
-        notes=tuple(planned.notes),
+        notes=tuple([choice.reason, *planned.notes] if choice.reason else planned.notes),
         fits=tuple(fits(sizes, machines())),
     )
 

@@ -8,7 +8,6 @@ from porter.ir.program import (
     Program,
     Size,
     Value,
-    Variant,
     map_values,
     values_in,
 )
@@ -22,7 +21,6 @@ __all__ = [
     "Program",
     "Size",
     "Value",
-    "Variant",
     "VerificationError",
     "map_values",
     "values_in",

@@ -13,7 +13,7 @@ from porter.sources.checkpoints import KeyMatch, check_shapes, find_keys, open_c
 from porter.sources.dtypes import cast_inputs, torch_dtype
 from porter.sources.fingerprint import hash_files
 from porter.sources.huggingface_config import model_class, passthrough_files, read_config
-from porter.sources.huggingface_inputs import Examples, example_inputs
+from porter.sources.huggingface_inputs import example_inputs
 from porter.sources.huggingface_keys import renamed_keys
 from porter.sources.huggingface_model import ModelPlan, build_empty, convert_in_memory, fill
 from porter.sources.inputs import parse_inputs, place_inputs
@@ -36,8 +36,8 @@ def resolve_folder(spec: str, folder: Path, options: SourceOptions) -> Source:
     plan = ModelPlan(folder, cls, config, dtype, options.seed)
     tensors, files = open_checkpoint(folder, options.trust_pickle)
     module, log = build_empty(plan)
-    args, kwargs, dynamic, notes = _inputs(module, config, options, dtype)
-    known, convertible = renamed_keys(module, tensors.keys())
+    args, kwargs, dynamic = _inputs(module, config, options, dtype)
+    known, parts = renamed_keys(module, tensors.keys())
     match = find_keys(tensors, module, known)
     source = Source(
         spec=spec,
@@ -54,15 +54,14 @@ def resolve_folder(spec: str, folder: Path, options: SourceOptions) -> Source:
         fingerprint=lambda: hash_files(files),
         build=lambda: fill(module, tensors, match.keys),
         constructors=log.by_path(module),
-        called_with=log.call_of(module),
         passthrough=passthrough_files(folder),
         unused=match.unused,
-        notes=(*match.notes, *notes),
+        notes=match.notes,
     )
     if raw.get("quantization_config"):
         source.build = lambda: _refuse_quantized(source)
-    elif match.missing and convertible:
-        _convert(source, plan, match)
+    elif match.missing and parts:
+        _convert(source, plan, match, parts)
     elif match.missing:
         raise _missing(source, match.missing)
     else:
@@ -70,12 +69,15 @@ def resolve_folder(spec: str, folder: Path, options: SourceOptions) -> Source:
     return source
 
 
-def _convert(source: Source, plan: ModelPlan, match: KeyMatch) -> None:
+def _convert(
+    source: Source, plan: ModelPlan, match: KeyMatch, parts: dict[str, tuple[str, ...]]
+) -> None:
     """Replaces the lazily read weights by those that transformers converts in memory."""
     module, missing, unused = convert_in_memory(plan)
     if missing:
         raise _missing(source, missing)
-    source.tensors.close()
+    source.stored = source.tensors
+    source.parts = {name: (key,) for name, key in match.keys.items()} | parts
     source.module, source.build = module, lambda: module
     source.tensors, source.keys, source.unused = ModuleTensors(module.state_dict()), {}, unused
     source.notes = (
@@ -100,13 +102,14 @@ def _refuse_quantized(source: Source) -> torch.nn.Module:
 
 def _inputs(
     module: torch.nn.Module, config: Any, options: SourceOptions, dtype: torch.dtype
-) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, dict[int, str]], tuple[str, ...]]:
+) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, dict[int, str]]]:
     """The example inputs that --input describes; where it names none, those the configuration suggests."""
     given = parse_inputs(options.inputs, options.seed)
-    examples = Examples() if given else example_inputs(module, config, options.seed)
-    kwargs: dict[str, Any] = dict(examples.values)
-    dynamic = examples.dynamic
+    kwargs: dict[str, Any] = {}
+    dynamic: dict[str, dict[int, str]] = {}
+    if not given:
+        kwargs, dynamic = example_inputs(module, config, options.seed)
     place_inputs(module, (), {}, given)  # checks the names
     kwargs |= {example.name: example.value for example in given}
     dynamic |= {example.name: example.dims for example in given if example.dims}
-    return (), cast_inputs(kwargs, dtype), dynamic, examples.notes
+    return (), cast_inputs(kwargs, dtype), dynamic

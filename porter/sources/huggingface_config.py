@@ -11,6 +11,7 @@ from porter.sources.names import did_you_mean
 from porter.sources.running import foreign_code, import_extra
 
 _LONGEST = 1 << 24
+_FLOATS = ("Infinity", "-Infinity", "NaN")
 # What tokenizers, processors and generation read: it goes along with the port.
 _PASSED = (
     "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "preprocessor_config.json",
@@ -64,7 +65,7 @@ def model_class(folder: Path, config: dict[str, Any], trust_remote_code: bool) -
         )
     with foreign_code(f"reading {folder}/config.json", "check its fields"):
         settings = known[kind].from_dict(
-            {k: v for k, v in config.items() if "attn_implementation" not in k}
+            decoded_floats({k: v for k, v in config.items() if "attn_implementation" not in k})
         )
     for name in names:
         # Only a class of transformers itself: the name comes from the file.
@@ -76,6 +77,15 @@ def model_class(folder: Path, config: dict[str, Any], trust_remote_code: bool) -
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found, settings
     return _automatic_class(transformers, folder, names, settings), settings
+
+
+def decoded_floats(value: Any) -> Any:
+    """`value` with numbers for what transformers writes as {"__float__": "Infinity"}, since JSON has no infinity."""
+    if isinstance(value, dict):
+        if set(value) == {"__float__"} and value["__float__"] in _FLOATS:
+            return float(value["__float__"])
+        return {key: decoded_floats(item) for key, item in value.items()}
+    return [decoded_floats(item) for item in value] if isinstance(value, list) else value
 
 
 def passthrough_files(folder: Path) -> tuple[Path, ...]:

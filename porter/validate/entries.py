@@ -100,7 +100,8 @@ class Entries:
         floating = [
             v for v in given.values() if isinstance(v, torch.Tensor) and v.is_floating_point()
         ]
-        if entry.get("leaf") and self.probes and floating and self._is_new(entry, nodes, given):
+        probed = entry.get("leaf") or entry.get("probed")
+        if probed and self.probes and floating and self._is_new(entry, nodes, given):
             plan += [(f"x{scale:g}", scale, torch.float32) for scale in PROBES]
         if self.dtype != torch.float32:
             plan.append(("natural", 1.0, self.dtype))

@@ -80,6 +80,7 @@ class Reference:
             "runs": runs,
             "entries": [work.records[i] for i in sorted(work.records)],
             "tensors": {name: keys.get(name, name) for name in tensors},
+            "parts": {name: list(parts) for name, parts in source.parts.items()},
             "ties": _ties(self._module, keys),
             "notes": self._notes, "problems": self._problems,
         })  # fmt: skip

@@ -189,10 +189,12 @@ def _unconsumed(port: Deployed, manifest: dict[str, Any]) -> list[str]:
     if consumed is None:
         return []
     twins = {key: set(group) for group in manifest["ties"] for key in group}
+    parts = {name: set(keys) for name, keys in manifest.get("parts", {}).items()}
     return [
         f"tensor {key} is used by the source and by no recipe"
         for key in sorted(set(manifest["tensors"].values()))
         if not ({key} | twins.get(key, set())) & consumed
+        and not (key in parts and parts[key] <= consumed)
     ]
 
 

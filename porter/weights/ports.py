@@ -16,8 +16,12 @@ from porter.errors import InputError
 def build(folder: Path, config: Mapping[str, Any]) -> nn.Module:
     """The module with the dense weights that it is made with: lazy arrays, of which none is computed.
 
-    The folder's model.py is run. Raises InputError when config.json does not fit it.
+    The folder's model.py is run; without one it is mlx-lm's own. Raises InputError when config.json does not fit it.
     """
+    if "model_file" not in config:
+        from porter.mlx_lm_route import file_model
+
+        return file_model.build(config)
     code = artifact.import_model(folder, config.get("model_file", artifact.MODEL_FILE))
     try:
         model: nn.Module = code.Model(artifact.model_args(code.ModelArgs, config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +65,8 @@ def choose(
 ) -> tuple[dict[str, Quantization], list[str]]:
     """The layers to quantize, and why each other Linear or Embedding is left alone."""
     file = folder / artifact.MODEL_FILE
-    use = FunctionalUse.of(file.read_text("utf-8"))
+    code = file if file.is_file() else Path(inspect.getfile(type(model)))  # mlx-lm's own file
+    use = FunctionalUse.of(code.read_text("utf-8"))
     table = Recipes.load(folder / artifact.MAPPING_FILE).tensors
     predicate = getattr(model, "quant_predicate", None)
     classes = {path: type(module).__name__ for path, module in model.named_modules()}
