@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from porter.emit import emit
+from porter.emit import Emission, emit
+from porter.emit.format import format_source
 from porter.errors import Gap, UnsupportedError
 from porter.frontends.export import export_program
-from porter.frontends.import_graph import import_program
-from porter.ir import Program, Value
+from porter.frontends.import_graph import import_program, module_table
+from porter.ir import Program, Value, Variant
 from porter.passes import run_pipeline
+from porter.sources.variants import OtherSizes, tensors_of
 from porter.weights import recipes
 from porter.weights.overlay import PREFIX
 
@@ -82,26 +84,34 @@ def compile_port(
     def lap(name: str) -> None:
         nonlocal clock
         now = time.perf_counter()
-        timings[name] = now - clock
+        timings[name] = timings.get(name, 0.0) + now - clock
         clock = now
 
-    progress("exporting the graph")
-    exported, notes = export_program(source)
-    lap("export")
-    progress("lowering to MLX")
-    program = import_program(exported, source)
-    program.config = source.config or {}
-    lap("lower")
-    run_pipeline(program, input_layout, dump, fold_batchnorm)
-    lap("passes")
-    progress("writing model.py")
-    emission = emit(
-        program,
-        config_of(source),
-        model_type(source),
-        f"{program.name}, ported from {program.cls}.",
-    )
+    fixed: dict[str, str] = {}
+    while True:
+        progress("exporting the graph")
+        exported, notes = export_program(source, frozenset(fixed))
+        lap("export")
+        progress("lowering to MLX")
+        program = import_program(exported, source)
+        program.config = source.config or {}
+        lap("lower")
+        run_pipeline(program, input_layout, dump, fold_batchnorm)
+        lap("passes")
+        progress("writing model.py")
+        emission = _emit(program, source)
+        lap("emit")
+        # A size that the author hands from module to module as a number is in no array: such a dim is fixed.
+        unknown = {dim: where for dim, where in emission.unknown.items() if dim != "batch"}
+        if not (unknown := unknown or emission.unknown):
+            break
+        fixed |= unknown
+    source_text = format_source(emission.source)
     lap("emit")
+    notes += [
+        f"{dim} stayed fixed: a size made of it is in no array where it is needed ({where})"
+        for dim, where in fixed.items()
+    ]
     kept: dict[str, np.ndarray] = {}
     table = dict(emission.recipes)
     available = set(source.tensors.keys())
@@ -110,7 +120,7 @@ def compile_port(
             kept[path] = value.data
             table[path] = recipes.source(f"{PREFIX}{path}")
     return Port(
-        emission.source,
+        source_text,
         model_type(source),
         emission.config,
         table,
@@ -125,6 +135,38 @@ def compile_port(
         [*source.notes, *notes, *program.notes, *emission.notes],
         timings,
     )
+
+
+def _emit(program: Program, source: Source) -> Emission:
+    """Emits with sizes that hold in the model's other sizes too; settings that the file can't follow are left as they are."""
+
+    def attempt(others: list[Source], fixed: Collection[str] = ()) -> Emission:
+        title = f"{program.name}, ported from {program.cls}."
+        known = {name: value for name, value in config_of(source).items() if name not in fixed}
+        variants = [_variant(other) for other in others]
+        return emit(program, known, model_type(source), title, variants)
+
+    sizes = OtherSizes(source)
+    emission = attempt(sizes.together())
+    if emission.unexplained:
+        emission = attempt([])
+        free: list[str] = []
+        fixed: list[str] = []
+        for name in sizes.by_influence():
+            wider = attempt(sizes.together([*free, name], wanted=2), fixed)
+            if wider.unexplained:
+                fixed.append(name)
+            else:
+                free.append(name)
+                emission = wider
+        if fixed:
+            emission = attempt(sizes.together(free, wanted=2), fixed)
+    return emission
+
+
+def _variant(other: Source) -> Variant:
+    shapes = {other.keys.get(name, name): tuple(t.shape) for name, t in tensors_of(other.module)}
+    return Variant(config_of(other), module_table(other), shapes)
 
 
 def model_type(source: Source) -> str:

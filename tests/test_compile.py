@@ -479,6 +479,68 @@ def test_sizes_that_only_a_later_array_has() -> None:
     result.check(torch.randn(1, 3, 12, 6))
 
 
+class Windows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.out = nn.LayerNorm(5), nn.Linear(5, 5)
+
+    def forward(self, x, size):
+        height, width = size
+        return self.out(self.norm(x).view(x.shape[0], height, width, -1).mean(2))
+
+
+class Tokens(nn.Module):
+    """The inner module is told the height and width as numbers: no array there has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = Windows()
+        self.proj = nn.Linear(3, 5)
+
+    def forward(self, x):
+        return self.mix(self.proj(x.flatten(2).transpose(1, 2)), x.shape[2:])
+
+
+def test_a_dim_that_is_out_of_reach_stays_fixed() -> None:
+    result = port_of(Tokens, (torch.randn(2, 3, 8, 6),), {"x": IMAGE})
+    assert any(
+        "stayed fixed: a size made of it is in no array" in note for note in result.port.notes
+    )
+    assert result.port.inputs[0]["shape"].count("batch") == 1
+    result.check(torch.randn(3, 3, 8, 6))
+
+
+class Merge(nn.Module):
+    """Pictures are taken apart one by one, so that their number is fixed; the text's must be too."""
+
+    def forward(self, text, image):
+        features = torch.cat([part.sum(-1) for part in image])
+        return text.masked_scatter(text > 0, features)
+
+
+def test_a_dim_that_one_input_fixes_is_fixed_in_all() -> None:
+    dims = {"text": {0: "batch"}, "image": {0: "batch"}}
+    result = port_of(Merge, (torch.randn(2, 3), torch.randn(2, 8, 4)), dims)
+    assert result.port.inputs[0]["shape"] == [2, 3]
+    assert any("batch stayed fixed" in note for note in result.port.notes)
+    result.check(torch.randn(2, 3), torch.randn(2, 8, 4))
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.proj = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.where(x > 0, self.proj(x), torch.tensor(-7.0))
+
+
+def test_a_tensor_of_one_number_is_a_number() -> None:
+    result = port_of(Masked, (torch.randn(2, 4),), {"x": BATCH})
+    result.check(torch.randn(3, 4))
+    assert "mx.where(x > 0, self.proj(x), -7.0)" in result.port.model_py
+
+
 def test_the_middle_of_a_list_is_read_after_its_end() -> None:
     class Taps(nn.Module):
         def __init__(self):

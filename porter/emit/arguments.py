@@ -8,7 +8,7 @@ from typing import Any
 from porter.emit.expressions import Expression, Vector, find, is_constant, literal
 from porter.emit.layers import SYNONYMS
 from porter.emit.names import identifier, unique
-from porter.ir import ModuleInfo
+from porter.emit.variants import Variants
 from porter.passes.factor.classes import BlockClass
 
 #: Values that a parameter of the name has where nothing is said.
@@ -21,6 +21,10 @@ class Config:
 
     known: dict[str, Any]
     used: dict[str, Any] = field(default_factory=dict)
+    #: the same in the model's other sizes
+    others: list[dict[str, Any]] = field(default_factory=list)
+    #: numbers that change with the size, and that no field gives
+    unexplained: int = 0
 
     def use(self, name: str) -> str:
         self.used[name] = self.known[name]
@@ -50,22 +54,29 @@ class Arguments:
         block_class: BlockClass,
         config: Config,
         takes_args: bool,
-        modules: dict[str, ModuleInfo],
+        variants: Variants,
     ) -> Arguments:
         arguments = cls(block_class, config, takes_args)
         count = len(block_class.instances)
         if takes_args:
-            arguments.symbols = {
-                name: dict.fromkeys(range(count), value) for name, value in config.known.items()
-            }
+            for k, known in enumerate((config.known, *config.others)):
+                for name, value in known.items():
+                    value = tuple(value) if isinstance(value, list) else value
+                    if name in config.known:
+                        column = dict.fromkeys(range(k * count, (k + 1) * count), value)
+                        arguments.symbols.setdefault(name, {}).update(column)
             return arguments
-        infos = [modules.get(block.path) for block in block_class.instances]
+        paths = [block.path for block in block_class.instances]
+        infos = {i: variants.modules.get(path) for i, path in enumerate(paths)}
+        for key, i, variant in variants.keys(block_class, range(count)):
+            infos[key] = variant.modules.get(paths[i])
         for source in ("arguments", "attributes"):
-            for i, info in enumerate(infos):
+            for i, info in infos.items():
                 for name, value in (getattr(info, source) if info else {}).items():
+                    value = tuple(value) if isinstance(value, list) else value
                     if name.isidentifier() and name == identifier(name):
                         arguments.symbols.setdefault(name, {}).setdefault(i, value)
-        given = {name for info in infos if info for name in info.arguments}
+        given = {name for info in infos.values() if info for name in info.arguments}
         arguments.derived = set(arguments.symbols) - given if given else set()
         for name, vector in arguments.symbols.items():
             if all(
@@ -85,6 +96,10 @@ class Arguments:
             dict.fromkeys(name for hint in hints for name in (hint, *SYNONYMS.get(hint, ())))
         )
         expression = self._find(vector, names if use_hint else ())
+        if expression is None and self.takes_args:  # nothing names what the other sizes have here
+            here = {i: v for i, v in vector.items() if i < len(self.cls.instances)}
+            self.config.unexplained += is_constant(here) and not is_constant(vector)
+            vector = here
         if expression is None or (is_constant(vector) and self._is_plain(vector, expression)):
             if is_constant(vector):
                 return literal(next(iter(vector.values())))
@@ -125,6 +140,18 @@ class Arguments:
             and len(self.cls.instances) > 1
         )
 
+    def tables(self) -> list[str]:
+        """The names of tuples of numbers."""
+        return [
+            name
+            for name, symbol in self.symbols.items()
+            if symbol and all(isinstance(value, tuple) for value in symbol.values())
+        ]
+
+    def name(self, symbol: str) -> str:
+        """Source text for a symbol, which is an argument from now on."""
+        return self._symbol(symbol)
+
     def flag(self, vector: Vector, *hints: str, in_call: bool = False) -> str:
         """Source text for a yes or no."""
         return self.resolve(vector, *hints, in_call=in_call)
@@ -150,6 +177,10 @@ class Arguments:
         return expression.text(self._symbol)
 
     def _symbol(self, name: str) -> str:
+        name, bracket, index = name.partition("[")
+        return f"{self._name(name)}{bracket}{index}"
+
+    def _name(self, name: str) -> str:
         if self.takes_args and name in self.config.known:
             self.uses_args = True
             return self.config.use(name)

@@ -13,6 +13,7 @@ from porter.emit.constructor import Constructor
 from porter.emit.decoder import STATE_TYPES, layer_types
 from porter.emit.expressions import Vector, is_constant
 from porter.emit.places import blocks_of, member_path
+from porter.emit.sizes import symbols_of
 from porter.ir import Node, Value
 from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.tree import Block, Item, Loop, reads
@@ -28,7 +29,7 @@ class ClassWriter:
         self.model = model
         self.cls = cls
         self.template = cls.template
-        self.arguments = Arguments.of(cls, model.config, takes_args, model.program.modules)
+        self.arguments = Arguments.of(cls, model.config, takes_args, model.variants)
         self.members = self._members()
         self.attributes = Attributes.of(cls, list(dict.fromkeys(path for path, _ in self._paths())))
         self.arguments.reserved = {str(place[0]) for place in self.attributes.places.values()}
@@ -89,7 +90,9 @@ class ClassWriter:
         return list(members.items())
 
     def write(self) -> str:
-        constructor = Constructor(self.cls, self.arguments, self.attributes, self._child_info)
+        constructor = Constructor(
+            self.cls, self.arguments, self.attributes, self._child_info, self.model.variants
+        )
         root = self.template is self.model.root
         names = [value.origin or "x" for value in self.template.inputs] if root else None
         self.conditions: dict[Item, str] = {}
@@ -108,10 +111,11 @@ class ClassWriter:
             *name_repeated([*attribute_lines, *member_lines]),
         ]
         parameters = ", ".join(["self", *self.arguments.signature()])
+        optional = [bool(self.cls.lacking(value)) for value in self.template.inputs]
         annotations = [
             STATE_TYPES.get(value.dtype)
-            or ("mx.array | None = None" if self.cls.lacking(value) else "mx.array")
-            for value in self.template.inputs
+            or "mx.array" + " | None" * optional[place] + " = None" * all(optional[place:])
+            for place, value in enumerate(self.template.inputs)
         ]
         named = zip(body.names_of_inputs(), annotations, strict=True)
         inputs = ", ".join(["self", *(f"{name}: {annotation}" for name, annotation in named)])
@@ -252,6 +256,10 @@ class ClassWriter:
     def traced_size(self, vector: Vector, node: Node) -> str:
         """A symbolic size that nothing in reach has, as it was when traced; an argument where the instances differ."""
         traced = {i: self.model.program.hint(size) for i, size in vector.items()}
+        for symbol in symbols_of(vector):
+            if symbol in self.model.program.dims:
+                dim = self.model.program.dims[symbol][0]
+                self.model.unknown.setdefault(dim, str(node.location))
         sizes = ", ".join(map(str, dict.fromkeys(traced.values())))
         note = f"a size stayed {sizes} as traced ({node.location})"
         if note not in self.model.notes:
@@ -261,7 +269,9 @@ class ClassWriter:
         return self.arguments.resolve(traced, "size", in_call=True)
 
 
-_COMPOSITE = re.compile(r"int\([\w.]+ \* [\w.]+\)|\d \* [\w.]+|[\w.]+ // [\w.]+")
+_COMPOSITE = re.compile(
+    r"int\([\w.]+ \* [\w.]+\)|\d \* [\w.]+(?![\w.\[])|[\w.]+ // [\w.]+(?![\w.\[])"
+)
 
 
 def name_repeated(lines: list[str]) -> list[str]:

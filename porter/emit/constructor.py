@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 from porter.emit.arguments import Arguments
@@ -10,6 +11,7 @@ from porter.emit.attributes import Attributes, Place
 from porter.emit.expressions import Code, Vector, is_constant, literal
 from porter.emit.layers import CONSTRUCTORS
 from porter.emit.syntax import dtype_text
+from porter.emit.variants import Variants
 from porter.errors import UnsupportedError
 from porter.ir import Node, Value
 from porter.passes.factor.classes import BlockClass
@@ -27,11 +29,13 @@ class Constructor:
         arguments: Arguments,
         attributes: Attributes,
         child: Callable[[Block], Any],
+        variants: Variants,
     ):
         self.cls = cls
         self.arguments = arguments
         self.attributes = attributes
         self.child = child  # block -> (class, its arguments, which instance the block is)
+        self.variants = variants
 
     # --- expressions
 
@@ -71,7 +75,7 @@ class Constructor:
 
     def _number(self, items: Instances, name: str) -> str:
         vector = {i: _as_code(other.attrs[name]) for i, other in items}
-        return self.arguments.resolve(vector, name)
+        return self.arguments.resolve(vector | self.variants.numbers(self.cls, items, name), name)
 
     def child_call(self, items: Instances, index: str = "") -> str:
         """`Block(args)` or `Block(dim, heads, stride=2)`."""
@@ -79,8 +83,7 @@ class Constructor:
         cls, arguments, _ = self.child(items[0][1])
         vectors = {}
         for name in arguments.ordered():
-            vector = arguments.parameters[name]
-            given = {i: vector.get(self.child(block)[2]) for i, block in items}
+            given = self._given(name, arguments, items)
             if any(literal(value) != arguments.default(name) for value in given.values()):
                 vectors[name] = given
         attribute = items[0][1].path.rpartition(".")[2]
@@ -89,6 +92,17 @@ class Constructor:
             for n, v in vectors.items()
         }
         return self._call(cls.name, arguments, texts)
+
+    def _given(self, name: str, arguments: Arguments, items: Instances) -> Vector:
+        """What a child's parameter is in each instance of this class, in every size of the model that knows it."""
+        vector, blocks = arguments.parameters[name], dict(items)
+        cls = self.child(items[0][1])[0]
+        given: Vector = {i: vector.get(self.child(block)[2]) for i, block in items}
+        for k, (key, i, _) in enumerate(self.variants.keys(self.cls, blocks)):
+            inner = self.child(blocks[i])[2] + len(cls.instances) * (1 + k // len(blocks))
+            if vector.get(inner) is not None:
+                given[key] = vector[inner]
+        return given
 
     def _argument(self, vector: Vector, name: str, fallback: str = "") -> str:
         known = {i: value for i, value in vector.items() if value is not None}
@@ -116,32 +130,116 @@ class Constructor:
     def sequential(self, items: Instances) -> str:
         lengths = {len(block.items) for _, block in items}
         assert len(lengths) == 1, "sequentials of one class have one length"
-        entries = [
-            self.item([(i, block.items[p]) for i, block in items]) for p in range(lengths.pop())
-        ]
-        return f"nn.Sequential({', '.join(_runs(entries))})"
+        count = lengths.pop()
+        stages = self.stages({i: block.items for i, block in items})
+        if stages is not None:
+            return f"nn.Sequential(*({stages}))"
+        entries = [self.item([(i, block.items[p]) for i, block in items]) for p in range(count)]
+        total = self._length({i: (block.path, count) for i, block in items})
+        return f"nn.Sequential({', '.join(_runs(entries, total))})"
+
+    def _length(self, containers: dict[int, tuple[str, int]]) -> str | None:
+        """The name for the number of members of containers, given as path and count; None where it has none."""
+        counts = {i: count for i, (_, count) in containers.items()}
+        paths = {i: path for i, (path, _) in containers.items()}
+        others = self.variants.lengths(self.cls, paths, counts)
+        if not others or is_constant(counts | others):
+            return None
+        return self.arguments.look_up(counts | others, "depth", "num_layers")
 
     def loop(self, items: Instances) -> str:
         """The list that a loop runs over, as a comprehension."""
-        first: Loop = items[0][1]
-        cls, arguments, _ = self.child(first.blocks[0])
-        texts, uses_index = {}, False
-        for name in arguments.ordered():
-            vector = arguments.parameters[name]
-            rows = {
-                i: [vector.get(self.child(block)[2]) for block in loop.blocks] for i, loop in items
-            }
-            if all(
-                literal(value) == arguments.default(name) for row in rows.values() for value in row
-            ):
-                continue
-            texts[name], indexed = self._row(rows, name)
+        blocks = {i: loop.blocks for i, loop in items}
+        call, table, uses_index = self._repeated_call(blocks)
+        if table is None:
+            lengths: Vector = {i: len(row) for i, row in blocks.items()}
+            containers = {i: row[0].path.rpartition(".")[0] for i, row in blocks.items()}
+            lengths |= self.variants.lengths(self.cls, containers, lengths)
+            count = self.arguments.resolve(
+                lengths,
+                self._list_name(items[0][1]),
+                "depth",
+                "num_layers",
+                "num_hidden_layers",
+                "n_layer",
+            )
+        else:
+            count = f"len({table})"
+        return f"[{call} for {'i' if uses_index else '_'} in range({count})]"
+
+    def stages(self, blocks: dict[int, list[Any]]) -> str | None:
+        """`Stage(args.dims[i], args.depths[i]) for i in range(len(args.depths))`; None where no tuple runs along the calls."""
+        members = [block for row in blocks.values() for block in row]
+        if len(members) < 3 * len(blocks) or not all(
+            isinstance(block, Block) and not block.is_sequential for block in members
+        ):
+            return None
+        if len({id(self.child(block)[0]) for block in members}) > 1:
+            return None
+        known = set(self.arguments.parameters)
+        call, table, _ = self._repeated_call(blocks, tables_only=True)
+        if table is None:
+            for name in set(self.arguments.parameters) - known:
+                del self.arguments.parameters[name]
+            return None
+        return f"{call} for i in range(len({table}))"
+
+    def _repeated_call(
+        self, blocks: dict[int, list[Block]], tables_only: bool = False
+    ) -> tuple[str, str | None, bool]:
+        """The call of one class along lists: its text, the tuple with an element for each turn, whether it names the index."""
+        cls, arguments, _ = self.child(next(iter(blocks.values()))[0])
+        texts, table, uses_index = {}, None, False
+        rows = {name: self._rows(name, arguments, blocks) for name in arguments.ordered()}
+        rows = {
+            name: found
+            for name, found in rows.items()
+            if any(literal(v) != arguments.default(name) for row in found.values() for v in row)
+        }
+        tables = {name: self._tables(found) for name, found in rows.items()}
+        if tables_only and not any(found for found, _ in tables.values()):
+            return "", None, False
+        for name, found in rows.items():
+            whole, text = tables[name]
+            if text is not None:
+                texts[name], indexed, table = text, True, table or whole
+            else:
+                texts[name], indexed = self._row(found, name)
             uses_index |= indexed
-        lengths = {i: len(loop.blocks) for i, loop in items}
-        count = self.arguments.resolve(
-            lengths, self._list_name(first), "depth", "num_layers", "num_hidden_layers", "n_layer"
-        )
-        return f"[{self._call(cls.name, arguments, texts)} for {'i' if uses_index else '_'} in range({count})]"
+        return self._call(cls.name, arguments, texts), table, uses_index
+
+    def _rows(
+        self, name: str, arguments: Arguments, blocks: dict[int, list[Block]]
+    ) -> dict[int, list[Any]]:
+        """What a child's parameter is along the list of each instance, in every size of the model that knows it."""
+        vector = arguments.parameters[name]
+        rows = {i: [vector.get(self.child(block)[2]) for block in row] for i, row in blocks.items()}
+        cls = self.child(next(iter(blocks.values()))[0])[0]
+        for k, (key, i, _) in enumerate(self.variants.keys(self.cls, blocks)):
+            shift = len(cls.instances) * (1 + k // len(blocks))
+            row = [vector.get(self.child(block)[2] + shift) for block in blocks[i]]
+            if None not in row:
+                rows[key] = row
+        return rows
+
+    def _tables(self, rows: dict[int, list[Any]]) -> tuple[str | None, str | None]:
+        """A tuple that the rows are, or are one behind, and the text of its element in turn i."""
+        if all(len(set(map(repr, row))) == 1 for row in rows.values()):
+            return None, None
+        for name in self.arguments.tables():
+            columns = self.arguments.symbols[name]
+            if any(len(columns.get(i) or ()) != len(row) for i, row in rows.items()):
+                continue
+            if all(list(columns[i]) == row for i, row in rows.items()):
+                text = self.arguments.name(name)
+                return text, f"{text}[i]"
+            if all(list(columns[i][:-1]) == row[1:] for i, row in rows.items()):
+                first = {i: row[0] for i, row in rows.items()}
+                text = self.arguments.name(name)
+                if all(columns[i][0] == value for i, value in first.items()):
+                    return text, f"{text}[max(i - 1, 0)]"
+                return text, f"{text}[i - 1] if i else {self._argument(first, 'first')}"
+        return None, None
 
     def _list_name(self, loop: Loop) -> str:
         return str(self.attributes.places[self.cls.template.relative(loop.blocks[0].path)][0])
@@ -171,6 +269,10 @@ class Constructor:
                 f"{self._argument(first, name)} + i * {self._argument(steps, 'step', 'step')}",
                 True,
             )
+        here = {i: row for i, row in rows.items() if i < len(self.cls.instances)}
+        if len(here) < len(rows):  # nothing says what the other sizes have here
+            self.arguments.config.unexplained += 1
+            return self._row(here, name)
         tuples = {i: tuple(row) for i, row in rows.items()}
         return f"{self.arguments.resolve(tuples, name)}[i]", True
 
@@ -179,6 +281,7 @@ class Constructor:
         sizes = []
         for axis in range(value.rank):
             vector = {i: v.shape[axis] for i, v in items}
+            vector |= self.variants.sizes(self.cls, items, axis)
             sizes.append(self.arguments.resolve(vector, _shape_hint(value, axis)))
         shape = f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
         kind = (
@@ -242,7 +345,21 @@ class Constructor:
         for number in sorted(rows):
             inner = rows[number]
             texts.append(self._list(inner) if inner[0][0] else self.text(inner[0][2]))
-        return f"[{', '.join(_runs(texts))}]"
+        return f"[{', '.join(_runs(texts, self._members(rows)))}]"
+
+    def _members(self, rows: dict[int, list[tuple[Place, str, Instances]]]) -> str | None:
+        """The name for the length of a list whose members are given one by one."""
+        found: dict[int, list[Block]] = {}
+        for row in rows.values():
+            for place, _, items in row:
+                for i, block in items if not place else ():
+                    if isinstance(block, Block):
+                        found.setdefault(i, []).append(block)
+        if not found or any(len(blocks) != len(rows) for blocks in found.values()):
+            return None
+        return self._length(
+            {i: (blocks[0].path.rpartition(".")[0], len(blocks)) for i, blocks in found.items()}
+        )
 
 
 def _alternating(even: str, odd: str) -> str:
@@ -252,20 +369,22 @@ def _alternating(even: str, odd: str) -> str:
     return "i % 2 == 0" if (even, odd) == ("True", "False") else f"{even} if i % 2 == 0 else {odd}"
 
 
-def _runs(texts: list[str]) -> list[str]:
-    """Equal constructor calls in a row as a comprehension."""
+def _runs(texts: list[str], total: str | None = None) -> list[str]:
+    """Equal constructor calls in a row as a comprehension; `total` names how many there are altogether."""
+    runs = [(text, len(list(group))) for text, group in groupby(texts)]
+    longest = max((count for _, count in runs), default=0)
+    flexible = [k for k, (_, count) in enumerate(runs) if count == longest]
     result: list[str] = []
-    start = 0
-    while start < len(texts):
-        stop = start
-        while stop < len(texts) and texts[stop] == texts[start]:
-            stop += 1
-        count = stop - start
-        if count > 2 or (count == 2 and len(texts[start]) > 30):
-            result.append(f"*({texts[start]} for _ in range({count}))")
+    for k, (text, count) in enumerate(runs):
+        others = len(texts) - count
+        if total is not None and longest > 1 and flexible == [k]:
+            before = sum(c for _, c in runs[:k])
+            ends = f"{before}, {total}" if before == others and before else f"{total} - {others}"
+            result.append(f"*({text} for _ in range({ends if others else total}))")
+        elif count > 2 or (count == 2 and len(text) > 30):
+            result.append(f"*({text} for _ in range({count}))")
         else:
-            result += texts[start:stop]
-        start = stop
+            result += [text] * count
     return result
 
 

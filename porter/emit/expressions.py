@@ -91,9 +91,42 @@ def find(
     if named is not None or strict or isinstance(values[0], float):
         return named
     constant = is_constant(vector)
-    if constant and abs(values[0]) <= 3:
-        return None
-    return _first(vector, whole, PADDINGS if "padding" in hints else COMPOSITES, constant)
+    if constant:
+        if abs(values[0]) <= 3:
+            return None
+        return _first(vector, whole, PADDINGS if "padding" in hints else COMPOSITES, constant)
+    parts = elements(vector, symbols, from_end="depth" not in hints)
+    element = next((_named(name) for name in parts if _equal(vector, parts[name])), None)
+    return (
+        element
+        or _first(vector, whole, PADDINGS if "padding" in hints else COMPOSITES, constant)
+        or _first(vector, parts, MULTIPLES, constant)
+    )
+
+
+def elements(
+    vector: Vector, symbols: dict[str, Vector], from_end: bool = False
+) -> dict[str, Vector]:
+    """`dims[0]`, `dims[1]`, ... of the symbols that are tuples of one length wherever the vector is known.
+
+    The last is `dims[-1]` with `from_end`.
+    """
+    found: dict[str, Vector] = {}
+    for name, symbol in symbols.items():
+        rows = {i: symbol.get(i) for i in vector}
+        lengths = {len(row) if isinstance(row, (tuple, list)) else 0 for row in rows.values()}
+        if len(lengths) != 1 or not 0 < max(lengths) <= _LONGEST:
+            continue
+        last = max(lengths) - 1
+        for place in range(last + 1):
+            column = {i: row[place] for i, row in rows.items() if row is not None}
+            if all(type(value) is int for value in column.values()):
+                found[f"{name}[{-1 if from_end and place == last > 0 else place}]"] = column
+    return found
+
+
+#: A longer tuple is a table and no list of sizes.
+_LONGEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +169,16 @@ def _is_head_size(name: str, value: Any) -> bool:
     return (
         type(value) is int
         and value > 1
-        and bool(words(name) & {"dim", "kv", "heads", "hidden", "channels"})
+        and bool(words(name) & {"dim", "kv", "heads", "hidden", "channels", "model"})
     )
+
+
+def _is_size_of_head(name: str, value: Any) -> bool:
+    """head_dim, d_kv, v_head_dim: a number that a number of heads is multiplied with."""
+    known = words(name) - {"num"} == words(name) and (
+        "kv" in words(name) or {"heads", "dim"} <= words(name)
+    )
+    return type(value) is int and value > 1 and known
 
 
 def _is_heads(name: str, value: Any) -> bool:
@@ -149,8 +190,9 @@ def _is_width(name: str, *_: str) -> bool:
     return bool(words(name) & {"dim", "hidden", "model"}) and "num" not in words(name)
 
 
-def _of_heads_or_patches(*names: str) -> bool:
-    return bool(set().union(*map(words, names)) & {"heads", "patch"})
+def _of_heads_or_patches(whole: str, part: str) -> bool:
+    """Whether one of the names speaks of a width and the other of heads, or of an image and its patches."""
+    return "patch" in words(part) or ("heads" in words(part) and "heads" not in words(whole))
 
 
 def _of_image_and_patch(*names: str) -> bool:
@@ -168,6 +210,7 @@ def _squared_quotient(a: int, b: int) -> int | None:
 #: Forms of a size, the likelier first.
 COMPOSITES: tuple[Pattern, ...] = (
     Pattern("int({} * {})", lambda a, ratio: int(a * ratio), (_is_size, _is_ratio), _is_width),
+    Pattern("{} * {}", lambda a, b: a * b, (_is_size_of_head, _is_heads), lambda *_: True),
     *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,), _is_width) for k in (2, 3, 4)),
     *(Pattern(f"{{}} // {k}", lambda a, k=k: _quotient(a, k), (_is_size,)) for k in (2, 4)),
     Pattern("{} ** 2", lambda a: a * a, (_is_size,)),
@@ -185,6 +228,11 @@ COMPOSITES: tuple[Pattern, ...] = (
     Pattern("{} - {}", lambda a, b: a - b, (_is_count, _is_count)),
     Pattern("{} + {} * {}", lambda a, b, c: a + b * c, (_is_count, _is_count, _is_count)),
 )
+#: Forms of a size over one element of a tuple.
+MULTIPLES: tuple[Pattern, ...] = (
+    *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,)) for k in (2, 3, 4, 6, 8)),
+    *(Pattern(f"{{}} // {k}", lambda a, k=k: _quotient(a, k), (_is_size,)) for k in (2, 4)),
+)
 PADDINGS: tuple[Pattern, ...] = (Pattern("{} // 2", lambda k: k // 2, (_is_kernel,)),)
 #: Attention scales: a head's size to the power of -1/2.
 SCALES: tuple[Pattern, ...] = (
@@ -192,7 +240,7 @@ SCALES: tuple[Pattern, ...] = (
     Pattern(
         "({} // {}) ** -0.5",
         lambda a, b: (a // b) ** -0.5 if a % b == 0 and a > b else None,
-        (_is_head_size, _is_heads),
+        (_is_integer, _is_heads),
         lambda *_: True,
     ),
 )
@@ -212,6 +260,10 @@ CONDITIONS: tuple[Pattern, ...] = (
         (_is_integer, _is_integer, _is_integer),
     ),
 )
+
+
+#: Among more names than this, a form with three of them is found by chance, and slowly.
+_MANY = 16
 
 
 def _named(name: str) -> Expression:
@@ -245,6 +297,8 @@ def _first(
     """The first pattern and symbols that give the vector."""
     for pattern in patterns:
         if constant and pattern.constant is None:
+            continue
+        if len(pattern.accepts) > 2 and len(numbers) > _MANY:
             continue
         pools = [
             [name for name, symbol in numbers.items() if all(test(name, symbol[i]) for i in vector)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,17 +12,20 @@ from porter.emit.class_writer import ClassWriter
 from porter.emit.collect import Collection
 from porter.emit.decoder import imports_of, layer_types, methods
 from porter.emit.expressions import literal
-from porter.emit.format import format_source
 from porter.emit.places import Housing, children
+from porter.emit.variants import Variants
 from porter.functions import function_names, texts
-from porter.ir import Program, Value
+from porter.ir import Program, Value, Variant
 from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
 from porter.passes.factor.tree import Block, build_tree
 
 
 @dataclass(slots=True)
 class Emission:
-    """The emitted source, ModelArgs' fields, the recipes by MLX path, and the calls that can be compared one by one."""
+    """The emitted source (not formatted yet), ModelArgs' fields, the recipes by MLX path, and the calls to compare one by one.
+
+    `unexplained` counts numbers that differ in the variants and that no field gives.
+    """
 
     source: str
     config: dict[str, Any]
@@ -29,35 +33,53 @@ class Emission:
     modules: list[dict[str, Any]]
     kept: dict[str, Value] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    #: dim -> where a size made of it is out of reach
+    unknown: dict[str, str] = field(default_factory=dict)
+    unexplained: int = 0
 
 
-def emit(program: Program, config: dict[str, Any], model_type: str, title: str) -> Emission:
+def emit(
+    program: Program,
+    config: dict[str, Any],
+    model_type: str,
+    title: str,
+    variants: Sequence[Variant] = (),
+) -> Emission:
     """Writes the program as an MLX module.
 
     `config` holds the source's own names and values for its sizes; the fields that the source uses become ModelArgs.
+    `variants` are the model in other sizes: what a field is said to give must be so there too.
     """
     root = build_tree(program)
     if len(set(program.sights)) > 1:
         config = {**config, "layer_types": layer_types(program.sights)}
-    writer = ModelWriter(program, root, factor_classes(root), Config(dict(config)))
-    return writer.emit(model_type, title)
+    fields = Config(dict(config), others=[variant.config for variant in variants])
+    known = Variants(program.modules, list(variants))
+    return ModelWriter(program, root, factor_classes(root), fields, known).emit(model_type, title)
 
 
 class ModelWriter:
     """What the classes share while they are written."""
 
     def __init__(
-        self, program: Program, root: Block, classes: dict[Block, BlockClass], config: Config
+        self,
+        program: Program,
+        root: Block,
+        classes: dict[Block, BlockClass],
+        config: Config,
+        variants: Variants,
     ):
         self.program = program
         self.root = root
         self.classes = classes
         self.config = config
+        self.variants = variants
         self.instance = {block: cls.instances.index(block) for block, cls in classes.items()}
         self.order = _leaves_first(root, classes)
         self.arguments: dict[BlockClass, Arguments] = {}
         self.housing = Housing(classes)
         self.notes: list[str] = []
+        self.unknown: dict[str, str] = {}
         self.module_order = {path: index for index, path in enumerate(program.modules)}
         name_classes(self.order, classes, root)
 
@@ -79,9 +101,7 @@ class ModelWriter:
 
     def emit(self, model_type: str, title: str) -> Emission:
         takes_args = self._takes_args()
-        chunks = []
-        for cls in self.order:
-            chunks.append(ClassWriter(self, cls, takes_args[cls]).write())
+        chunks = [ClassWriter(self, cls, takes_args[cls]).write() for cls in self.order]
         fields = {
             "model_type": model_type,
             **{n: v for n, v in self.config.used.items() if n != "model_type"},
@@ -94,7 +114,14 @@ class ModelWriter:
             fields |= self.config.used
         source = self._file(title, fields, chunks)
         return Emission(
-            format_source(source), fields, found.recipes, found.modules, found.kept, self.notes
+            source,
+            fields,
+            found.recipes,
+            found.modules,
+            found.kept,
+            self.notes,
+            self.unknown,
+            self.config.unexplained,
         )
 
     def _file(self, title: str, fields: dict[str, Any], chunks: list[str]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from sympy import Expr
@@ -249,7 +252,34 @@ class NodeText:
                     simplify(vector[i] * inverse - have[i]) == 0 for i in vector
                 ):
                     return f"{self.dims.name(value, axis, set(self.body_names()))} // {inverse}"
-        return self._quotient(vector, order) or self._by_symbols(vector, order)
+        return (
+            self._quotient(vector, order)
+            or self._by_symbols(vector, order)
+            or self._pair(vector, order)
+        )
+
+    def _pair(self, vector: Vector, order: list[Value]) -> str | None:
+        """Two arrays' sizes added, subtracted or multiplied; or one, and a number."""
+        keys = [
+            key
+            for value in dict.fromkeys(order)
+            for axis in range(value.rank)
+            if is_symbolic(have := self.dims.vector(*(key := (value, axis))))
+            and have.keys() >= vector.keys()
+        ]
+        taken = set(self.body_names())
+        for a in keys:
+            whole = self.dims.vector(*a)
+            step = {simplify(vector[i] - whole[i]) for i in vector}
+            if len(step) == 1 and isinstance(number := step.pop(), int):
+                sign = "+" if number > 0 else "-"
+                return f"({self.dims.name(*a, taken)} {sign} {abs(number)})"
+        for a, b in itertools.product(keys, keys):
+            x, y = self.dims.vector(*a), self.dims.vector(*b)
+            for sign, combine in _PAIRS.items():
+                if all(simplify(vector[i] - combine(x[i], y[i])) == 0 for i in vector):
+                    return f"({self.dims.name(*a, taken)} {sign} {self.dims.name(*b, taken)})"
+        return None
 
     def _quotient(self, vector: Vector, order: list[Value]) -> str | None:
         """One array's size over another's."""
@@ -346,6 +376,7 @@ class NodeText:
             return subscript(receiver, key)
         if node.op == "unpack":
             return self.body.read(node.args[0])
+        scale = self._head_scale(node, others)
         args = [
             self.part([(i, o.args[p]) for i, o in others], node, _role(node, p))
             for p in range(len(node.args))
@@ -358,7 +389,23 @@ class NodeText:
             for key in node.kwargs
             if not (node.kwargs[key] is None and all(o.kwargs[key] is None for _, o in others))
         }
+        if scale is not None:
+            kwargs["scale"] = scale
         return self._compose(node, others, args, kwargs)
+
+    def _head_scale(self, node: Node, others: list[tuple[int, Node]]) -> Text | None:
+        """`queries.shape[-1] ** -0.5`, where an attention's scale is that and no setting gives it."""
+        if node.op != "mx.fast.scaled_dot_product_attention" or node.args[0].is_parameter:
+            return None
+        vector = {i: o.kwargs["scale"] for i, o in others}
+        sizes = {i: o.args[0].shape[-1] for i, o in others}
+        usual = all(
+            isinstance(d, int) and abs(vector[i] * d**0.5 - 1) < 1e-9 for i, d in sizes.items()
+        )
+        if not usual or self.arguments.look_up(vector, "scale", in_call=True) is not None:
+            return None
+        name = self.body.name(node.args[0])
+        return Text(f"{name}.shape[-1] ** -0.5", PRECEDENCE["neg"], 1, {name})
 
     @staticmethod
     def _axis(node: Node, others: list[tuple[int, Node]]) -> Text | None:
@@ -481,6 +528,11 @@ class NodeText:
         return self.places.traced_size(vector, node)
 
 
+_PAIRS: dict[str, Callable[[Any, Any], Any]] = {
+    "-": operator.sub,
+    "*": operator.mul,
+    "+": operator.add,
+}
 #: Reductions read better as methods.
 _METHODS = {
     f"mx.{name}" for name in "sum mean max min prod all any var std argmax argmin squeeze".split()

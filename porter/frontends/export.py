@@ -90,8 +90,10 @@ def _fake_parameters(module: torch.nn.Module) -> Iterator[Any]:
             table[name] = tensor
 
 
-def export_program(source: Source) -> tuple[ExportedProgram, list[str]]:
-    """Exports the source's module, with dynamic dims where the model allows them.
+def export_program(
+    source: Source, fixed: frozenset[str] = frozenset()
+) -> tuple[ExportedProgram, list[str]]:
+    """Exports the source's module, with dynamic dims where the model allows them; those named `fixed` are not.
 
     Returns the program and what the user should hear (dims that stayed fixed and why). Raises UnsupportedError with
     torch's reason where the module can't be exported.
@@ -106,7 +108,7 @@ def export_program(source: Source) -> tuple[ExportedProgram, list[str]]:
     names = argument_names(module, source.args, source.kwargs)
     attempts: list[tuple[str, set[str]]] = []
     named = named_dims(source)
-    wanted = {dim for axes in named.values() for dim in axes.values()}
+    wanted = {dim for axes in named.values() for dim in axes.values()} - fixed
     spatial = wanted - {"batch", "length"}
     attempts.append(("", wanted))
     if spatial and wanted - spatial:
@@ -141,12 +143,35 @@ def export_program(source: Source) -> tuple[ExportedProgram, list[str]]:
             continue
         if note:
             notes.append(f"{note}: {_first_line(reason)}")
+        if one_sided := _one_sided(program, named, dims):
+            program, more = export_program(source, fixed | {*one_sided})
+            for dim, name in one_sided.items():
+                notes.append(f"{dim} stayed fixed: the model takes one size of it in {name}")
+            return program, notes + more
         return program, notes
     raise UnsupportedError(
         f"torch.export refuses {source.spec}: {_first_line(reason)} (at {_author_line(reason)}). Data-dependent control flow, "
         "Python side effects and wrong example shapes are the usual causes; run the module on the example inputs first, "
         "then rewrite that line with torch.where or torch.cond."
     ) from reason
+
+
+def _one_sided(
+    program: ExportedProgram, named: dict[str, dict[int, str]], dims: set[str]
+) -> dict[str, str]:
+    """Dims that one input may change while another, named here, may not."""
+    free: set[str] = set()
+    fixed: dict[str, str] = {}
+    for node in program.graph.nodes:
+        if node.op != "placeholder":
+            continue
+        for axis, dim in named.get(node.name, {}).items():
+            size = node.meta["val"].shape[axis]
+            if isinstance(size, torch.SymInt) and not size.node.expr.is_number:
+                free.add(dim)
+            elif dim in dims and size > 1:
+                fixed[dim] = node.name
+    return {dim: name for dim, name in fixed.items() if dim in free}
 
 
 #: What the axes of an input of each rank are called where nobody says: a guess that the export may overrule.
@@ -214,6 +239,8 @@ def _author_line(error: Exception | None) -> str:
         if f"{os.sep}torch{os.sep}" not in f.filename
         and f"{os.sep}porter{os.sep}" not in f.filename
     ]
+    if not frames:
+        return "an unknown line"  # porter's own time limit
     frame = (outside or frames)[-1]
     return f"{frame.filename}:{frame.lineno}: {frame.line}"
 

@@ -12,6 +12,7 @@ _REGIONS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}
 def functionalized(exported: ExportedProgram) -> ExportedProgram:
     """In-place writes into views are made functional by torch; other in-place ops are read as their functional twins."""
     _inline_regions(exported)
+    _drop_checks(exported)
     views: set[torch.fx.Node] = set()
     for node in exported.graph.nodes:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
@@ -56,6 +57,34 @@ def _inline_regions(exported: ExportedProgram) -> None:
                 result[user.args[1]] if isinstance(result, (tuple, list)) else result
             )
             graph.erase_node(user)
+        graph.erase_node(node)
+
+
+#: Checks of the author's: they raise, and compute nothing.
+_CHECKS = {
+    "aten._assert_tensor_metadata.default",
+    "aten._assert_scalar.default",
+    "aten._assert_async.msg",
+    "aten.sym_constrain_range_for_size.default",
+    "aten.sym_constrain_range.default",
+}
+
+
+def _drop_checks(exported: ExportedProgram) -> None:
+    """Removes assertions, and what was computed for them alone."""
+    graph = exported.graph
+    unread: set[torch.fx.Node] = set()
+    for node in reversed(list(graph.nodes)):
+        if node.op != "call_function" or node.users:
+            continue
+        if str(node.target).replace("torch.ops.", "") in _CHECKS:
+            unread.update(node.all_input_nodes)
+        elif node not in unread or (
+            isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+        ):
+            continue
+        else:
+            unread.update(node.all_input_nodes)
         graph.erase_node(node)
 
 

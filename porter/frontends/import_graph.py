@@ -9,10 +9,12 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import sympy
 import torch
 from torch.export import ExportedProgram
 
 from porter.errors import Gap, UnsupportedError
+from porter.frontends.canonical_sizes import CanonicalSizes
 from porter.frontends.export import named_dims
 from porter.frontends.functionalize import functionalized
 from porter.frontends.source_lines import assigned_names
@@ -22,15 +24,6 @@ from porter.sources.foreign_files import file_name
 
 if TYPE_CHECKING:
     from porter.sources import Source
-
-_IGNORED = {
-    "aten._assert_tensor_metadata.default",
-    "aten._assert_scalar.default",
-    "aten._assert_async.msg",
-    "aten.sym_constrain_range_for_size.default",
-    "aten.sym_constrain_range.default",
-}
-
 
 _SIDE_EFFECTS = {"profiler._record_function_enter_new", "profiler._record_function_exit"}
 
@@ -56,22 +49,12 @@ class GraphReader:
         self.graph = exported.graph
         name = type(source.module).__name__ if source.module is not None else source.name
         cls = _class_name(source.module) if source.module is not None else source.name
-        self.program = Program(name=name, cls=cls, modules=self._modules())
+        self.program = Program(name=name, cls=cls, modules=module_table(source))
         self.environment: dict[torch.fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}
         self.named = named_dims(source)
+        self.canonical = CanonicalSizes()
         self._read_placeholders()
-
-    def _modules(self) -> dict[str, ModuleInfo]:
-        if self.source.module is None:
-            return {}
-        constructors = self.source.constructors
-        return {
-            path: ModuleInfo(
-                path, _class_name(module), constructors.get(path, {}), _plain_attributes(module)
-            )
-            for path, module in self.source.module.named_modules(remove_duplicate=False)
-        }
 
     def _read_placeholders(self) -> None:
         from porter.weights.recipes import source as source_recipe
@@ -151,7 +134,8 @@ class GraphReader:
             size = size.node.expr
         if isinstance(size, int):
             return size
-        return simplify(size.subs(self.symbols) if hasattr(size, "subs") else size)
+        size = simplify(size.subs(self.symbols) if hasattr(size, "subs") else size)
+        return self.canonical(size) if isinstance(size, sympy.Expr) else size
 
     def argument(self, item: Any) -> Any:
         """An fx argument with values, sizes and dtype names in the place of nodes, symbols and dtypes."""
@@ -188,7 +172,7 @@ class GraphReader:
         )
 
     def is_ignored(self, node: torch.fx.Node) -> bool:
-        return node.op != "call_function" or _target(node) in _IGNORED | _SIDE_EFFECTS
+        return node.op != "call_function" or _target(node) in _SIDE_EFFECTS
 
     def target(self, node: torch.fx.Node) -> str:
         return _target(node)
@@ -245,6 +229,18 @@ class GraphReader:
         return [
             (name, self.argument(item)) for name, item in pairs if isinstance(item, torch.fx.Node)
         ]
+
+
+def module_table(source: Source) -> dict[str, ModuleInfo]:
+    """What is known of each module of the source, by path."""
+    if source.module is None:
+        return {}
+    return {
+        path: ModuleInfo(
+            path, _class_name(module), source.constructors.get(path, {}), _plain_attributes(module)
+        )
+        for path, module in source.module.named_modules(remove_duplicate=False)
+    }
 
 
 def _output_names(spec: Any, count: int) -> list[str]:

@@ -8,6 +8,7 @@ from porter.ir.program import (
     Program,
     Size,
     Value,
+    Variant,
     map_values,
     values_in,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "Program",
     "Size",
     "Value",
+    "Variant",
     "VerificationError",
     "map_values",
     "values_in",

@@ -60,6 +60,15 @@ class ModuleInfo:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The source's model in another size: its settings, its modules, and the shapes of its tensors by checkpoint key."""
+
+    config: dict[str, Any]
+    modules: dict[str, ModuleInfo]
+    shapes: dict[str, tuple[int, ...]]
+
+
 @dataclass(slots=True, eq=False)
 class Value:
     """An array: an input, a parameter, or an output of a node.

@@ -84,13 +84,29 @@ def addmm(
 
 @lowering("aten.einsum.default")
 def einsum(call: Call, equation: str, operands: Sequence[Value], path: Any = None) -> Value:
-    if "..." in equation or not is_float(call.dtype):
-        raise refuse(
-            call, "an ellipsis in the equation" if "..." in equation else "it is over integers"
-        )
-    return call.build.op(
-        "mx.einsum", equation.replace(" ", ""), *operands, shape=call.shape, dtype=call.dtype
-    )
+    if not is_float(call.dtype):
+        raise refuse(call, "it is over integers")
+    letters = _letters(equation.replace(" ", ""), [x.rank for x in operands])
+    return call.build.op("mx.einsum", letters, *operands, shape=call.shape, dtype=call.dtype)
+
+
+def _letters(equation: str, ranks: Sequence[int]) -> str:
+    """The equation with an ellipsis' axes as letters that it does not use."""
+    if "..." not in equation:
+        return equation
+    terms, _, result = equation.partition("->")
+    parts = terms.split(",")
+    hidden = [
+        rank - len(part.replace("...", "")) if "..." in part else 0
+        for part, rank in zip(parts, ranks, strict=True)
+    ]
+    free = [letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if letter not in equation]
+    axes = "".join(free[: max(hidden)])
+    spelled = [
+        part.replace("...", axes[len(axes) - count :])
+        for part, count in zip(parts, hidden, strict=True)
+    ]
+    return f"{','.join(spelled)}->{result.replace('...', axes)}"
 
 
 @lowering("aten.outer.default", "aten.ger.default")

@@ -130,6 +130,63 @@ def index_put(
     )
 
 
+@lowering("aten.masked_scatter.default", "aten.masked_scatter_.default")
+def masked_scatter(call: Call, x: Value, mask: Value, source: Value) -> Value:
+    """The source's elements, in their order, where the mask is true.
+
+    A mask that is the same along x's last axis takes the source row by row.
+    """
+    build = call.build
+    if x.shape != call.shape:
+        x = build.op("mx.broadcast_to", x, tuple(call.shape), shape=call.shape, dtype=x.dtype)
+    narrow = _before_broadcast(mask)
+    by_row = (
+        x.rank > 1
+        and narrow.rank == x.rank
+        and narrow.shape[-1] == 1
+        and narrow.shape[:-1] == x.shape[:-1]
+        and source.rank > 0
+        and source.shape[-1] == x.shape[-1]
+    )
+    if by_row:
+        picked = build.reshape(narrow, x.shape[:-1])
+        rows = (
+            source
+            if source.rank == 2
+            else build.reshape(source, (_count(source.shape[:-1]), x.shape[-1]))
+        )
+        chosen, shape, mask = picked, x.shape, narrow
+    else:
+        if mask.shape != x.shape:
+            mask = build.op("mx.broadcast_to", mask, tuple(x.shape), shape=x.shape, dtype="bool")
+        rows = build.reshape(source, (_count(source.shape),))
+        chosen, shape = mask, x.shape
+    total = _count(chosen.shape)
+    order = build.op("mx.cumsum", build.reshape(chosen, (total,)), shape=(total,), dtype="int32")
+    place = build.op("-", order, 1, shape=(total,), dtype="int32")
+    place = build.reshape(place, chosen.shape)
+    taken = build.index(rows, (place,), shape)
+    return build.op("mx.where", mask, build.cast(taken, x.dtype), x, shape=x.shape, dtype=x.dtype)
+
+
+def _before_broadcast(mask: Value) -> Value:
+    """The mask without an expand that the author wrote for torch's sake."""
+    while (
+        mask.node is not None
+        and mask.node.op == "mx.broadcast_to"
+        and mask.node.args[0].rank == mask.rank
+    ):
+        mask = mask.node.args[0]
+    return mask
+
+
+def _count(shape: Sequence[Size]) -> Size:
+    total: Size = 1
+    for size in shape:
+        total = total * size
+    return simplify(total)
+
+
 def _is_single(value: Any) -> bool:
     return is_scalar(value) or all(size == 1 for size in value.shape)
 

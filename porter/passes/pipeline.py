@@ -20,6 +20,7 @@ from porter.passes.fuse.fuse_rope import fuse_rope
 from porter.passes.fuse.misses import sentences
 from porter.passes.fuse.share_heads import share_heads
 from porter.passes.hoist_concatenate import hoist_concatenate
+from porter.passes.inline_scalars import inline_scalars
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
 from porter.passes.name_roles import name_roles
@@ -37,6 +38,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
         simplify_constants,
         "masks of ones, gathers by arange and fills of one number become what they are",
     ),
+    (inline_scalars, "a tensor of one number is a number in MLX"),
     (fuse_norms, "RMS and layer norms spelled out become nn.RMSNorm and nn.LayerNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
     (fuse_rope, "rotations by cosines and sines of positions become nn.RoPE"),

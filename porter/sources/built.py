@@ -62,6 +62,7 @@ def built_source(
             f"{spec} comes without example inputs; return (module, args) from the factory, "
             "or describe them: --input NAME=float32[batch=2,3,224,224]"
         )
+    constructors = constructors or ConstructorLog.of_config(module)
     dynamic = dict(dynamic or {}) | {example.name: example.dims for example in examples}
     dtype = torch_dtype(options.dtype)
     if dtype is not None:
@@ -80,7 +81,8 @@ def built_source(
         tensors=ModuleTensors(module.state_dict()),
         fingerprint=lambda: hash_state(module.state_dict()),
         build=lambda: module,
-        constructors=constructors.by_path(module) if constructors else {},
+        constructors=constructors.by_path(module),
+        called_with=constructors.call_of(module),
     )
     return _with_checkpoint(source, Path(options.checkpoint)) if options.checkpoint else source
 

@@ -1,4 +1,4 @@
-"""Records what every module was constructed with, so that porter can name sizes as the author did.
+"""Records what every module was constructed with, so that porter can name sizes as the author did, and build another size.
 
 `torch.nn.Module.__init__` is wrapped while the context lasts.  It runs once for each module, inside the
 `__init__` of every class between it and the most derived one, so the arguments are read from the outermost
@@ -7,8 +7,11 @@ of those frames.  A profile hook would see every call instead, and slows buildin
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import inspect
 import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -28,18 +31,37 @@ class ConstructorLog:
         # The module is kept beside its arguments: a freed one's id would be used again.
         self._seen: dict[int, tuple[torch.nn.Module, dict[str, Any]]] = {}
 
+    @classmethod
+    def of_config(cls, module: torch.nn.Module) -> ConstructorLog:
+        """For a module that was built elsewhere: the configuration object that it keeps is what it was built with."""
+        log = cls()
+        config = getattr(module, "config", None)
+        if _is_config(config):
+            log._seen[id(module)] = (module, {"config": config})
+        return log
+
     def add(self, module: torch.nn.Module, caller: FrameType | None) -> None:
         """Notes the arguments of `module`, whose `torch.nn.Module.__init__` was called from `caller`."""
         if id(module) not in self._seen:
             self._seen[id(module)] = (module, _arguments(module, caller))
 
     def by_path(self, root: torch.nn.Module) -> dict[str, dict[str, Any]]:
-        """Module path -> arguments, for every module under `root` that was built in the context."""
-        return {
-            path: dict(self._seen[id(module)][1])
+        """Module path -> plain arguments, for every module under `root` that was built in the context.
+
+        The fields of a configuration object count as arguments of the root.
+        """
+        found = {
+            path: plain_arguments(self._seen[id(module)][1])
             for path, module in root.named_modules(remove_duplicate=False)
             if id(module) in self._seen
         }
+        if "" in found:
+            found[""] = config_fields(self.call_of(root)) | found[""]
+        return found
+
+    def call_of(self, module: torch.nn.Module) -> dict[str, Any]:
+        """What `module` was constructed with, as it was given; empty where that was not recorded."""
+        return dict(self._seen[id(module)][1]) if id(module) in self._seen else {}
 
 
 @contextmanager
@@ -60,7 +82,7 @@ def record_constructors() -> Iterator[ConstructorLog]:
 
 
 def _arguments(module: torch.nn.Module, caller: FrameType | None) -> dict[str, Any]:
-    """The plain arguments of `module`, read from the frames of its `__init__` methods.
+    """The arguments of `module`, read from the frames of its `__init__` methods.
 
     What an outer `__init__` takes as *args or **kwargs is named by the inner one that it goes to.
     """
@@ -79,9 +101,33 @@ def _arguments(module: torch.nn.Module, caller: FrameType | None) -> dict[str, A
             found.setdefault(name, value)
         if not gathered:
             break
-    return {
-        name: plain for name, value in found.items() if (plain := _plain(value)) is not _NOT_PLAIN
-    }
+    return found
+
+
+def plain_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that are plain data."""
+    plain = {name: _plain(value) for name, value in arguments.items()}
+    return {name: value for name, value in plain.items() if value is not _NOT_PLAIN}
+
+
+def config_objects(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that hold a model's settings by name: a dataclass, a namespace, a transformers configuration."""
+    return {name: value for name, value in arguments.items() if _is_config(value)}
+
+
+def config_fields(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The plain fields of the configuration objects among the arguments."""
+    fields: dict[str, Any] = {}
+    for value in config_objects(arguments).values():
+        fields |= plain_arguments({k: v for k, v in vars(value).items() if not k.startswith("_")})
+    return fields
+
+
+def _is_config(value: Any) -> bool:
+    if isinstance(value, (type, torch.nn.Module, torch.Tensor)) or not hasattr(value, "__dict__"):
+        return False
+    named = isinstance(value, (argparse.Namespace, types.SimpleNamespace))
+    return named or dataclasses.is_dataclass(value) or callable(getattr(value, "to_dict", None))
 
 
 def _first_argument(frame: FrameType) -> Any:

@@ -13,7 +13,7 @@ from porter.sources.checkpoints import KeyMatch, check_shapes, find_keys, open_c
 from porter.sources.dtypes import cast_inputs, torch_dtype
 from porter.sources.fingerprint import hash_files
 from porter.sources.huggingface_config import model_class, passthrough_files, read_config
-from porter.sources.huggingface_inputs import example_inputs
+from porter.sources.huggingface_inputs import Examples, example_inputs
 from porter.sources.huggingface_keys import renamed_keys
 from porter.sources.huggingface_model import ModelPlan, build_empty, convert_in_memory, fill
 from porter.sources.inputs import parse_inputs, place_inputs
@@ -36,7 +36,7 @@ def resolve_folder(spec: str, folder: Path, options: SourceOptions) -> Source:
     plan = ModelPlan(folder, cls, config, dtype, options.seed)
     tensors, files = open_checkpoint(folder, options.trust_pickle)
     module, log = build_empty(plan)
-    args, kwargs, dynamic = _inputs(module, config, options, dtype)
+    args, kwargs, dynamic, notes = _inputs(module, config, options, dtype)
     known, parts = renamed_keys(module, tensors.keys())
     match = find_keys(tensors, module, known)
     source = Source(
@@ -54,9 +54,10 @@ def resolve_folder(spec: str, folder: Path, options: SourceOptions) -> Source:
         fingerprint=lambda: hash_files(files),
         build=lambda: fill(module, tensors, match.keys),
         constructors=log.by_path(module),
+        called_with=log.call_of(module),
         passthrough=passthrough_files(folder),
         unused=match.unused,
-        notes=match.notes,
+        notes=(*match.notes, *notes),
     )
     if raw.get("quantization_config"):
         source.build = lambda: _refuse_quantized(source)
@@ -102,14 +103,13 @@ def _refuse_quantized(source: Source) -> torch.nn.Module:
 
 def _inputs(
     module: torch.nn.Module, config: Any, options: SourceOptions, dtype: torch.dtype
-) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, dict[int, str]]]:
+) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, dict[int, str]], tuple[str, ...]]:
     """The example inputs that --input describes; where it names none, those the configuration suggests."""
     given = parse_inputs(options.inputs, options.seed)
-    kwargs: dict[str, Any] = {}
-    dynamic: dict[str, dict[int, str]] = {}
-    if not given:
-        kwargs, dynamic = example_inputs(module, config, options.seed)
+    examples = Examples() if given else example_inputs(module, config, options.seed)
+    kwargs: dict[str, Any] = dict(examples.values)
+    dynamic = examples.dynamic
     place_inputs(module, (), {}, given)  # checks the names
     kwargs |= {example.name: example.value for example in given}
     dynamic |= {example.name: example.dims for example in given if example.dims}
-    return (), cast_inputs(kwargs, dtype), dynamic
+    return (), cast_inputs(kwargs, dtype), dynamic, examples.notes

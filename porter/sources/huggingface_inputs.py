@@ -3,59 +3,94 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass, field
+from itertools import islice, product
 from typing import Any
 
 import torch
 
 from porter.errors import UsageError
+from porter.sources.dry_run import dry_run, runs
+from porter.sources.huggingface_shapes import BATCH, LENGTH, nested, setting, shapes_of
 
-BATCH = 2
-LENGTH = 16
-AUDIO_SAMPLES = 16_000  # one second at 16 kHz
-Inputs = tuple[dict[str, torch.Tensor], dict[str, dict[int, str]]]
+#: What a model of several modalities is given, where its signature has it.
+_MODALITIES = ("input_ids", "pixel_values", "input_features", "input_values", "pixel_values_videos")
+#: Shapes are tried together up to this many combinations.
+_MOST_TRIED = 24
 
 
-def example_inputs(module: Any, config: Any, seed: int) -> Inputs:
-    """(kwargs, dynamic axes) for one forward call; raises UsageError when the inputs cannot be told.
+@dataclass(slots=True)
+class Examples:
+    """Values by input name, the names of their dynamic axes, and what the user should hear of the choice."""
 
-    Every input that the signature names and that this file knows is given, the main one by
-    `module.main_input_name`; floating inputs are standard normal.
+    values: dict[str, torch.Tensor] = field(default_factory=dict)
+    dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def add(self, name: str, value: torch.Tensor, axes: dict[int, str]) -> None:
+        self.values[name] = value
+        self.dynamic[name] = dict(axes)
+
+
+def example_inputs(module: Any, config: Any, seed: int) -> Examples:
+    """The inputs for one forward call; raises UsageError when they cannot be told.
+
+    The main one is `module.main_input_name`; what else the signature demands, and what goes with it, is
+    given too. Floating inputs are standard normal. Where an input's name leaves several shapes, the first that the
+    module accepts is taken.
     """
-    names = list(inspect.signature(module.forward).parameters)
-    generator = torch.Generator().manual_seed(seed)
-    values: dict[str, torch.Tensor] = {}
-    dynamic: dict[str, dict[int, str]] = {}
-    wanted = [
+    signature = inspect.signature(module.forward).parameters
+    names = list(signature)
+    required = [
         name
-        for name in ("input_ids", "pixel_values", "input_features", "input_values")
-        if name in names
+        for name, parameter in signature.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
-    main = getattr(module, "main_input_name", None)
-    if main in wanted and "input_ids" not in names:
-        wanted = [main]
-    elif main in wanted and main != "input_ids" and "pixel_values" not in wanted:
-        wanted = [main]  # an audio model: its text goes to the decoder
-    for name in wanted:
-        match name:
-            case "input_ids":
-                alone = wanted == ["input_ids"] and _writes_text(module, config)
-                _add_text(names, config, generator, values, dynamic, alone)
-            case "pixel_values":
-                _add_image(config, generator, values, dynamic)
-            case "input_features":
-                _add_features(config, generator, values, dynamic)
-            case _:
-                values[name] = torch.randn(BATCH, AUDIO_SAMPLES, generator=generator)
-                dynamic[name] = {0: "batch", 1: "length"}
-    if not values:
-        raise UsageError(
-            f"porter cannot tell the inputs of {type(module).__name__}.forward({', '.join(names)}); "
-            "describe them: --input NAME=float32[batch=2,3,224,224]"
-        )
+    generator = torch.Generator().manual_seed(seed)
+    wanted = _wanted(module, names, required)
+    examples = Examples()
+    if "input_ids" in wanted:
+        alone = not any(shapes_of(name, config) for name in wanted)
+        writes = alone and _writes_text(module, config)
+        _add_text(names, config, generator, examples, writes)
+    for name in required:
+        _add_partner(name, config, generator, examples)
     if "decoder_input_ids" in names and getattr(config, "is_encoder_decoder", False):
-        values["decoder_input_ids"] = _ids(config, LENGTH // 2, generator)
-        dynamic["decoder_input_ids"] = {0: "batch", 1: "decoder_length"}
-    return values, dynamic
+        ids = _ids(config, setting_of_decoder(config), LENGTH // 2, generator)
+        examples.add("decoder_input_ids", ids, {0: "batch", 1: "decoder_length"})
+    floats = {
+        name: shapes
+        for name in wanted
+        if name not in examples.values and (shapes := shapes_of(name, config))
+    }
+    missing = [name for name in required if name not in examples.values and name not in floats]
+    if missing or not (examples.values or floats):
+        raise UsageError(
+            f"porter cannot tell {', '.join(missing) or 'the inputs'} of {type(module).__name__}.forward("
+            f"{', '.join(names)}); describe them: --input NAME=float32[batch=2,3,224,224]"
+        )
+    _add_floats(module, config, names, floats, generator, examples)
+    return examples
+
+
+def _wanted(module: Any, names: list[str], required: list[str]) -> list[str]:
+    """The inputs to give: the main ones, what is required, and with text the other modalities."""
+    main = getattr(module, "main_input_name", None) or ""
+    mains = [name for name in ([main] if isinstance(main, str) else main) if name in names]
+    known = [name for name in _MODALITIES if name in names]
+    chosen = list(dict.fromkeys([*required, *mains]))
+    if "input_ids" in names and (not mains or mains == ["input_ids"] or "pixel_values" in mains):
+        chosen += [name for name in known if name not in chosen and name != "pixel_values_videos"]
+    return chosen or known[:1]
+
+
+def setting_of_decoder(config: Any) -> Any:
+    """The configuration that holds the decoder's vocabulary."""
+    return next(
+        (part for key in ("decoder", "decoder_config", "text_config") if (part := getattr(config, key, None)) is not None),
+        config,
+    )  # fmt: skip
 
 
 def _writes_text(module: Any, config: Any) -> bool:
@@ -70,50 +105,85 @@ def _add_text(
     names: list[str],
     config: Any,
     generator: torch.Generator,
-    values: dict[str, torch.Tensor],
-    dynamic: dict[str, dict[int, str]],
+    examples: Examples,
     writes_text: bool,
 ) -> None:
     text = getattr(config, "text_config", None) or config
     longest = getattr(text, "max_position_embeddings", None)
     length = min(LENGTH, longest) if isinstance(longest, int) and longest > 1 else LENGTH
-    values["input_ids"] = ids = _ids(text, length, generator)
+    ids = _ids(config, text, length, generator)
     axes = {0: "batch", 1: "length"}
-    dynamic["input_ids"] = dict(axes)
+    examples.add("input_ids", ids, axes)
     if "attention_mask" in names and not writes_text:
         mask = torch.ones(BATCH, length, dtype=torch.int64)
         mask[-1, -(length // 4) :] = 0
-        values["attention_mask"], dynamic["attention_mask"] = mask, dict(axes)
+        examples.add("attention_mask", mask, axes)
     # Text ends with its end token, where some models pool (CLIP) or count (BART).
     end = getattr(text, "eos_token_id", None)
     end = end[0] if isinstance(end, list) and end else end
-    if isinstance(end, int) and 0 <= end < text.vocab_size:
+    if isinstance(end, int) and 0 <= end < (_vocabulary(text) or 0):
         ids[:-1, -1] = end
         ids[-1, length - length // 4 - 1] = end
     if "token_type_ids" in names and (getattr(text, "type_vocab_size", 0) or 0) > 1:
         kinds = torch.zeros(BATCH, length, dtype=torch.int64)
         kinds[:, length // 2 :] = 1
-        values["token_type_ids"], dynamic["token_type_ids"] = kinds, dict(axes)
+        examples.add("token_type_ids", kinds, axes)
+    if "bbox" in names:
+        corners = torch.randint(0, 100, (BATCH, length, 2), generator=generator)
+        sizes = torch.randint(1, 50, (BATCH, length, 2), generator=generator)
+        boxes = torch.cat([corners, corners + sizes], dim=-1)
+        top = setting(config, "max_2d_position_embeddings")
+        examples.add("bbox", boxes.clamp(max=top - 1) if isinstance(top, int) else boxes, axes)
 
 
-def _ids(config: Any, length: int, generator: torch.Generator) -> torch.Tensor:
-    """Token ids [2, length], none of which the configuration gives a meaning of its own (pad, eos, an image)."""
-    vocabulary = getattr(config, "vocab_size", None) or getattr(
-        getattr(config, "text_config", None), "vocab_size", 0
-    )
-    if not isinstance(vocabulary, int) or vocabulary < 1:
+def _add_partner(name: str, config: Any, generator: torch.Generator, examples: Examples) -> None:
+    """A required input that is no picture, sound or text of its own: masks, ids of another text."""
+    ids = examples.values.get("input_ids")
+    length = ids.shape[1] if ids is not None else LENGTH
+    axes = {0: "batch", 1: "length"}
+    if name in examples.values:
+        return
+    if name.endswith("input_ids"):
+        part = next((p for p in nested(config) if name.split("_")[0] in p.model_type), config)
+        examples.add(name, _ids(config, part, length, generator), axes)
+    elif name.endswith("past_observed_mask"):
+        steps = shapes_of("past_values", config)[0][0]
+        examples.add(name, torch.ones(steps), {0: "batch"})
+    elif name == "visual_feats":
+        width = setting(config, "visual_feat_dim")
+        examples.add(name, torch.randn(BATCH, 4, width, generator=generator), {0: "batch"})
+    elif name == "visual_pos":
+        examples.add(name, torch.rand(BATCH, 4, 4, generator=generator), {0: "batch"})
+
+
+def _vocabulary(config: Any) -> int | None:
+    for key in ("vocab_size", "text_vocab_size"):
+        value = getattr(config, key, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    value = setting(config, "vocab_size")
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _ids(root: Any, config: Any, length: int, generator: torch.Generator) -> torch.Tensor:
+    """Ids [2, length] of the vocabulary of `config`, none of which has a meaning of its own (pad, eos, an image)."""
+    vocabulary = _vocabulary(config)
+    if vocabulary is None and setting(config, "num_hash_buckets"):
+        vocabulary = 1 << 16  # ids are hashed characters
+    if vocabulary is None:
         raise UsageError(
             f"porter cannot tell the vocabulary of {type(config).__name__}; describe the ids: "
             "--input input_ids=int64[batch=2,length=16]"
         )
     special = set()
-    for name, value in vars(config).items():
-        if name.endswith(("_token_id", "_token_index")):
-            special |= {
-                item
-                for item in (value if isinstance(value, list) else [value])
-                if isinstance(item, int)
-            }
+    for part in nested(root):
+        for name, value in vars(part).items():
+            if name.endswith(("_token_id", "_token_index")):
+                special |= {
+                    item
+                    for item in (value if isinstance(value, list) else [value])
+                    if isinstance(item, int)
+                }
     top = min(vocabulary, 30_000)
     ordinary = torch.tensor([item for item in range(top) if item not in special] or [0])
     # Ids over the first few: low ones are often special without the configuration saying so.
@@ -121,37 +191,104 @@ def _ids(config: Any, length: int, generator: torch.Generator) -> torch.Tensor:
     return ordinary[torch.randint(0, len(ordinary), (BATCH, length), generator=generator)]
 
 
-def _add_image(
-    config: Any,
-    generator: torch.Generator,
-    values: dict[str, torch.Tensor],
-    dynamic: dict[str, dict[int, str]],
-) -> None:
-    vision = getattr(config, "vision_config", None) or config
-    size = getattr(vision, "image_size", None) or 224
-    if isinstance(size, dict):
-        size = (size.get("height", 224), size.get("width", 224))
-    height, width = (size, size) if isinstance(size, int) else tuple(size)[:2]
-    channels = getattr(vision, "num_channels", None) or 3
-    values["pixel_values"] = torch.randn(BATCH, channels, height, width, generator=generator)
-    dynamic["pixel_values"] = {0: "batch", 2: "height", 3: "width"}
-
-
-def _add_features(
-    config: Any,
-    generator: torch.Generator,
-    values: dict[str, torch.Tensor],
-    dynamic: dict[str, dict[int, str]],
-) -> None:
-    if bins := getattr(config, "num_mel_bins", None):
-        frames = 2 * (getattr(config, "max_source_positions", None) or 512)
-        values["input_features"] = torch.randn(BATCH, bins, frames, generator=generator)
-        dynamic["input_features"] = {0: "batch"}
+def _add_floats(
+    module: Any, config: Any, names: list[str], floats: dict[str, list[Any]], generator: torch.Generator,
+    examples: Examples,
+) -> None:  # fmt: skip
+    """Gives each floating input the first of its shapes with which the module runs."""
+    if not floats:
         return
-    features = (
-        getattr(config, "feature_projection_input_dim", None)
-        or getattr(config, "input_dim", None)
-        or 80
-    )
-    values["input_features"] = torch.randn(BATCH, 128, features, generator=generator)
-    dynamic["input_features"] = {0: "batch", 1: "length"}
+    combinations = list(islice(product(*floats.values()), _MOST_TRIED))
+    chosen = combinations[0]
+    if len(combinations) > 1 or _placeholder(config) is not None:
+        for shapes in combinations:
+            trial = Examples(dict(examples.values), dict(examples.dynamic))
+            _fill(dict(zip(floats, shapes, strict=True)), names, generator, trial)
+            _place_features(module, config, generator, trial)
+            if runs(module, trial.values):
+                chosen = shapes
+                break
+        else:
+            text = examples.values.keys() & {"input_ids"}
+            if text and runs(module, examples.values):
+                examples.notes = (
+                    f"the port takes text alone: porter cannot tell the shape of {', '.join(floats)}; "
+                    "describe it with --input",
+                )
+                return
+    _fill(dict(zip(floats, chosen, strict=True)), names, generator, examples)
+    _place_features(module, config, generator, examples)
+
+
+def _fill(
+    shapes: dict[str, Any], names: list[str], generator: torch.Generator, examples: Examples
+) -> None:
+    for name, (shape, axes) in shapes.items():
+        examples.add(name, torch.randn(shape, generator=generator), axes)
+        for mask, dims in ((f"{name}_mask", 2), (name.replace("values", "attention_mask"), 0)):
+            if (
+                mask in names
+                and mask != name
+                and dims
+                and len(shape) > 1
+                and mask not in examples.values
+            ):
+                axis = next((a for a, dim in axes.items() if dim == "length"), None)
+                if axis is not None:
+                    ones = torch.ones(shape[0], shape[axis], dtype=torch.int64)
+                    examples.add(mask, ones, {0: "batch", 1: "length"})
+
+
+def _placeholder(config: Any) -> int | None:
+    """The token in whose places a picture's or a sound's features go."""
+    for kind in ("image", "audio", "video"):
+        for key in (f"{kind}_token_id", f"{kind}_token_index"):
+            value = getattr(config, key, None)
+            if isinstance(value, int):
+                return value
+    return None
+
+
+def _place_features(
+    module: Any, config: Any, generator: torch.Generator, examples: Examples
+) -> None:
+    """Puts as many placeholder tokens before the text as one sample has features."""
+    ids = examples.values.get("input_ids")
+    for kind, name in (
+        ("image", "pixel_values"),
+        ("audio", "input_features"),
+        ("audio", "input_values"),
+    ):
+        token = getattr(config, f"{kind}_token_id", None)
+        token = getattr(config, f"{kind}_token_index", None) if token is None else token
+        method = f"get_{kind}_features"
+        if (
+            ids is None
+            or name not in examples.values
+            or token is None
+            or not hasattr(module, method)
+        ):
+            continue
+        takes = inspect.signature(getattr(module, method)).parameters
+        given = {key: value for key, value in examples.values.items() if key in takes}
+        try:
+            count = _features(dry_run(module, method, given)) // BATCH
+        except Exception:  # noqa: BLE001 -- then the shapes are wrong, and the forward says so
+            return
+        places = torch.full((BATCH, count), token)
+        ids = torch.cat([places, ids], dim=1)
+        examples.add("input_ids", ids, {0: "batch"})
+        for other, first in (("attention_mask", 1), ("token_type_ids", 0)):
+            if (old := examples.values.get(other)) is not None:
+                before = torch.full((BATCH, count), first)
+                examples.add(other, torch.cat([before, old], dim=1), {0: "batch"})
+        return
+
+
+def _features(result: Any) -> int:
+    """How many feature vectors a model returned for all its samples."""
+    found = getattr(result, "pooler_output", None)
+    found = result if found is None else found
+    if isinstance(found, (list, tuple)):
+        return sum(_features(item) for item in found)
+    return int(found.numel() // found.shape[-1])

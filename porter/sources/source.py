@@ -36,6 +36,7 @@ class Source:
     `fingerprint` gives the weights' hash and runs at most once: hashing a large checkpoint takes
     minutes, and `porter inspect` does not need it.  `build` gives the module with real weights,
     in eval mode.
+    `called_with` are the arguments, as they were given, of the module's own constructor.
     `stored` are the checkpoint's own tensors, and `parts` the keys among them that a name of the module is made of, where
     transformers converts them; `tensors` are then the converted ones.
     `unused` are checkpoint keys that the module has no place for; `notes` is what the user should hear.
@@ -56,6 +57,7 @@ class Source:
     config: dict[str, Any] | None = None
     keys: dict[str, str] = field(default_factory=dict)
     constructors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    called_with: dict[str, Any] = field(default_factory=dict)
     passthrough: tuple[Path, ...] = ()
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ class Overlay:
     def __init__(self, tensors: Tensors, kept: Mapping[str, np.ndarray]) -> None:
         self._tensors = tensors
         self._kept = {
-            f"{PREFIX}{path}": np.ascontiguousarray(array) for path, array in kept.items()
+            f"{PREFIX}{path}": np.asarray(array, order="C") for path, array in kept.items()
         }
 
     def keys(self) -> KeysView[str]:

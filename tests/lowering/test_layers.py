@@ -44,6 +44,13 @@ LINEAR = [
         [(2, 3), (3, 4), (4, 5)],
         n=12,
     ),
+    Case(
+        "einsum-ellipsis",
+        lambda a, b: torch.einsum("...qhd, ...khd -> ...hqk", a, b),
+        [(2, 3, 4, 2, 5), (3, 6, 2, 5)],
+        axes=(0,),
+        n=5,
+    ),
     Case("outer", torch.outer, [(3,), (4,)]),
     Case("inner", torch.inner, [(3, 5), (4, 5)], n=5),
     Case("bilinear", nn.Bilinear(3, 4, 5), [(2, 3), (2, 4)], n=12),

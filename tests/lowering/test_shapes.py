@@ -40,6 +40,23 @@ JOINS = [
     Case("meshgrid", lambda x, y: torch.meshgrid(x, y, indexing="ij"), [(3,), (4,)]),
     Case("meshgrid-xy", lambda x, y: torch.meshgrid(x, y, indexing="xy"), [(3,), (4,)]),
 ]
+MERGED = [
+    Case(
+        "masked_scatter-rows",
+        lambda x, mask, rows: x.masked_scatter(mask.unsqueeze(-1), rows),
+        [X, torch.tensor([[True, False, True], [False, True, True]]), (4, 5)],
+    ),
+    Case(
+        "masked_scatter-expanded",
+        lambda x, mask, rows: x.masked_scatter(mask.unsqueeze(-1).expand_as(x), rows),
+        [X, torch.tensor([[False, False, True], [True, True, False]]), (1, 3, 5)],
+    ),
+    Case(
+        "masked_scatter",
+        lambda x, y: x.masked_scatter(x > 0, y),
+        [X, (40,)],
+    ),
+]
 PARTS = [
     Case("split", lambda x: torch.split(x, 2, 1), [(2, 6, 5)], axes=(0,)),
     Case("split-uneven", lambda x: torch.split(x, 4, 1), [(2, 6, 5)]),
@@ -127,7 +144,7 @@ MADE = [
     Case("linspace", lambda x: torch.linspace(-1, 1, 7) + x, [(7,)]),
     Case("eye", lambda x: torch.eye(3, 4) + x, [(4,)]),
 ]
-CASES = VIEWS + JOINS + PARTS + INDEXING + PADDING + MADE
+CASES = VIEWS + JOINS + MERGED + PARTS + INDEXING + PADDING + MADE
 
 
 @pytest.mark.parametrize("case", rows(CASES))

@@ -102,7 +102,10 @@ def divides(a: Size, b: Size) -> bool:
         return b % a == 0
     from sympy import fraction, sympify, together
 
-    return fraction(together(sympify(b) / sympify(a)))[1] == 1
+    try:
+        return fraction(together(sympify(b) / sympify(a)))[1] == 1
+    except ZeroDivisionError:  # sympy tries a size of 0 inside a floor
+        return False
 
 
 def permuted_reshape(

@@ -1,0 +1,132 @@
+"""Numbers of a class in the model's other sizes: an expression for a size must hold there too.
+
+In variant k (from 1) instance i of a class with n instances has the key i + k * n in a vector. What is not known of a variant
+has no entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from porter.emit.expressions import Vector
+from porter.errors import InputError
+from porter.ir import ModuleInfo, Node, Value, Variant
+from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.tree import layer_path
+from porter.weights.recipe_specs import shape_of
+from porter.weights.tensors import TensorSpec
+
+#: Where a layer's sizes stand in the shape of its weight.
+_AXES = {
+    "input_dims": -1, "output_dims": 0, "in_channels": -1, "out_channels": 0, "num_features": 0,
+    "num_embeddings": 0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Shapes by checkpoint key, as the recipes read them."""
+
+    table: dict[str, tuple[int, ...]]
+
+    def keys(self) -> Any:
+        return self.table.keys()
+
+    def spec(self, key: str) -> TensorSpec:
+        if key not in self.table:
+            raise InputError(f"{key} is no tensor of this size of the model; leave it out.")
+        return TensorSpec("float32", self.table[key])
+
+    def read(self, key: str) -> Any:
+        raise InputError(f"{key} has no data here; ask for its shape only.")
+
+    def close(self) -> None:
+        """There is nothing open."""
+
+
+@dataclass(slots=True)
+class Variants:
+    """The model's other sizes, beside the modules of the one that is ported."""
+
+    modules: dict[str, ModuleInfo]
+    others: list[Variant] = field(default_factory=list)
+
+    def keys(self, cls: BlockClass, instances: Iterable[int]) -> Iterable[tuple[int, int, Variant]]:
+        """(key, instance, variant) for each instance in each variant."""
+        count = len(cls.instances)
+        for k, variant in enumerate(self.others, 1):
+            for i in instances:
+                yield i + k * count, i, variant
+
+    def numbers(self, cls: BlockClass, items: list[tuple[int, Any]], name: str) -> Vector:
+        """A layer's number in the other sizes."""
+        nodes = dict(items)
+        found = {
+            key: self._number(nodes[i], name, variant) for key, i, variant in self.keys(cls, nodes)
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _number(self, node: Node, name: str, variant: Variant) -> Any:
+        path = layer_path(node)
+        here, there = self.modules.get(path), variant.modules.get(path)
+        if name not in _AXES and name != "dims" and name != "kernel_size":
+            if here is None or there is None or name not in there.attributes:
+                return None
+            same = _number_of(here.attributes.get(name)) == _number_of(node.attrs[name])
+            return _number_of(there.attributes[name]) if same else None
+        weight = node.params.get("weight")
+        shape = _shape(weight, variant)
+        if weight is None or shape is None:
+            return None
+        if name == "kernel_size":
+            kernel = shape[1:-1]
+            return kernel[0] if isinstance(node.attrs[name], int) else kernel
+        axis = _AXES.get(name, -1)
+        if weight.shape[axis] == node.attrs[name]:
+            return shape[axis]
+        groups = there.attributes.get("groups") if there is not None else None
+        return shape[axis] * groups if name == "in_channels" and isinstance(groups, int) else None
+
+    def sizes(self, cls: BlockClass, items: list[tuple[int, Value]], axis: int) -> Vector:
+        """An axis of a parameter in the other sizes."""
+        values = dict(items)
+        shapes = {key: _shape(values[i], v) for key, i, v in self.keys(cls, values)}
+        return {key: shape[axis] for key, shape in shapes.items() if shape is not None}
+
+    def lengths(self, cls: BlockClass, containers: dict[int, str], counts: Vector) -> Vector:
+        """How many members each container (a ModuleList's or Sequential's path) has in the other sizes.
+
+        Empty unless the port keeps all of its members here.
+        """
+        if any(len(_members(self.modules, path)) != counts[i] for i, path in containers.items()):
+            return {}
+        return {
+            key: len(_members(variant.modules, containers[i]))
+            for key, i, variant in self.keys(cls, containers)
+        }
+
+
+def _members(modules: dict[str, ModuleInfo], container: str) -> list[str]:
+    start = f"{container}." if container else ""
+    return [
+        path for path in modules if path.startswith(start) and path[len(start) :].isdigit()
+    ]  # fmt: skip
+
+
+def _shape(value: Value | None, variant: Variant) -> tuple[int, ...] | None:
+    if value is None or value.recipe is None:
+        return None
+    try:
+        shape = shape_of(value.recipe, Shapes(variant.shapes))
+    except InputError:  # the recipe holds a size of its own
+        return None
+    return shape if len(shape) == value.rank else None
+
+
+def _number_of(value: Any) -> Any:
+    """The one number of a square window's pair."""
+    if isinstance(value, (tuple, list)) and value and all(item == value[0] for item in value):
+        return value[0]
+    return tuple(value) if isinstance(value, list) else value

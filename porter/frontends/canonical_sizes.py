@@ -1,0 +1,60 @@
+"""One expression for sizes that are the same number in every case.
+
+Two paths through a model often compute one length in two ways, `(a + 1) // 2` and `(a - 1) // 2 + 1`; torch keeps both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+#: Sizes at which expressions are compared: some with many divisors, some with none, all large.
+_POINTS = (40_320, 100_003, 65_536, 49_999, 75_600, 91_193)
+
+
+class CanonicalSizes:
+    """Gives every symbolic size the first expression seen that equals it, or the int that it always is."""
+
+    def __init__(self) -> None:
+        self._known: dict[sympy.Expr, Any] = {}
+        self._by_values: dict[tuple[Any, ...], Any] = {}
+        self._points: dict[sympy.Symbol, int] = {}
+
+    def __call__(self, size: sympy.Expr) -> Any:
+        if size not in self._known:
+            self._known[size] = self._canonical(size)
+        return self._known[size]
+
+    def _canonical(self, size: sympy.Expr) -> Any:
+        if size.is_Integer:
+            return int(size)
+        values = self._values(size)
+        if values is None:
+            return size
+        first = values[0]
+        if all(value == first for value in values) and first.is_Integer:
+            return int(first)
+        return self._by_values.setdefault(values, size)
+
+    def _values(self, size: sympy.Expr) -> tuple[Any, ...] | None:
+        """The size at each point; None where it has no value there."""
+        symbols = size.free_symbols
+        for symbol in sorted(symbols, key=str):
+            self._points.setdefault(symbol, len(self._points))
+        values = []
+        for place, point in enumerate(_POINTS):
+            # No two symbols have one value: a multiple of the point, and a small step off it at the odd places.
+            table = {
+                symbol: point * (index + 1) + (index * 7 if place % 2 else 0)
+                for symbol, index in self._points.items()
+                if symbol in symbols
+            }
+            try:
+                value = size.subs(table)
+            except (ZeroDivisionError, ValueError, TypeError):
+                return None
+            if not value.is_number:
+                return None
+            values.append(value)
+        return tuple(values)

@@ -1,0 +1,51 @@
+"""Runs a module on tensors that have shapes and no data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def dry_run(module: torch.nn.Module, method: str, kwargs: dict[str, Any]) -> Any:
+    """What `module.method(**kwargs)` returns, as fake tensors; raises what the module raises.
+
+    No kernel runs, so that parameters may be on the meta device; a value that the module reads
+    (`tensor.item()`) is an error of torch's.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.nn.utils.stateless import _reparametrize_module
+
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+
+        def fake(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.device.type == "meta":
+                return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+            return mode.from_tensor(tensor, static_shapes=True)
+
+        stored = dict(module.named_parameters()) | dict(module.named_buffers())
+        swapped = {name: fake(tensor) for name, tensor in stored.items()}
+        given = torch.utils._pytree.tree_map_only(torch.Tensor, fake, kwargs)
+        with _reparametrize_module(module, swapped, tie_weights=True):
+            return getattr(module, method)(**given)
+
+
+def runs(module: torch.nn.Module, kwargs: dict[str, Any]) -> bool:
+    """Whether `module(**kwargs)` accepts these shapes, as far as that shows without data."""
+    from torch._subclasses.fake_tensor import (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+        UnsupportedOperatorException,
+    )
+
+    try:
+        dry_run(module, "__call__", kwargs)
+    except (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+        UnsupportedOperatorException,
+    ):
+        return True
+    except Exception:  # noqa: BLE001 -- a wrong shape shows as any exception of the author's
+        return False
+    return True

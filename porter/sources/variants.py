@@ -1,0 +1,190 @@
+"""The source's model in other sizes: what tells which of its numbers follow from which setting."""
+
+from __future__ import annotations
+
+import copy
+import random
+import re
+import time
+from collections.abc import Container
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from porter.sources.constructors import config_objects, record_constructors
+from porter.sources.meta_parameters import meta_parameters
+from porter.sources.running import deterministic
+from porter.sources.source import Source
+
+#: How many other sizes are built, from how many draws, and CPU seconds that they may take together.
+WANTED, DRAWS, SECONDS = 3, 24, 4.0
+
+#: What a size is multiplied by; the small ones divide the large ones, so that heads still divide widths.
+_LARGE, _SMALL = (2, 3, 4, 6, 10), (1, 2, 3)
+_DEPTH = re.compile(r"layer|depth|block|stage|repeat")
+_NOT_SIZES = re.compile(r"_ids?$|_token|seed|version|eps|theta|stride|dilation|chunk")
+
+
+class OtherSizes:
+    """Models of the source's class in other sizes, parameters on meta; none where the class can't be built anew.
+
+    The whole numbers among the settings are changed at random, and what the author's own checks refuse is drawn again. With
+    nothing changed the class must give the source's own model.
+    """
+
+    def __init__(self, source: Source):
+        self._source = source
+        self._settings = _Settings(source.called_with)
+        same = source.module is not None and bool(self._settings.names)
+        self._started = time.process_time()
+        built = self._build(source.called_with) if same else None
+        self._same = built is not None and _shapes(built) == _shapes(source)
+
+    def together(self, only: Container[str] | None = None, wanted: int = WANTED) -> list[Source]:
+        """Models with every setting changed (or only those named), up to `wanted` or as many as their class allows."""
+        draw = random.Random(0)
+        found: list[Source] = []
+        names = [place for place in self._settings.names if only is None or place[1] in only]
+        for count in range(DRAWS if self._same else 0):
+            if len(found) == wanted or self._late():
+                break
+            # A number that must not change makes every draw fail: later draws change fewer.
+            chosen = [name for name in names if draw.random() < max(0.25, 1 - count / DRAWS)]
+            other = self._build(self._settings.drawn(chosen, draw, alike=count % 2 > 0))
+            found += [other] if other is not None else []
+        return found
+
+    def by_influence(self) -> list[str]:
+        """The settings that can be changed alone: those that change no shape, then tuples, then by how many shapes."""
+        draw = random.Random(0)
+        here = _shapes(self._source)
+        influence: dict[str, tuple[bool, bool, int]] = {}
+        for name in self._settings.names if self._same else ():
+            for attempt in range(3):
+                if self._late():
+                    break
+                other = self._build(self._settings.drawn([name], draw, alike=attempt > 1))
+                if other is not None:
+                    changed = sum(here.get(key) != s for key, s in _shapes(other).items())
+                    row = isinstance(self._settings.value(name), tuple)
+                    influence[name[1]] = (changed == 0, row, changed)
+                    break
+        return sorted(influence, key=lambda name: influence[name], reverse=True)
+
+    def _late(self) -> bool:
+        return time.process_time() - self._started > SECONDS
+
+    def _build(self, arguments: dict[str, Any]) -> Source | None:
+        """The source with its module built with these arguments, or None where its constructor refuses them."""
+        source = self._source
+        assert source.module is not None
+        try:
+            with (
+                deterministic(source.options.seed),
+                record_constructors() as log,
+                meta_parameters(),
+                _NoInitialization(),
+                torch.no_grad(),
+            ):
+                module = type(source.module)(**arguments)
+        except Exception:  # noqa: BLE001 -- the author's own checks raise anything
+            return None
+        return replace(
+            source,
+            module=module.eval(),
+            constructors=log.by_path(module),
+            config=_config_of(module) if source.config else None,
+        )
+
+
+class _NoInitialization(torch.overrides.TorchFunctionMode):
+    """Writes into tensors without elements are left out: they cost most of the time of building a model on meta."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        kwargs = kwargs or {}
+        if name.endswith("_") and not name.endswith("__"):
+            written = args[0] if args else kwargs.get("tensor")
+            if isinstance(written, torch.Tensor) and written.is_meta:
+                return written
+        return func(*args, **kwargs)
+
+
+class _Settings:
+    """The whole numbers, and tuples of them, among a constructor's arguments and the fields of its configuration."""
+
+    def __init__(self, arguments: dict[str, Any]):
+        self.arguments = arguments
+        places: dict[tuple[str | None, str], Any] = {(None, k): v for k, v in arguments.items()}
+        for holder, config in config_objects(arguments).items():
+            places |= {(holder, name): value for name, value in vars(config).items()}
+        self.names = [place for place, value in places.items() if _is_size(place[1], value)]
+        self._values = places
+
+    def value(self, place: tuple[str | None, str]) -> Any:
+        """What the source has there; a list as a tuple."""
+        value = self._values[place]
+        return tuple(value) if isinstance(value, list) else value
+
+    def drawn(
+        self, chosen: list[tuple[str | None, str]], draw: random.Random, alike: bool
+    ) -> dict[str, Any]:
+        """The arguments with the chosen numbers changed; the source's own stay as they are."""
+        arguments = {
+            name: copy.deepcopy(value) if name in config_objects(self.arguments) else value
+            for name, value in self.arguments.items()
+        }
+        for holder, name in chosen:
+            value = _changed(name, self._values[holder, name], draw, alike)
+            if holder is None:
+                arguments[name] = value
+            else:
+                vars(arguments[holder])[name] = value
+        return arguments
+
+
+def _is_size(name: str, value: Any) -> bool:
+    if name.startswith("_") or _NOT_SIZES.search(name):
+        return False
+    if isinstance(value, (list, tuple)):
+        return 0 < len(value) <= 16 and all(type(item) is int and item > 0 for item in value)
+    return type(value) is int and value > 1
+
+
+def _changed(name: str, value: Any, draw: random.Random, alike: bool) -> Any:
+    """Another number or tuple of numbers; `alike` keeps the proportions within a tuple."""
+    if _DEPTH.search(name.lower()):
+        more = draw.choice((1, 2))
+        if isinstance(value, (list, tuple)):
+            return type(value)(item + more + k % 2 for k, item in enumerate(value))
+        return value + more
+    if isinstance(value, (list, tuple)):
+        factors = list(_LARGE if min(value) > 7 else _SMALL)
+        draw.shuffle(factors)
+        several = 1 if alike or len(set(value)) == 1 else len(factors)
+        return type(value)(item * factors[k % several] for k, item in enumerate(value))
+    return value * draw.choice(_LARGE if value > 31 else _SMALL)
+
+
+def _config_of(module: torch.nn.Module) -> dict[str, Any]:
+    config: Any = getattr(module, "config", None)
+    return dict(config.to_dict()) if hasattr(config, "to_dict") else {}
+
+
+def tensors_of(module: torch.nn.Module | None) -> list[tuple[str, torch.Tensor]]:
+    """Every parameter and buffer under every name that it has."""
+    if module is None:
+        return []
+    parameters = module.named_parameters(remove_duplicate=False)
+    return [*parameters, *module.named_buffers(remove_duplicate=False)]
+
+
+def _shapes(source: Source) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors_of(source.module)}

@@ -1,0 +1,81 @@
+"""Example inputs by modality: what a tiny model of each kind is given, and that it runs on it."""
+
+import pytest
+import torch
+
+transformers = pytest.importorskip("transformers")
+
+from porter.sources.dry_run import dry_run, runs  # noqa: E402
+from porter.sources.huggingface_inputs import example_inputs  # noqa: E402
+
+TEXT = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 60,
+}  # fmt: skip
+VISION = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 16,
+    "patch_size": 8,
+}  # fmt: skip
+KINDS = {
+    "video": (
+        "VideoMAEModel", "VideoMAEConfig", VISION | {"num_frames": 4},
+        {"pixel_values": (2, 4, 3, 16, 16)},
+    ),
+    "codec": (
+        "EncodecModel", "EncodecConfig", {"num_filters": 2, "hidden_size": 8, "codebook_size": 8, "codebook_dim": 8},
+        {"input_values": (2, 1, 16_000)},
+    ),
+    "spectrogram by time": (
+        "Wav2Vec2BertModel", "Wav2Vec2BertConfig", TEXT | {"feature_projection_input_dim": 10},
+        {"input_features": (2, 128, 10)},
+    ),
+    "layout": (
+        "LayoutLMModel", "LayoutLMConfig", TEXT | {"max_2d_position_embeddings": 64},
+        {"input_ids": (2, 16), "bbox": (2, 16, 4)},
+    ),
+    "series": (
+        "PatchTSTModel", "PatchTSTConfig", {"d_model": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 8},
+        {"past_values": (2, 32, 1)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_of_a_kind(kind):
+    cls, config_class, settings, expected = KINDS[kind]
+    config = getattr(transformers, config_class)(**settings)
+    module = getattr(transformers, cls)(config).eval()
+    examples = example_inputs(module, config, 0)
+    shapes = {name: tuple(value.shape) for name, value in examples.values.items()}
+    assert expected.items() <= shapes.items()
+    assert examples.dynamic.keys() == examples.values.keys()
+    with torch.no_grad():
+        module(**examples.values)
+
+
+def llava():
+    config = transformers.LlavaConfig(
+        text_config={"model_type": "llama", "num_key_value_heads": 2, **TEXT},
+        vision_config={"model_type": "clip_vision_model", **VISION}, image_token_index=59, vision_feature_layer=-1,
+    )  # fmt: skip
+    return transformers.LlavaModel(config).eval(), config
+
+
+def test_a_picture_has_as_many_tokens_as_features():
+    module, config = llava()
+    examples = example_inputs(module, config, 0)
+    ids = examples.values["input_ids"]
+    assert (ids == 59).sum(dim=1).tolist() == [4, 4]  # 2 by 2 patches
+    assert ids.shape == examples.values["attention_mask"].shape == (2, 20)
+    with torch.no_grad():
+        module(**examples.values)
+
+
+def test_a_dry_run_takes_parameters_on_meta():
+    module, config = llava()
+    pixels = example_inputs(module, config, 0).values["pixel_values"]
+    module = module.to("meta")
+    found = dry_run(module, "get_image_features", {"pixel_values": pixels})
+    assert [tuple(features.shape) for features in found.pooler_output] == [(4, 16), (4, 16)]
+    assert next(module.parameters()).is_meta
+    assert runs(module.vision_tower, {"pixel_values": pixels})
+    assert not runs(module.vision_tower, {"pixel_values": pixels[0, 0]})

@@ -1,0 +1,133 @@
+"""The source's model in other sizes, and sizes of the emitted file that hold in them."""
+
+import dataclasses
+import sys
+import types
+
+import mlx.core as mx
+import torch
+from mlx.utils import tree_flatten
+
+from porter.artifact import model_args
+from porter.compile import compile_port
+from porter.sources import SourceOptions, resolve
+from porter.sources.variants import OtherSizes, tensors_of
+
+SOURCE = """
+import dataclasses
+import torch
+from torch import nn
+
+
+@dataclasses.dataclass
+class Settings:
+    width: int = 48
+    heads: int = 4
+    depth: int = 3
+    vocab: int = 40
+    ratio: int = 2
+
+
+class Attention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        assert config.width % config.heads == 0
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, x):
+        B, L, D = x.shape
+        q, k, v = self.qkv(x).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        x = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.out(x.transpose(1, 2).reshape(B, L, D))
+
+
+class Layer(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config)
+        self.up = nn.Linear(config.width, config.ratio * config.width)
+        self.down = nn.Linear(config.ratio * config.width, config.width)
+
+    def forward(self, x):
+        x = x + self.attention(self.norm(x))
+        return x + self.down(torch.relu(self.up(x)))
+
+
+class Net(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.tokens = nn.Embedding(config.vocab, config.width)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
+
+    def forward(self, ids):
+        x = self.tokens(ids)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def small():
+    return Net(Settings()), torch.randint(0, 40, (2, 7))
+
+
+def large():
+    return Net(Settings(width=80, heads=5, depth=2, vocab=60, ratio=3)), torch.randint(0, 40, (2, 7))
+"""
+
+
+def load_source(text):
+    module = types.ModuleType("emitted")
+    sys.modules["emitted"] = module  # dataclasses look their module up
+    exec(compile(text, "model.py", "exec"), module.__dict__)
+    return module
+
+
+def resolved(tmp_path, factory="small"):
+    path = tmp_path / "net.py"
+    path.write_text(SOURCE)
+    return resolve(f"{path}:{factory}", SourceOptions())
+
+
+def test_other_sizes_are_of_the_same_class_with_other_settings(tmp_path):
+    source = resolved(tmp_path)
+    others = OtherSizes(source).together()
+    assert len(others) == 3
+    for other in others:
+        assert type(other.module) is type(source.module)
+        settings = other.constructors[""]
+        assert settings["width"] % settings["heads"] == 0
+        assert dict(tensors_of(other.module))["tokens.weight"].shape == (
+            settings["vocab"],
+            settings["width"],
+        )
+    assert dataclasses.asdict(source.called_with["config"])["width"] == 48  # the source's own stays
+
+
+def test_a_module_changed_after_it_was_built_has_no_other_sizes(tmp_path):
+    source = resolved(tmp_path)
+    source.module.tokens = torch.nn.Embedding(50, 48)
+    assert OtherSizes(source).together() == []
+
+
+def test_one_file_serves_another_size(tmp_path):
+    port, larger = compile_port(resolved(tmp_path)), compile_port(resolved(tmp_path, "large"))
+    source = resolved(tmp_path, "large")
+    module = load_source(port.model_py)
+    settings = {
+        name: source.constructors[""].get(name, value) for name, value in port.config.items()
+    }
+    model = module.Model(model_args(module.ModelArgs, settings))
+    wanted = load_source(larger.model_py)
+    expected = wanted.Model(model_args(wanted.ModelArgs, larger.config))
+    assert {name: a.shape for name, a in tree_flatten(model.parameters())} == {
+        name: a.shape for name, a in tree_flatten(expected.parameters())
+    }
+    weights = {name: mx.array(t.detach().numpy()) for name, t in tensors_of(source.module)}
+    model.load_weights(list(weights.items()), strict=True)
+    got = model(mx.array(source.args[0].numpy()))
+    with torch.no_grad():
+        want = source.module(*source.args)
+    assert abs(torch.tensor(got.tolist()) - want).max() < 1e-5
