@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from porter.sources import Source, SourceOptions
 from porter.sources.built import built_source
 from porter.sources.constructors import record_constructors
 from porter.sources.running import deterministic
+from porter.style import check
 from porter.validate.candidate import leaves
 from porter.validate.data import permuted, restored
 from porter.validate.metrics import Array, difference, rms
@@ -91,14 +93,11 @@ def compiled_port(source: Source, send: Send) -> Port:
         "converted": True, "seconds": round(time.process_time() - started, 2),
         "timings": {k: round(v, 2) for k, v in port.timings.items()}, "nodes": nodes[0],
         "lines": len(port.model_py.splitlines()), "transposes": port.model_py.count("transpose("),
-        "notes": port.notes, "source": port.model_py, "style": style(port),
+        "notes": port.notes, "source": port.model_py,
     })  # fmt: skip
+    hard = [finding for finding in check(port.model_py) if finding.hard]
+    send({"style": not hard, "findings": dict(Counter(finding.check for finding in hard))})
     return port
-
-
-def style(port: Port) -> bool | None:
-    """Whether the emitted file keeps every hard check; None while porter has no such checks."""
-    return None
 
 
 def reference(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[Array]:
@@ -204,7 +203,8 @@ def other_sizes(model: Any, port: Port, module: torch.nn.Module, source: Source)
     axes = named_axes(names, named_dims(source))
     sizes = sizes_of(source.args, source.kwargs, axes)
     free = {d for given in port.inputs for d in given["shape"] if isinstance(d, str)}
-    changed = {dim: proposals(dim, size)[0] for dim, size in sizes.items()}
+    # A smaller height with a larger width: not square, and no dearer than it must be.
+    changed = {d: proposals(d, size)[-1 if d == "height" else 0] for d, size in sizes.items()}
     attempts = [changed] + [{dim: size} for dim, size in changed.items()] * (len(changed) > 1)
     tried: list[str] = []
     fixed: set[str] = set()

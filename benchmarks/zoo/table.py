@@ -66,8 +66,9 @@ def _summary(suites: dict[str, dict[str, Record]]) -> str:
         seconds = [r["seconds"] for r in cases if "seconds" in r]
         spent = f"{median(seconds):.1f}, {max(seconds):.1f}" if seconds else ""
         transposes = str(sum(r.get("transposes", 0) for r in cases))
+        beside = str(sum(r.get("findings", {}).get("S5", 0) for r in cases))
         counts = [_count(cases, key) for key, _ in COLUMNS]
-        rows.append([name, str(len(cases)), *counts, spent, transposes])
+        rows.append([name, str(len(cases)), *counts, spent, transposes, beside])
     return _lines(rows)
 
 
@@ -87,6 +88,7 @@ def _details(name: str, records: list[Record]) -> str:
     sections: tuple[tuple[str, Callable[[Record], str]], ...] = (
         ("Not correct", lambda r: "" if not _runs(r) or r.get("correct") else _reason(r)),
         ("Correct, and then", lambda r: _later(r) if r.get("correct") else ""),
+        ("Style: hard checks violated", _findings),
         ("Sizes that stayed as traced", lambda r: ", ".join(r.get("fixed", ()))),
         ("Not run by torch itself here", lambda r: "" if _runs(r) else _reason(r)),
     )
@@ -108,6 +110,10 @@ def _later(record: Record) -> str:
     if record.get("gradients") is False:
         return f"the gradient of {record['at']} is off by {record['gradients_error']:.1e}"
     return "" if record.get("stage") == "done" else _reason(record)
+
+
+def _findings(record: Record) -> str:
+    return ", ".join(f"{check} x{count}" for check, count in record.get("findings", {}).items())
 
 
 def _reason(record: Record) -> str:

@@ -95,40 +95,45 @@ class Body:
             self.names[value] = name
 
     def _dependents(self) -> dict[Item, list[Item]]:
-        """Items that only an optional item needs: they are written inside its branch."""
+        """Items that only an optional item needs, lacking where it is: they are written inside its branch."""
         readers: dict[Value, list[Item]] = {}
         for item in self.template.items:
             for value in reads(item):
                 readers.setdefault(value, []).append(item)
         result: dict[Item, list[Item]] = {}
-        owner: dict[Item, Item] = {}
-        for item in reversed(self.template.items):
-            if not self.cls.is_optional(item):
+        inside: set[Item] = set()
+        backwards = list(reversed(self.template.items))
+        for place, head in enumerate(backwards):
+            if head in inside or isinstance(head, Loop) or not self.cls.is_optional(head):
                 continue
-            absent = self._absence(item)
-            users = [user for value in item.outputs for user in readers.get(value, [])]
-            owners = {owner.get(user, user) for user in users}
-            outside = any(value in self.template.outputs for value in item.outputs)
-            if len(owners) == 1 and not outside and users and self._fallback(item) is None:
-                head = owners.pop()
-                if self.cls.is_optional(head) and self._absence(head) == absent:
-                    owner[item] = head
-                    result.setdefault(head, []).insert(0, item)
+            branch: list[Item] = [head]
+            absent = self._absence(head)
+            for item in backwards[place + 1 :]:
+                if isinstance(item, Loop) or self._absence(item) != absent:
+                    continue
+                users = [user for value in item.outputs for user in readers.get(value, [])]
+                needed_outside = any(value in self.template.outputs for value in item.outputs)
+                if users and not needed_outside and set(users) <= set(branch):
+                    branch.append(item)
+            if self._fallback(head, branch) is not None:
+                result[head] = branch[:0:-1]
+                inside |= set(branch[1:])
         return result
 
     def _absence(self, item: Item) -> frozenset[int]:
         return frozenset(i for i, found in enumerate(self.cls.of(item)) if found is None)
 
-    def _fallback(self, item: Item) -> Value | None:
-        """What takes the place of an optional item's output where the item is lacking."""
-        if len(item.outputs) != 1:
+    def _fallback(self, head: Item, branch: list[Item]) -> Value | None:
+        """What takes the place of an optional item's output where it and the rest of its branch are lacking."""
+        if len(head.outputs) != 1:
             return None
-        absent = next(iter(self._absence(item)), None)
+        absent = next(iter(self._absence(head)), None)
         if absent is None:
             return None
         mapping = self.cls.values[absent]
-        target = mapping.get(item.outputs[0])
-        operands = reads(item)
+        target = mapping.get(head.outputs[0])
+        written = {value for item in branch for value in item.outputs}
+        operands = [v for item in branch for v in reads(item) if v not in written]
         return next((v for v in operands if target is not None and mapping.get(v) is target), None)
 
     # --- statements
@@ -317,7 +322,8 @@ class Body:
     # --- optional
 
     def _optional(self, item: Item) -> None:
-        fallback = self._fallback(item)
+        inner = self.deferred.get(item, [])
+        fallback = self._fallback(item, [item, *inner])
         if fallback is None or isinstance(item, Loop):
             if not isinstance(item, Loop):
                 self._plain(item)
@@ -325,25 +331,28 @@ class Body:
         value = item.outputs[0]
         base = self.name(fallback) if not fallback.is_parameter else self.places.parameter(fallback)
         condition = self.places.condition(item, self._flag(item))
-        still_read = self.left.get(fallback, 0) > 1 or fallback.is_parameter
+        readers_inside = sum(list(reads(i)).count(fallback) for i in (item, *inner))
+        still_read = self.left.get(fallback, 0) > readers_inside or fallback.is_parameter
         if not still_read:
             self._flush(base, value)
-            mark = len(self.lines)
-            self.indent += 1
-            for dependent in self.deferred.get(item, []):
-                self._plain(dependent)  # type: ignore[arg-type]
-            text = self.item_text(item)  # type: ignore[arg-type]
-            self.say(f"{base} = {text.code}")
-            self.indent -= 1
-            self.lines.insert(mark, "    " * self.indent + f"if {condition}:")
-            self.names[value] = base
-            self._measure(value, base)
-            return
-        for dependent in self.deferred.get(item, []):
+        mark = len(self.lines)
+        self.indent += 1
+        for dependent in inner:
             self._plain(dependent)  # type: ignore[arg-type]
         text = self.item_text(item)  # type: ignore[arg-type]
-        code = f"{text.code} if {condition} else {base}"
-        self.assign(value, Text(code, 1, text.depth + 1, text.names | {base}))
+        self.indent -= 1
+        if still_read and len(self.lines) == mark:
+            code = f"{text.code} if {condition} else {base}"
+            self.assign(value, Text(code, 1, text.depth + 1, text.names | {base}))
+            return
+        name = self._free_name(value, {base}) if still_read else base
+        inside, outside = "    " * (self.indent + 1), "    " * self.indent
+        self.lines.insert(mark, f"{outside}if {condition}:")
+        self.lines.append(f"{inside}{name} = {text.code}")
+        if still_read:
+            self.lines += [f"{outside}else:", f"{inside}{name} = {base}"]
+        self.names[value] = name
+        self._measure(value, name)
 
     def _flag(self, item: Item) -> Vector:
         return {i: found is not None for i, found in enumerate(self.cls.of(item))}

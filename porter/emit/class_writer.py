@@ -255,7 +255,7 @@ class ClassWriter:
 
     def traced_size(self, vector: Vector, node: Node) -> str:
         """A symbolic size that nothing in reach has, as it was when traced; an argument where the instances differ."""
-        traced = {i: self.model.program.hint(size) for i, size in vector.items()}
+        traced = {i: self.model.program.number(size) for i, size in vector.items()}
         for symbol in symbols_of(vector):
             if symbol in self.model.program.dims:
                 dim = self.model.program.dims[symbol][0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from porter.emit.attributes import Attributes
 from porter.emit.places import Housing, member_path, placed
+from porter.errors import PorterError
 from porter.ir import Node, Value
 from porter.passes.factor.tree import Block, layer_path, reads
 
@@ -82,7 +83,11 @@ class Collection:
                 self._add(at(block.relative(value.path or "")), value)
 
     def _add(self, path: str, value: Value) -> None:
-        self.recipes[path] = value.recipe
+        if self.recipes.setdefault(path, value.recipe) != value.recipe:
+            raise PorterError(
+                f"{path} would hold two tensors, {self.recipes[path]} and {value.recipe}: "
+                "a layer that the source shares between modules has no place of its own. Report this model."
+            )
         if value.data is not None:
             self.kept[path] = value
 

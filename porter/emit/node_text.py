@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import operator
-from collections.abc import Callable
 from typing import Any
 
 from sympy import Expr
@@ -12,7 +9,7 @@ from sympy import Expr
 from porter.emit.arguments import Arguments
 from porter.emit.decoder import STATE
 from porter.emit.expressions import Code, Vector, is_constant
-from porter.emit.size_text import size_text
+from porter.emit.measured import Measured
 from porter.emit.sizes import (
     Dims,
     author_sizes,
@@ -20,7 +17,6 @@ from porter.emit.sizes import (
     is_symbolic,
     splits,
     squeezed_axes,
-    symbols_of,
 )
 from porter.emit.syntax import (
     ATOM,
@@ -35,11 +31,9 @@ from porter.emit.syntax import (
     prefix,
     sequence,
     slice_text,
-    strength_of,
     subscript,
 )
 from porter.ir import Node, Value
-from porter.ir.builder import simplify
 from porter.ir.ops import INFIX
 from porter.passes.factor.classes import BlockClass
 
@@ -53,8 +47,9 @@ class NodeText:
         self.places = places
         self.body = body
         self.dims = Dims(cls, label=self._label)
+        self.measured = Measured(self.dims, lambda: set(self.body_names()))
         self.sizes: dict[int, list[Any]] = {}
-        self.planned: dict[tuple[int, Any], str | None] = {}
+        self.planned: dict[tuple[int, Any], Text | None] = {}
         self._plan()
 
     def _label(self, value: Value) -> str:
@@ -100,10 +95,11 @@ class NodeText:
 
     def _plan_symbols(self, part: Any, node: Node, order: list[Value]) -> None:
         """Reserves the dims that symbolic sizes outside reshapes need."""
-        for path, size in _sizes_in(part):
-            del path
+        real = node.op in INFIX and node.output.dtype.startswith(("float", "bfloat"))
+        for _, size in _sizes_in(part):
             if isinstance(size, Expr):
-                self.planned[id(node), size] = self._dim_text(self._vector_of(node, size), order)
+                vector = self._vector_of(node, size)
+                self.planned[id(node), size] = self.measured.text(vector, order, real)
 
     def _vector_of(self, node: Node, size: Expr) -> Vector:
         """The size in each instance, where instances hold equal places of equal nodes."""
@@ -196,9 +192,8 @@ class NodeText:
                     not isinstance(have.get(i), int) or have[i] % size for i, size in vector.items()
                 ):
                     continue
-                part = self.arguments.look_up(
-                    {i: have[i] // size for i, size in vector.items()}, "window_size", in_call=True
-                )
+                rest = {i: have[i] // size for i, size in vector.items()}
+                part = self.arguments.look_up(rest, "window_size", in_call=True, exact=True)
                 if part is not None:
                     return f"{self.dims.name(value, axis, set(self.body_names()))} // {part}"
         return None
@@ -218,7 +213,7 @@ class NodeText:
         source = node.args[0]
         measured = {i: m[source].shape[axis] for i, m in enumerate(self.cls.values) if source in m}
         whole = self._dim_text(
-            measured, [v for v in self.cls.template.inputs if not v.is_parameter]
+            measured, [v for v in self.cls.template.inputs if not v.is_parameter], tight=True
         )
         if whole is None:
             return None
@@ -229,98 +224,10 @@ class NodeText:
             part = texts[rest] = self.arguments.resolve(vectors[rest], "window_size", in_call=True)
         return f"{whole} // {part}"
 
-    def _dim_text(self, vector: Vector, order: list[Value]) -> str | None:
-        """A size as an expression over named dims; None where no array has it."""
-        found = self.dims.find(vector, order)
-        if found is not None:
-            return self.dims.name(*found, set(self.body_names()))
-        if not is_symbolic(vector):
-            return None
-        first = min(vector)
-        for value in order:
-            for axis in range(value.rank):
-                have = self.dims.vector(value, axis)
-                if any(i not in have for i in vector) or not isinstance(have[first], Expr):
-                    continue
-                ratio = simplify(vector[first] / have[first])
-                inverse = simplify(have[first] / vector[first])
-                if isinstance(ratio, int) and all(
-                    simplify(vector[i] - ratio * have[i]) == 0 for i in vector
-                ):
-                    return f"{ratio} * {self.dims.name(value, axis, set(self.body_names()))}"
-                if isinstance(inverse, int) and all(
-                    simplify(vector[i] * inverse - have[i]) == 0 for i in vector
-                ):
-                    return f"{self.dims.name(value, axis, set(self.body_names()))} // {inverse}"
-        return (
-            self._quotient(vector, order)
-            or self._by_symbols(vector, order)
-            or self._pair(vector, order)
-        )
-
-    def _pair(self, vector: Vector, order: list[Value]) -> str | None:
-        """Two arrays' sizes added, subtracted or multiplied; or one, and a number."""
-        keys = [
-            key
-            for value in dict.fromkeys(order)
-            for axis in range(value.rank)
-            if is_symbolic(have := self.dims.vector(*(key := (value, axis))))
-            and have.keys() >= vector.keys()
-        ]
-        taken = set(self.body_names())
-        for a in keys:
-            whole = self.dims.vector(*a)
-            step = {simplify(vector[i] - whole[i]) for i in vector}
-            if len(step) == 1 and isinstance(number := step.pop(), int):
-                sign = "+" if number > 0 else "-"
-                return f"({self.dims.name(*a, taken)} {sign} {abs(number)})"
-        for a, b in itertools.product(keys, keys):
-            x, y = self.dims.vector(*a), self.dims.vector(*b)
-            for sign, combine in _PAIRS.items():
-                if all(simplify(vector[i] - combine(x[i], y[i])) == 0 for i in vector):
-                    return f"({self.dims.name(*a, taken)} {sign} {self.dims.name(*b, taken)})"
-        return None
-
-    def _quotient(self, vector: Vector, order: list[Value]) -> str | None:
-        """One array's size over another's."""
-        keys = [(value, axis) for value in dict.fromkeys(order) for axis in range(value.rank)]
-        for a in keys:
-            whole = self.dims.vector(*a)
-            for b in keys:
-                part = self.dims.vector(*b)
-                fits = a != b and all(
-                    i in whole
-                    and i in part
-                    and part[i] != 1
-                    and simplify(whole[i] - vector[i] * part[i]) == 0
-                    for i in vector
-                )
-                if fits:
-                    taken = set(self.body_names())
-                    return f"{self.dims.name(*a, taken)} // {self.dims.name(*b, taken)}"
-        return None
-
-    def _by_symbols(self, vector: Vector, order: list[Value]) -> str | None:
-        """The expression itself, its symbols read off arrays that have them as an axis."""
-        expression = vector[min(vector)]
-        if any(size != expression for size in vector.values()):
-            return None
-        names = {}
-        for symbol in symbols_of({0: expression}):
-            found = next(
-                (
-                    (v, axis)
-                    for v in order
-                    for axis in range(v.rank)
-                    if simplify(v.shape[axis] - symbol) == 0
-                ),
-                None,
-            )
-            if found is None:
-                return None
-            names[symbol] = self.dims.name(*found, set(self.body_names()))
-        text = size_text(expression, names)
-        return None if text is None else text.code
+    def _dim_text(self, vector: Vector, order: list[Value], tight: bool = False) -> str | None:
+        """A size as an expression over named dims; None where no array has it. `tight`: to be divided further."""
+        text = self.measured.text(vector, order)
+        return None if text is None else text.at(PRECEDENCE["*"]) if tight else text.code
 
     def body_names(self) -> list[str]:
         return list(self.body.taken_by_inputs) if hasattr(self.body, "taken_by_inputs") else []
@@ -502,9 +409,7 @@ class NodeText:
         vector = dict(items)
         if is_symbolic(vector):
             text = self.planned.get((id(node), first))
-            if text is None:
-                text = self._traced(vector, node)
-            return Text(text, strength_of(text), 0, {n for n in self.dim_names() if n in text})
+            return Text(self._traced(vector, node)) if text is None else text
         if isinstance(first, str) and role == "dtype" and (first in DTYPES or first == "bool"):
             return Text(dtype_text(first))
         return self._scalar(vector, role)
@@ -528,11 +433,6 @@ class NodeText:
         return self.places.traced_size(vector, node)
 
 
-_PAIRS: dict[str, Callable[[Any, Any], Any]] = {
-    "-": operator.sub,
-    "*": operator.mul,
-    "+": operator.add,
-}
 #: Reductions read better as methods.
 _METHODS = {
     f"mx.{name}" for name in "sum mean max min prod all any var std argmax argmin squeeze".split()

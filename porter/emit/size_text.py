@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 
+import sympy
 from sympy import Add, Expr, Mul, Pow, Symbol
 
 from porter.emit.syntax import ATOM, Text, call, infix, plain, prefix
@@ -13,10 +14,15 @@ _OPERATORS = {
     "FloorDiv": "//", "CleanDiv": "//", "FloatTrueDiv": "/", "IntTrueDiv": "/", "Mod": "%", "PythonMod": "%",
     "PowByNatural": "**",
 }  # fmt: skip
+#: What these are given may be a fraction.
+_REAL = {"ToFloat", "TruncToInt", "IntTrueDiv", "FloatTrueDiv"}
 
 
-def size_text(expression: Expr, names: dict[Symbol, str]) -> Text | None:
-    """The expression with its symbols' names; None where it has a part that Python has no operator for."""
+def size_text(expression: Expr, names: dict[Symbol, str], real: bool = False) -> Text | None:
+    """The expression with its symbols' names; None where it has a part that Python has no operator for.
+
+    A quotient is known to be a whole number unless `real` says that it is meant as it is.
+    """
     if isinstance(expression, Symbol):
         return Text(names[expression], ATOM, 0, {names[expression]})
     if expression.is_Integer:
@@ -25,22 +31,22 @@ def size_text(expression: Expr, names: dict[Symbol, str]) -> Text | None:
         return plain(float(expression))
     kind = type(expression).__name__
     if isinstance(expression, (Add, Mul)) or expression.is_Rational:
-        return _arithmetic(expression, names)
-    parts = [size_text(part, names) for part in expression.args]
+        return _arithmetic(expression, names, real)
+    parts = [size_text(part, names, real or kind in _REAL) for part in expression.args]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
     if isinstance(expression, Pow) or kind in _OPERATORS:
         return infix(_OPERATORS.get(kind, "**"), *known)
-    if kind in ("floor", "ceiling"):
-        top, bottom = expression.args[0].as_numer_denom()
-        if kind == "ceiling":
+    if kind in ("floor", "ceiling", "FloorToInt", "CeilToInt"):
+        top, bottom = _fraction(expression.args[0])
+        if kind.startswith("ceil") or kind == "CeilToInt":
             top = -top
         over, under = size_text(top, names), size_text(bottom, names)
         if over is None or under is None:
             return None
         whole = infix("//", over, under)
-        return prefix("neg", whole) if kind == "ceiling" else whole
+        return prefix("neg", whole) if kind in ("ceiling", "CeilToInt") else whole
     if kind in ("Max", "Min"):
         return call(kind.lower(), known)
     if kind in ("ToFloat", "TruncToInt"):
@@ -48,24 +54,34 @@ def size_text(expression: Expr, names: dict[Symbol, str]) -> Text | None:
     return None
 
 
-def _arithmetic(expression: Expr, names: dict[Symbol, str]) -> Text | None:
+def _fraction(expression: Expr) -> tuple[Expr, Expr]:
+    """Numerator and denominator, torch's own division included."""
+    if type(expression).__name__ in ("IntTrueDiv", "FloatTrueDiv"):
+        return expression.args[0], expression.args[1]
+    top, bottom = sympy.together(expression).as_numer_denom()
+    return top, bottom
+
+
+def _arithmetic(expression: Expr, names: dict[Symbol, str], real: bool) -> Text | None:
+    top, bottom = _fraction(expression)
+    if bottom != 1 and (not real or not isinstance(expression, Add)):
+        over, under = size_text(top, names, real), size_text(bottom, names, real)
+        return None if over is None or under is None else infix("/" if real else "//", over, under)
     if isinstance(expression, Add):
-        terms = sorted(expression.args, key=lambda term: (term.is_number, str(term)))
-        first = size_text(terms[0], names)
+        terms = sorted(
+            expression.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, str(t))
+        )
+        first = size_text(terms[0], names, real)
         for term in terms[1:]:
             negative = term.could_extract_minus_sign()
-            second = size_text(-term if negative else term, names)
+            second = size_text(-term if negative else term, names, real)
             if first is None or second is None:
                 return None
             first = infix("-" if negative else "+", first, second)
         return first
-    top, bottom = expression.as_numer_denom()
-    if bottom != 1:
-        over, under = size_text(top, names), size_text(bottom, names)
-        return None if over is None or under is None else infix("/", over, under)
     if top.could_extract_minus_sign():
-        rest = size_text(-top, names)
+        rest = size_text(-top, names, real)
         return None if rest is None else prefix("neg", rest)
-    factors = [size_text(factor, names) for factor in Mul.make_args(top)]
+    factors = [size_text(factor, names, real) for factor in Mul.make_args(top)]
     known = [factor for factor in factors if factor is not None]
     return reduce(lambda a, b: infix("*", a, b), known) if len(known) == len(factors) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,22 +87,6 @@ def sequence(items: list[Text], brackets: str) -> Text:
         max((item.depth for item in items), default=0),
         names,
     )
-
-
-_BINARY = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.MatMult: "@",
-    ast.Pow: "**",
-}  # fmt: skip
-
-
-def strength_of(code: str) -> int:
-    """How strongly an expression binds."""
-    body = ast.parse(code, mode="eval").body
-    if isinstance(body, ast.BinOp):
-        return PRECEDENCE[_BINARY[type(body.op)]]
-    if isinstance(body, ast.UnaryOp):
-        return PRECEDENCE["neg"]
-    return PRECEDENCE["if"] if isinstance(body, (ast.IfExp, ast.Compare, ast.BoolOp)) else ATOM
 
 
 def plain(value: Any) -> Text:

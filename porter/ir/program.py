@@ -191,11 +191,12 @@ class Program:
             node.replace_inputs(final)
         self.outputs = [(name, final(value)) for name, value in self.outputs]
 
-    def hint(self, size: Size) -> int:
-        """The size when traced."""
+    def number(self, size: Size) -> int | float:
+        """The size, or the quotient of sizes, when traced."""
         if isinstance(size, int):
             return size
-        return int(size.subs({symbol: value for symbol, (_, value) in self.dims.items()}))
+        traced = size.subs({symbol: value for symbol, (_, value) in self.dims.items()})
+        return int(traced) if traced == int(traced) else float(traced)
 
 
 def values_in(structure: Any) -> Iterator[Value]:

@@ -46,7 +46,8 @@ def _resize(call: Call, x: Value, mode: str, align: bool, factors: Sequence[floa
 
 def _whole_factor(size: Size, out: Size, factor: float | None) -> int | None:
     ratio = sympy.sympify(out) / sympy.sympify(size) if factor is None else sympy.sympify(factor)
-    return int(ratio) if ratio.is_number and ratio == int(ratio) and ratio >= 1 else None
+    # Of sympy's numbers 2.0 is not equal to 2.
+    return int(ratio) if ratio.is_number and float(ratio) == int(ratio) >= 1 else None
 
 
 def _step(size: Size, out: Size, factor: float | None, align: bool) -> Any:

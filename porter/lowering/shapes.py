@@ -30,8 +30,14 @@ def identity(call: Call, x: Value, *_: Any, **__: Any) -> Value:
     "aten._unsafe_view.default", "aten.view_as.default", "aten.reshape_as.default", "aten.ravel.default",
     "aten.view_copy.default", "aten._reshape_alias.default", "aten._reshape_copy.default",
 )  # fmt: skip
-def reshape(call: Call, x: Value, *_: Any, **__: Any) -> Value:
-    return call.build.reshape(x, call.shape)
+def reshape(call: Call, x: Value, *given: Any, **__: Any) -> Value:
+    """To the traced shape; where torch derived a size from others, the number that the author gave."""
+    wrote = given[0] if given and isinstance(given[0], (list, tuple)) else ()
+    shape = list(call.shape)
+    if len(wrote) == len(shape):
+        fixed = [isinstance(size, int) and size >= 0 for size in wrote]
+        shape = [w if is_fixed else s for w, s, is_fixed in zip(wrote, shape, fixed, strict=True)]
+    return call.build.reshape(x, shape)
 
 
 @lowering("aten.permute.default", "aten.permute_copy.default")

@@ -78,18 +78,24 @@ def im2col(
 def col2im(
     call: Call, x: Value, out: Sequence[Size], kernel: Any, dilation: Any, padding: Any, stride: Any
 ) -> Value:
-    """Windows that lie side by side, back to an image."""
-    kernel = spread(kernel, 2)
-    if (
-        x.rank != 3
-        or spread(stride, 2) != kernel
-        or set(spread(padding, 2)) != {0}
-        or set(spread(dilation, 2)) != {1}
-    ):
-        raise refuse(call, "windows that overlap, or leave gaps")
+    """(N, C kh kw, windows) to (N, C, H, W): windows that lie side by side are an image already, others add up."""
+    if x.rank != 3:
+        raise refuse(call, "the input has no batch axis")
+    build = call.build
+    kernel, stride = tuple(spread(kernel, 2)), tuple(spread(stride, 2))
+    padding, dilation = tuple(spread(padding, 2)), tuple(spread(dilation, 2))
     batch, channels, height, width = call.shape
     rows, columns = simplify(height // kernel[0]), simplify(width // kernel[1])
-    if simplify(rows * kernel[0] - height) != 0 or simplify(columns * kernel[1] - width) != 0:
-        raise refuse(call, "the windows do not cover the image")
-    parts = call.build.reshape(x, (batch, channels, *kernel, rows, columns))
-    return call.build.reshape(call.build.transpose(parts, (0, 1, 4, 2, 5, 3)), call.shape)
+    covered = simplify(rows * kernel[0] - height) == 0 == simplify(columns * kernel[1] - width)
+    if covered and stride == kernel and padding == (0, 0) and dilation == (1, 1):
+        parts = build.reshape(x, (batch, channels, *kernel, rows, columns))
+        return build.reshape(build.transpose(parts, (0, 1, 4, 2, 5, 3)), call.shape)
+    parts = build.reshape(x, (batch, channels, kernel[0] * kernel[1], x.shape[2]))
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    plain = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    image = build.op(
+        "fn.fold", build.transpose(parts, (0, 3, 2, 1)), (height, width), kernel,
+        shape=(batch, height, width, channels), dtype=x.dtype,
+        **{name: value for name, value in options.items() if value != plain[name]},
+    )  # fmt: skip
+    return build.transpose(image, (0, 3, 1, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
 from porter.passes.factor.tree import layer_path
@@ -16,7 +18,33 @@ def share_parameters(program: Program) -> int:
     Two layers of one weight that are not the same layer (only one has a bias) become a layer and a matmul with its
     weight; a parameter that readers want in different layouts is kept in one and rearranged for the others.
     """
-    return _split_layers(program) + _keep_one_layout(program)
+    return _copy_foreign_layers(program) + _split_layers(program) + _keep_one_layout(program)
+
+
+def _copy_foreign_layers(program: Program) -> int:
+    """A layer that a module borrows from one elsewhere gets a home, and a copy of the weights, in each borrower.
+
+    mlx.nn's modules are a tree: a layer in two places of it has its weights twice. The outputs are the source's; a training
+    step would part the copies, so the user is told.
+    """
+    layers = [node for node in program.nodes if node.is_layer and node.params and node.scope]
+    tied = {n.params["weight"].path for n in program.nodes if n.op == "as_linear"}
+    paths = [value.path for node in program.nodes for value in node.inputs() if value.path]
+    holders = {path[:end] for path in set(paths) for end, c in enumerate(path) if c == "."}
+    copies: dict[str, Value] = {}
+    for node in layers:
+        path, home = layer_path(node), node.scope[-1].path
+        around = [f.path for f in node.scope if f.path in holders]
+        borrowed = any(not path.startswith(f"{holder}.") for holder in around if holder != path)
+        if not path or not borrowed or home in holders or tied & set(_paths(node).values()):
+            continue
+        for role, value in node.params.items():
+            new = f"{home}{(value.path or '').removeprefix(path)}"
+            node.params[role] = copies.setdefault(new, replace(value, path=new))
+        note = f"{path} has several owners in the source; each has a copy of its weights here"
+        if note not in program.notes:
+            program.notes.append(note)
+    return len(copies)
 
 
 def _split_layers(program: Program) -> int:

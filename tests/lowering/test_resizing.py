@@ -76,6 +76,9 @@ WINDOWS = [
     Case("im2col", lambda x: F.unfold(x, 3, padding=1), [IMAGE], axes=(0, 2)),
     Case("im2col-strided", lambda x: F.unfold(x, (2, 3), 2, (0, 1), (2, 1)), [IMAGE]),
     Case("im2col-patches", lambda x: F.unfold(x, 2, stride=2), [(2, 3, 6, 8)]),
+    Case("col2im", lambda x: F.fold(x, (5, 6), 3, padding=1), [(2, 18, 30)]),
+    Case("col2im-strided", lambda x: F.fold(x, (6, 7), (2, 3), 2, (0, 1), (2, 1)), [(2, 12, 10)]),
+    Case("col2im-apart", lambda x: F.fold(x, (7, 8), 2, stride=3), [(2, 12, 6)]),
     Case("col2im-patches", lambda x: F.fold(x, (6, 8), 2, stride=2), [(2, 12, 12)]),
 ]
 X = (2, 3, 5)

@@ -444,3 +444,57 @@ def test_loops_carry_what_the_turn_before_wrote():
 )
 def test_list_positions(path, place):
     assert list_position(path) == place
+
+
+def test_a_loop_hands_its_module_s_parameter_to_every_turn():
+    class Turn(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+
+        def forward(self, a, table):
+            return a + self.fc(a) * table
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(Turn() for _ in range(3))
+            self.register_buffer("table", torch.rand(6))
+
+        def forward(self, a):
+            for block in self.blocks:
+                a = block(a, self.table)
+            return a
+
+    ported = port_of(Net, (x(2, 6),))
+    ported.check(x(2, 6))
+    check_source(ported.port.model_py)
+    assert "for block in self.blocks" in ported.port.model_py
+
+
+def test_a_branch_of_several_statements_is_written_once():
+    """Where a block lacks the branch, its input goes on."""
+
+    class Scaled(nn.Module):
+        def __init__(self, factor: int | None):
+            super().__init__()
+            self.conv, self.out, self.factor = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), factor
+
+        def forward(self, image):
+            image = self.conv(image)
+            if self.factor is not None:
+                image = F.interpolate(image, size=(9, 9), mode="bilinear")
+            return self.out(image)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = Scaled(None), Scaled(2), Scaled(None)
+
+        def forward(self, image):
+            return self.c(self.b(self.a(image)))
+
+    ported = port_of(Net, (x(2, 4, 5, 5),))
+    ported.check(x(2, 4, 5, 5))
+    check_source(ported.port.model_py)
+    assert ported.port.model_py.count("        if ") == 1

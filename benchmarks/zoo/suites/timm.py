@@ -18,8 +18,10 @@ SIDE = 160
 #: Models made for images that take minutes on a CPU are built for smaller ones.
 OPTIONS: dict[str, dict[str, Any]] = {
     "samvit_base_patch16": {"img_size": 256},
-    "cait_xs24_384": {"img_size": 224},
+    "cait_xs24_384": {"img_size": 112},
 }
+#: Patches of 14 pixels want another side.
+SIDES = {"deepseek_vit_412m": 56, "gemma4_vit_167m": 96, "qwen3_vit_88m": 96}
 NAMES = """
     beit_base_patch16_224 halonet26t gernet_s cait_xs24_384 coat_tiny convit_tiny
     convmixer_768_32 convnext_atto cpubone_nano crossvit_tiny_240 csatv2 cs3darknet_s
@@ -57,7 +59,8 @@ def build(name: str) -> Built:
     if "img_size" in OPTIONS.get(name, {}):
         height = width = OPTIONS[name]["img_size"]
     elif not settings.get("fixed_input_size", False):
-        least = max(SIDE, *(settings.get("min_input_size") or (0, 0, 0))[1:])
+        side = SIDES.get(name, SIDE)
+        least = max(side, *(settings.get("min_input_size") or (0, 0, 0))[1:])
         height, width = min(height, least), min(width, least)
         dims |= {2: "height", 3: "width"}
     first = first_input(module)

@@ -111,7 +111,8 @@ def _rolled(block: Block, turns: list[list[Item]], start: int, stop: int) -> Loo
                 return None
     loop = Loop(turns, slots, carried, caches, masks)
     read = [value for column in masks for values in slots for value in (values[column],)]
-    loop.inputs = list(dict.fromkeys([*slots[0], *read]))
+    shared = [v for item in turns[0] for v in reads(item) if v.is_parameter]
+    loop.inputs = list(dict.fromkeys([*slots[0], *read, *shared]))
     loop.outputs = [value for value in produced[-1] if value in after]
     return loop
 
