@@ -12,11 +12,11 @@ from porter.emit.body import Body
 from porter.emit.constructor import Constructor
 from porter.emit.decoder import STATE_TYPES, layer_types
 from porter.emit.expressions import Vector, is_constant
-from porter.emit.places import blocks_of, member_path
+from porter.emit.places import blocks_of
 from porter.emit.sizes import symbols_of
 from porter.ir import Node, Value
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block, Item, Loop, reads
+from porter.passes.factor.tree import Block, Item, Loop, member_path, reads
 
 if TYPE_CHECKING:
     from porter.emit.file import ModelWriter

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from porter.emit.attributes import Attributes
-from porter.emit.places import Housing, member_path, placed
+from porter.emit.places import Housing, placed
 from porter.errors import PorterError
 from porter.ir import Node, Value
-from porter.passes.factor.tree import Block, layer_path, reads
+from porter.passes.factor.tree import Block, layer_path, member_path, reads
 
 
 class Collection:

@@ -5,17 +5,7 @@ from __future__ import annotations
 from porter.emit.attributes import Attributes
 from porter.ir import Node, Value
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block, Item, Loop, layer_path
-
-
-def member_path(block: Block, node: Node) -> str:
-    """The relative source path of a layer; a pool called as a function is named after what it does."""
-    path = layer_path(node)
-    if path and path != block.path and block.owns(path):
-        return block.relative(path)
-    return {"nn.MaxPool": "maxpool", "nn.AvgPool": "avgpool"}.get(
-        node.op[:10], node.op.removeprefix("nn.").lower()
-    )
+from porter.passes.factor.tree import Block, Item, Loop, member_path
 
 
 def placed(block: Block, item: Item, attributes: Attributes) -> list[tuple[Block, str]]:

@@ -498,3 +498,23 @@ def test_a_branch_of_several_statements_is_written_once():
     ported.check(x(2, 4, 5, 5))
     check_source(ported.port.model_py)
     assert ported.port.model_py.count("        if ") == 1
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_two_poolings_of_one_forward_stay_two(own):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+            if own:
+                self.maxpool = nn.MaxPool2d(2)
+
+        def forward(self, image):
+            image = self.conv(image)
+            first = self.maxpool(image) if own else F.max_pool2d(image, 2)
+            return first + F.max_pool2d(image, 3, 2, 1) + F.max_pool2d(image, 2)
+
+    ported = port_of(Net, (x(2, 3, 8, 8),))
+    ported.check(x(2, 3, 8, 8))
+    check_source(ported.port.model_py)
+    assert ported.port.model_py.count("nn.MaxPool2d(") == 2

@@ -146,7 +146,7 @@ def _encoded(turn: list[Item]) -> tuple[Any, list[Value]]:
     parts: list[tuple[Any, ...]] = []
     for position, item in enumerate(turn):
         if isinstance(item, Node):
-            if item.params:
+            if item.is_layer or item.params:
                 return (object(),), []
             parts.append((item.op, code(item.args), code(item.kwargs), code(item.attrs)))
         else:

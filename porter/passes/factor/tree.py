@@ -112,6 +112,42 @@ def layer_path(node: Node) -> str:
     return stems.pop() if len(stems) == 1 else ""
 
 
+def member_path(block: Block, node: Node) -> str:
+    """The relative source path of a layer; one called as a function is named after what it does.
+
+    Layers without parameters that would have one path and differ (two poolings in one forward) are told apart.
+    """
+    place = variant(block, node)
+    return _place_of(block, node) if place is None else f"{_function_name(node)}{_LETTERS[place]}"
+
+
+def variant(block: Block, node: Node) -> int | None:
+    """Which of the different layers without parameters at one path this is; None where there is only one."""
+    if node.params:
+        return None
+    path = _place_of(block, node)
+    found: list[Any] = []
+    for item in block.items:
+        if isinstance(item, Node) and item.is_layer and not item.params:
+            kind = (item.op, item.attrs)
+            if kind not in found and _place_of(block, item) == path:
+                found.append(kind)
+    return found.index((node.op, node.attrs)) if len(found) > 1 else None
+
+
+def _place_of(block: Block, node: Node) -> str:
+    path = layer_path(node)
+    inside = bool(path) and path != block.path and block.owns(path)
+    return block.relative(path) if inside else _function_name(node)
+
+
+def _function_name(node: Node) -> str:
+    return {"nn.MaxPool": "maxpool", "nn.AvgPool": "avgpool"}.get(
+        node.op[:10], node.op.removeprefix("nn.").lower()
+    )
+
+
+_LETTERS = ("", *(f"_{letter}" for letter in "bcdefghijklmnopqrstuvwxyz"))
 _LEAVES = {"weight", "bias", "running_mean", "running_var", "gamma", "beta", "scale"}
 
 

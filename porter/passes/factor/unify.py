@@ -7,7 +7,7 @@ from typing import Any
 
 from porter.ir import Node, Value
 from porter.ir.ops import ACTIVATIONS
-from porter.passes.factor.tree import Block, Item, Loop, reads
+from porter.passes.factor.tree import Block, Item, Loop, reads, variant
 
 #: Functions that one class may take as an argument.
 _EXCHANGEABLE = ACTIVATIONS | {"mx.sigmoid", "mx.tanh"}
@@ -137,6 +137,8 @@ class Unifier:
             or a.params.keys() != b.params.keys()
             or a.attrs.keys() != b.attrs.keys()
         ):
+            return False
+        if a.is_layer and variant(self.template, a) != variant(self.block, b):
             return False
         return (
             self._all(list(a.params.values()), list(b.params.values()))
