@@ -22,7 +22,8 @@ from mlx.utils import tree_flatten
 from porter import artifact
 from porter.errors import PorterError
 from porter.validate import bugs, checks
-from porter.validate.candidate_results import RESULTS
+from porter.validate.candidate_gradients import gradients
+from porter.validate.candidate_results import GRADIENTS, RESULTS
 from porter.validate.data import (
     Job,
     permuted,
@@ -69,6 +70,9 @@ class Candidate:
             self._batch_axes(),
             self._job.directory,
         )
+        if self._manifest.get("gradients"):
+            self._progress("port: gradients")
+            results["gradients"] = self._attempt(GRADIENTS, self._gradients)
         if half:
             self._widen()
             self._run_all(results, half=False)
@@ -150,6 +154,30 @@ class Candidate:
             index = self._names.index(given["name"]) if named else position
             args.append(_deployed(permuted(stored[index], given.get("permute")), dtype))
         return args
+
+    def _gradients(self) -> tuple[list[Array | None], list[str]]:
+        """In the manifest's order; zero where the port does not depend on a tensor."""
+        described = self._manifest["gradients"]
+        rows = described["rows"]
+        exact = read_arrays(self._reference / GRADIENTS, "out")
+        values = read_arrays(self._reference / GRADIENTS, "in")
+        wanted = {row["key"]: exact[i].shape for i, row in enumerate(rows) if "key" in row}
+        twins = {
+            key: owner
+            for group in self._manifest["ties"]
+            for owner in [next((k for k in group if k in wanted), None)]
+            if owner is not None
+            for key in group
+        }
+        by_key, by_input = gradients(
+            self._model, self._inputs(self._manifest["runs"][0]), self._job.inputs, self._job.outputs,
+            Path(self._job.directory), wanted, dict(zip(described["values"], values.values(), strict=True)), twins,
+        )  # fmt: skip
+        found: list[Array | None] = []
+        for index, row in enumerate(rows):
+            own = by_key.get(row["key"]) if "key" in row else by_input.get(row["input"])
+            found.append(np.zeros_like(exact[index], np.float32) if own is None else own)
+        return found, []
 
     def _other(self) -> list[mx.array] | None:
         """The natural inputs at another batch size, or at another size of any kind."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = "results.json"
+#: Both sides' gradients, in the order of the manifest's "gradients".
+GRADIENTS = "gradients.npz"
 
 
 def read_results(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,16 @@ import numpy as np
 
 from porter.report import ModuleResult, OutputResult
 from porter.validate.budget import CAP, budget, margin, rounding_ratio, verdict
-from porter.validate.candidate_results import read_results
+from porter.validate.candidate_results import GRADIENTS, read_results
 from porter.validate.data import read_arrays, read_manifest
-from porter.validate.metrics import SATURATED, Difference, broken, difference, tokens
+from porter.validate.metrics import (
+    SATURATED,
+    Difference,
+    broken,
+    difference,
+    gradient_errors,
+    tokens,
+)
 
 HALVES = ("float16", "bfloat16")
 #: A quarter of float16's range: above it an unlucky input overflows.
@@ -193,6 +201,29 @@ class Comparison:
             if not any(".".join(parts[:i]) in paths for i in range(1, len(parts) + 1)):
                 missing.append(f"module {path} ({module['class']}) has no counterpart")
         return missing
+
+    def gradients(self) -> dict[str, Any] | None:
+        """report.json's "gradients": by the worst of all parameters and floating inputs; None where there are none."""
+        described, result = self.manifest.get("gradients"), self.results.get("gradients")
+        if not described or result is None:
+            return None
+        if result["error"]:
+            return {"passed": False, "worst": "", "error": result["error"]}
+        exact = read_arrays(self.reference / GRADIENTS, "out")
+        own = read_arrays(self.candidate / GRADIENTS, "out")
+        errors = gradient_errors([own[i] for i in exact], list(exact.values()))
+        run = self.manifest["runs"][0]
+        # Forwards and backwards; what one parameter gathers is summed over batch and positions.
+        n = max(run["n"], max(math.prod(given["shape"]) for given in self.manifest["inputs"]))
+        margins = [
+            margin(gap, budget(known, n, depth=3 * run["depth"], ratio=self.ratios["float32"]))
+            for gap, known in zip(errors, described["torch_error"], strict=True)
+        ]
+        worst = max(range(len(margins)), key=margins.__getitem__)
+        return {
+            "passed": verdict(margins[worst]) != "fail", "worst": described["rows"][worst]["name"],
+            "rms_rel": errors[worst], "margin": margins[worst], "compared": len(margins),
+        }  # fmt: skip
 
     def tokens(self) -> dict[str, float] | None:
         """For logits over a vocabulary: agreement and KL, in the deployed dtype where it ran."""

@@ -13,6 +13,8 @@ Array = NDArray[Any]
 
 #: Beyond this magnitude a value is a fill (finfo.min masks, infinities): compared by its sign only.
 SATURATED = 1e30
+#: A gradient below this part of the largest one counts by that size.
+GRADIENT_FLOOR = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,20 @@ def _cosine(z: Array, y: Array) -> float:
         return 1.0 if scale_z == scale_y else 0.0
     product = np.vdot((y / scale_y).ravel(), (z / scale_z).ravel())
     return float(np.real(product)) / z.size
+
+
+def cotangent(index: int, shape: tuple[int, ...]) -> Array:
+    """Fixed noise for output `index`, float32: gradients of sum(outputs * noise) show every element of every output."""
+    return np.random.default_rng(index).standard_normal(shape).astype(np.float32)
+
+
+def gradient_errors(found: list[Array], exact: list[Array]) -> list[float]:
+    """Relative RMS errors; a gradient far below the largest is a sum that cancels, and counts by that one's size."""
+    floor = GRADIENT_FLOOR * max((rms(g) for g in exact), default=0.0)
+    return [
+        rms(z - y) / (max(rms(y), floor) or 1.0) if z.shape == y.shape else math.inf
+        for z, y in zip(found, exact, strict=True)
+    ]
 
 
 def tokens(z: Array, reference: Array) -> dict[str, float]:

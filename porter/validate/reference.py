@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from porter.errors import InputError
 from porter.frontends.export import export_program
 from porter.frontends.functionalize import functionalized
-from porter.validate import dequantized, variation
+from porter.validate import dequantized, reference_gradients, variation
 from porter.validate.conditioning import Conditioning
 from porter.validate.constants import kept_buffers
 from porter.validate.data import Job, write_arrays, write_manifest
@@ -68,6 +68,7 @@ class Reference:
         for index in list(work.awaited):
             work.give_up(index, "the graph's run did not reach its values")
         runs = self._runs(list(inputs), outputs, meter)
+        gradients = self._gradients(names)
         keys = source.keys
         # What no checkpoint holds (constants, buffers that are not saved) no recipe has to read.
         saved = self._module.state_dict().keys()
@@ -81,7 +82,7 @@ class Reference:
             "entries": [work.records[i] for i in sorted(work.records)],
             "tensors": {name: keys.get(name, name) for name in tensors},
             "parts": {name: list(parts) for name, parts in source.parts.items()},
-            "ties": _ties(self._module, keys),
+            "ties": _ties(self._module, keys), "gradients": gradients,
             "notes": self._notes, "problems": self._problems,
         })  # fmt: skip
 
@@ -198,6 +199,23 @@ class Reference:
             })  # fmt: skip
         self._module.float()
         return runs
+
+    def _gradients(self, names: list[str]) -> dict[str, Any] | None:
+        """Of dense float32 weights that the recipes of a port read one by one; None, and why in the notes, elsewhere."""
+        job = self._job
+        dense = self._dtype == torch.float32 and not job.dequantized and not self._source.parts
+        directory = Path(job.directory)
+        if not (job.probes and dense and job.directory and (directory / "mapping.toml").is_file()):
+            return None
+        self._progress("reference: gradients")
+        args, kwargs = self._inputs(torch.float32)
+        try:
+            return reference_gradients.write_gradients(
+                self._module, args, kwargs, self._source.keys, names, directory, self._folder
+            )
+        except Exception as reason:  # noqa: BLE001 -- the author's code, and ops that have no gradient
+            self._notes.append(f"torch has no gradients of the source to compare: {reason}"[:200])
+            return None
 
     def _vary(
         self, sizes: dict[str, int]

@@ -165,7 +165,8 @@ def _compare(port: Deployed, job: Job, folder: Path, candidate: Side) -> Report:
     report = Report(
         verdict="incomplete", source=comparison.manifest["source"],
         reference=comparison.manifest["reference"], outputs=outputs, modules=modules,
-        culprits=guilty, uncompared=uncompared, tokens=comparison.tokens(), compile=compiled,
+        culprits=guilty, uncompared=uncompared, tokens=comparison.tokens(),
+        gradients=comparison.gradients(), compile=compiled,
         checks=checks, notes=[*comparison.manifest["notes"], *comparison.notes],
         memory=dict(comparison.results.get("memory", {})),
     )  # fmt: skip

@@ -1,0 +1,178 @@
+"""The decoders that both transformers and mlx-lm have: does mlx-lm's file load the checkpoint, and agree with torch?
+
+    python -m benchmarks.zoo.mlx_lm -o FOLDER [TYPE ...]
+
+For each type a small random checkpoint, saved by transformers, is given to mlx-lm twice: as it is, and with the config and
+weights of porter's route to mlx-lm. "equal": the logits are no further from torch in float64 than 30 times what torch in
+float32 is. Types that are in FOLDER/mlx_lm.jsonl already are not run again; the table goes to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SECONDS = 120
+#: Above this multiple of torch's own error a difference is no rounding (VALIDATION: "semantic").
+SEMANTIC = 30.0
+WIDTH = 96
+
+
+def types() -> Iterator[str]:
+    """transformers' causal types for which mlx-lm has a file."""
+    from mlx_lm.utils import MODEL_REMAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    for kind in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        file = MODEL_REMAPPING.get(kind, kind)
+        if importlib.util.find_spec(f"mlx_lm.models.{file}") is not None:
+            yield kind
+
+
+def measure(kind: str) -> dict[str, Any]:
+    """One type, in a process of its own."""
+    import torch
+    from mlx_lm.utils import load_model
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    from benchmarks.zoo.suites import transformers as suite
+    from benchmarks.zoo.weights import randomize
+    from porter.mlx_lm_route import choose_route
+    from porter.sources import resolve
+    from porter.weights.recipes import evaluate
+
+    torch.manual_seed(0)
+    try:
+        module = suite.build(kind, suite._name(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind])).module
+        randomize(module)
+        for part in (
+            module.config,
+            *(getattr(module.config, n, None) for n in module.config.sub_configs),
+        ):
+            if part is not None:
+                part._experts_implementation = "eager"  # the only one in float64
+        ids = torch.randint(3, 60, (2, 24), generator=torch.Generator().manual_seed(1))
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+            module.save_pretrained(folder)
+            own = module(input_ids=ids).logits.double().numpy()
+            exact = module.double()(input_ids=ids).logits.numpy()
+            rounding = _rms(own, exact)
+
+            def judged(load: Callable[[], Any]) -> dict[str, Any]:
+                return _judged(load, ids.numpy(), exact, rounding)
+
+            def by_porter() -> Any:
+                handover = choose_route(resolve(folder), "mlx-lm").handover
+                assert handover is not None
+                weights = [(p, evaluate(r, handover.tensors)) for p, r in handover.recipes.items()]
+                handover.model.load_weights(weights)
+                return handover.model
+
+            return {
+                "type": kind, "torch_error": rounding,
+                "stored": judged(lambda: load_model(Path(folder))[0]), "porter": judged(by_porter),
+            }  # fmt: skip
+    except Exception as error:  # noqa: BLE001 -- one type of many
+        text = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
+        return {"type": kind, "failed": text[:300]}
+
+
+def _judged(load: Callable[[], Any], ids: Any, exact: Any, rounding: float) -> dict[str, Any]:
+    import mlx.core as mx
+
+    try:
+        found = np.array(load()(mx.array(ids)).astype(mx.float32), np.float64)
+    except Exception as error:  # noqa: BLE001 -- mlx-lm's files raise anything
+        return {"state": "fails", "why": f"{type(error).__name__}: {error}"[:300]}
+    gap = _rms(found, exact)
+    equal = gap <= SEMANTIC * max(rounding, 2.0**-24)
+    return {"state": "equal" if equal else "off", "error": gap}
+
+
+def _rms(z: Any, y: Any) -> float:
+    return float(np.sqrt(((z - y) ** 2).mean() / (y**2).mean()))
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Markdown: the counts, then a row for each type."""
+    ran = [r for r in records if "failed" not in r]
+    lines = ["| | equal | off | does not load or run |", "|---|---|---|---|"]
+    for key, label in (
+        ("stored", "the checkpoint as transformers saves it"),
+        ("porter", "by porter's route to mlx-lm"),
+    ):
+        counts = [sum(r[key]["state"] == s for r in ran) for s in ("equal", "off", "fails")]
+        lines.append(f"| {label} | " + " | ".join(map(str, counts)) + " |")
+    lines += ["", "| type | as saved | by the route | why not |", "|---|---|---|---|"]
+    for record in records:
+        if "failed" in record:
+            lines.append(f"| {record['type']} | | | not run: {_cell(record['failed'])} |")
+            continue
+        why = record["porter"].get("why", "")
+        if record["porter"]["state"] == "off":
+            why = "mlx-lm's file computes something else; the automatic route ports the graph"
+        lines.append(
+            f"| {record['type']} | {_state(record['stored'])} | {_state(record['porter'])} | {_cell(why)} |"
+        )
+    return "\n".join(lines)
+
+
+def _state(found: dict[str, Any]) -> str:
+    return f"off by {found['error']:.0e}" if found["state"] == "off" else found["state"]
+
+
+def _cell(text: str) -> str:
+    text = text.removeprefix("UnsupportedError: ").replace("|", "/").replace("\n", " ")
+    return text if len(text) <= WIDTH else text[:WIDTH] + "…"
+
+
+def run(kind: str, output: Path) -> None:
+    """Appends the record of one type to `output`."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(SECONDS)
+        record = measure(kind)
+        with output.open("a") as out:
+            out.write(json.dumps(record) + "\n")
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        with output.open("a") as out:
+            out.write(json.dumps({"type": kind, "failed": f"ended with status {status}"}) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("types", nargs="*")
+    chosen = parser.parse_args()
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    output = chosen.output / "mlx_lm.jsonl"
+    known = (
+        [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+    )
+    done = {record["type"] for record in known}
+    import torch
+    import transformers
+    import transformers.modeling_utils
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    for kind in chosen.types or list(types()):
+        if kind not in done:
+            run(kind, output)
+    print(table([json.loads(line) for line in output.read_text().splitlines()]))
+
+
+if __name__ == "__main__":
+    main()
