@@ -9,7 +9,7 @@ from typing import Any
 from porter.emit.arguments import Arguments
 from porter.emit.attributes import Attributes, Place
 from porter.emit.expressions import Code, Vector, is_constant, literal
-from porter.emit.layers import CONSTRUCTORS
+from porter.emit.layers import CONSTRUCTORS, MLX_LM
 from porter.emit.syntax import dtype_text
 from porter.emit.variants import Variants
 from porter.errors import UnsupportedError
@@ -71,7 +71,7 @@ class Constructor:
             ):
                 continue
             parts.append(f"{name}={self._number(items, name)}")
-        return f"{node.op}({', '.join(parts)})"
+        return f"{MLX_LM.get(node.op, node.op)}({', '.join(parts)})"
 
     def _number(self, items: Instances, name: str) -> str:
         vector = {i: _as_code(other.attrs[name]) for i, other in items}

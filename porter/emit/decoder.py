@@ -63,6 +63,7 @@ IMPORTS = {
     "scaled_dot_product_attention": "mlx_lm.models.base",
     "KVCache": "mlx_lm.models.cache",
     "RotatingKVCache": "mlx_lm.models.cache",
+    "SwitchLinear": "mlx_lm.models.switch_layers",
     "initialize_rope": "mlx_lm.models.rope_utils",
 }
 

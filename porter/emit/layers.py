@@ -34,6 +34,7 @@ CONSTRUCTORS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"eps": 1e-5, "affine": True, "pytorch_compatible": False},
     ),
     "nn.RoPE": (("dims",), {"traditional": False, "base": 10000.0, "scale": 1.0}),
+    "nn.SwitchLinear": (("input_dims", "output_dims", "num_experts"), {"bias": True}),
     "nn.InstanceNorm": (("dims",), {"eps": 1e-5, "affine": False}),
     **{f"nn.{cell}": (("input_size", "hidden_size"), {"bias": True}) for cell in ("LSTM", "GRU")},
     "nn.RNN": (("input_size", "hidden_size"), {"bias": True, "nonlinearity": None}),
@@ -41,6 +42,9 @@ CONSTRUCTORS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "nn.Embedding": (("num_embeddings", "dims"), {}),
     **{f"nn.{kind}Pool{rank}d": _POOL for kind in ("Max", "Avg") for rank in (1, 2, 3)},
 }
+
+#: Layers that mlx-lm has and mlx.nn lacks.
+MLX_LM = {"nn.SwitchLinear": "SwitchLinear"}
 
 #: Other names under which sources know a constructor argument.
 SYNONYMS: dict[str, tuple[str, ...]] = {

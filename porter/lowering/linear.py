@@ -7,7 +7,7 @@ from typing import Any
 
 from porter.ir import Value
 from porter.lowering.axes import axis_of
-from porter.lowering.parameters import are_parameters
+from porter.lowering.parameters import are_parameters, permuted
 from porter.lowering.promotion import is_float
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
@@ -67,6 +67,17 @@ def addmm(
     if not is_float(call.dtype):
         raise refuse(call, "MLX multiplies only matrices of floats")
     build = call.build
+    plain = call.name.startswith("aten.addmm.") and alpha == beta == 1
+    if plain and are_parameters(x, second) and x.shape == second.shape[1:]:
+        return build.layer(
+            "nn.Linear",
+            first,
+            {"weight": permuted(second, (1, 0)), "bias": x},
+            call.shape,
+            input_dims=second.shape[0],
+            output_dims=second.shape[1],
+            bias=True,
+        )
     if "addmm" in call.name:
         factors = ({} if alpha == 1 else {"alpha": alpha}) | ({} if beta == 1 else {"beta": beta})
         if beta != 0:

@@ -15,6 +15,7 @@ from porter.passes.fuse.fold_scale import fold_scale
 from porter.passes.fuse.fuse_activations import fuse_activations
 from porter.passes.fuse.fuse_attention import fuse_attention
 from porter.passes.fuse.fuse_causal import fuse_causal
+from porter.passes.fuse.fuse_experts import fuse_experts
 from porter.passes.fuse.fuse_norms import fuse_norms
 from porter.passes.fuse.fuse_rope import fuse_rope
 from porter.passes.fuse.misses import sentences
@@ -25,7 +26,7 @@ from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
 from porter.passes.name_roles import name_roles
 from porter.passes.plain_positions import plain_positions
-from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, merge_reshapes
+from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, keep_rows, merge_reshapes
 from porter.passes.row_guards import drop_row_guards
 from porter.passes.share_parameters import share_parameters
 from porter.passes.tie_heads import tie_heads
@@ -45,6 +46,9 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
     (fold_scale, "attention has a scale of its own"),
     (share_heads, "grouped queries need no repeated keys and values"),
+    (keep_rows, "products take (batch, length, width) as it is"),
+    (fuse_experts, "experts stay stacked, and each token takes its own from the stack"),
+    (keep_rows, "what the experts' result is added to"),
     (lift_cache, "a decoder's keys and values go through a cache"),
     (fuse_causal, "a causal mask built from positions is MLX's own"),
     (compose_views, "nn.MultiheadAttention's views come down to one reshape and one transpose"),

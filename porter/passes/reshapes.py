@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from porter.ir import Node, Program, Value
+from porter.ir import Node, Program, Value, values_in
 from porter.ir.builder import broadcast_shapes
-from porter.ir.ops import ACTIVATIONS, ELEMENTWISE, LAST_AXIS_LAYERS, REDUCTIONS
+from porter.ir.ops import ACTIVATIONS, ALONG_AXIS, ELEMENTWISE, LAST_AXIS_LAYERS, REDUCTIONS
 
 
 def merge_reshapes(program: Program) -> int:
@@ -27,6 +27,65 @@ def merge_reshapes(program: Program) -> int:
     program.nodes = [node for node in program.nodes if node.outputs[0] not in mapping]
     program.replace(mapping)
     return count
+
+
+def keep_rows(program: Program) -> int:
+    """What acts on each row needs no leading axes merged: a reshape to rows moves behind it. Returns how many moved.
+
+    Authors merge (batch, length, width) to (rows, width) for a product and split the result again.
+    """
+    count = 0
+    nodes: list[Node] = []
+    for node in program.nodes:
+        nodes.append(node)
+        merged = _merged_operands(node)
+        if not merged:
+            continue
+        lead = next(iter(merged.values())).shape[:-1]
+        if node.kwargs.get("axis") is not None:
+            node.kwargs["axis"] = len(lead)
+        if node.op == "[]":
+            node.attrs = {"key": (*(slice(None),) * len(lead), node.attrs["key"][1])}
+        old = node.output
+        node.replace_inputs(partial(_looked_up, merged))
+        wide = Value((*lead, *old.shape[1:]), old.dtype, node, old.name)
+        node.outputs = [wide]
+        back = Node(".reshape", [wide, *old.shape], scope=node.scope, location=node.location)
+        back.outputs, old.node = [old], back
+        nodes.append(back)
+        count += 1
+    program.nodes = nodes
+    return count
+
+
+def _looked_up(table: dict[Value, Value], value: Value) -> Value:
+    return table.get(value, value)
+
+
+def _merged_operands(node: Node) -> dict[Value, Value]:
+    """The operands that hold rows, with what they were merged from; empty where any other stands beside them."""
+    rowwise = node.op in LAST_AXIS_LAYERS or node.op in ACTIVATIONS or node.op in ELEMENTWISE
+    along = (
+        node.op in ALONG_AXIS | REDUCTIONS | {"mx.take_along_axis"} and node.kwargs.get("axis") == 1
+    )
+    key = node.attrs.get("key", ())
+    part = node.op == "[]" and len(key) == 2 and key[0] == slice(None) and isinstance(key[1], slice)
+    if not (rowwise or along or part) or len(node.outputs) != 1 or node.output.rank != 2:
+        return {}
+    merged: dict[Value, Value] = {}
+    for value in values_in([node.args, node.kwargs]):
+        if value.is_parameter and value.rank <= 1:
+            continue
+        source = (
+            value.node.args[0] if value.node is not None and value.node.op == ".reshape" else None
+        )
+        if source is None or source.rank < 3 or value.rank != 2:
+            return {}
+        if source.shape[-1] != value.shape[-1]:
+            return {}
+        merged[value] = source
+    same = len({source.shape[:-1] for source in merged.values()}) == 1
+    return merged if same else {}
 
 
 def drop_broadcasts(program: Program) -> int:

@@ -17,6 +17,9 @@ from porter.sources.meta_parameters import meta_parameters
 from porter.sources.running import deterministic, foreign_code
 from porter.weights.readers import Tensors
 
+#: Experts as products with gathered weights: the one form whose graph does not depend on how tokens spread over experts.
+_EXPERTS = "batched_mm"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
@@ -48,7 +51,10 @@ def build_empty(plan: ModelPlan) -> tuple[torch.nn.Module, ConstructorLog]:
                     no_init_weights(),
                 ):
                     module = plan.cls._from_config(
-                        config, dtype=plan.dtype, attn_implementation=attention
+                        config,
+                        dtype=plan.dtype,
+                        attn_implementation=attention,
+                        experts_implementation=_EXPERTS,
                     )
                 break
             except ValueError as error:
@@ -91,6 +97,7 @@ def convert_in_memory(plan: ModelPlan) -> tuple[torch.nn.Module, tuple[str, ...]
             config=plan.config,
             dtype=plan.dtype,
             attn_implementation=plan.config._attn_implementation,
+            experts_implementation=_EXPERTS,
             output_loading_info=True,
             local_files_only=True,
         )

@@ -12,6 +12,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
 from porter import artifact
+from porter.validate import decoding
 from porter.validate.metrics import Array, error
 
 #: Above this many bytes of weights the port is not loaded a second time.
@@ -42,6 +43,11 @@ def behaviour(
         found["row alone"] = _attempt(lambda: row_alone(model, inputs, first, axes))
     if sum(v.nbytes for _, v in tree_flatten(model.parameters())) < RELOAD_LIMIT:
         found["reloaded"] = _attempt(lambda: reloaded(model, inputs, first, directory))
+    if decoding.takes_cache(model):
+        found["decode"] = _attempt(lambda: decoding.decoded(model, inputs))
+        padding = _attempt(lambda: decoding.padded(model, inputs) or {})
+        if padding["error"] or "gaps" in padding:
+            found["left padding"] = padding
     changed = fingerprint(model) != before
     # Last, since a call that stores traced arrays in the model leaves it broken.
     found["compiled"] = _attempt(lambda: compiled(model, inputs, other))

@@ -30,7 +30,12 @@ from porter.weights.readers import ModuleTensors
 RELATIVE = 1e-5  # of the largest element of the float64 reference
 _SERIAL = count()
 _ALLOWED = {"dataclasses", "collections.abc", "typing", "mlx.core", "mlx.nn", "math"}
-_MLX_LM = {"mlx_lm.models.base", "mlx_lm.models.cache", "mlx_lm.models.rope_utils"}
+_MLX_LM = {
+    "mlx_lm.models.base",
+    "mlx_lm.models.cache",
+    "mlx_lm.models.rope_utils",
+    "mlx_lm.models.switch_layers",
+}
 
 Build = Callable[[], torch.nn.Module]
 

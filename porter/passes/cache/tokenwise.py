@@ -34,7 +34,7 @@ def mixes_tokens(node: Node, length: sympy.Symbol) -> str | None:
     axis = node.kwargs.get("axis")
     if node.op in _PER_ROW:
         return None if not _has(node.args[0].shape[-1:], length) else f"{node.op} runs along tokens"
-    if node.op == "nn.Embedding":
+    if node.op in ("nn.Embedding", "nn.SwitchLinear"):
         return None
     if node.op in ELEMENTWISE or node.op in ACTIVATIONS or node.op in _VIEWS:
         return None
@@ -42,6 +42,8 @@ def mixes_tokens(node: Node, length: sympy.Symbol) -> str | None:
         axes = axis if isinstance(axis, (list, tuple)) else [axis]
         if not any(_has([v.shape[a]], length) for v in arrays for a in axes if a < v.rank):
             return None
+    if node.op == "mx.addmm" and not _has([node.args[1].shape[-1]], length):
+        return None
     if node.op == "@":
         left, right = node.args
         if not _has([left.shape[-1]], length) and not _has(right.shape[-2:], length):

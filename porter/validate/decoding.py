@@ -1,0 +1,82 @@
+"""What a decoder must do with a cache, judged against its own forward over the whole text."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from porter.validate.metrics import Array, error
+
+#: Tokens after the prompt that come one by one.
+STEPS = 12
+#: The longest text that is decoded to get past a window.
+LONGEST = 640
+PADDING = 3
+
+
+def takes_cache(model: nn.Module) -> bool:
+    """Whether the forward has the argument `cache`, as mlx-lm's models do."""
+    return "cache" in inspect.signature(type(model).__call__).parameters
+
+
+def decoded(model: nn.Module, inputs: list[mx.array]) -> dict[str, Any]:
+    """Logits of a text that comes in pieces, then token by token, against those of the whole text at once.
+
+    The text is the given one, repeated until it is longer than the windows of the cache where they are not too long for that.
+    """
+    from mlx_lm.models.cache import make_prompt_cache
+
+    windows = [c.max_size for c in make_prompt_cache(model) if hasattr(c, "max_size")]
+    length = max(inputs[0].shape[1], min(max(windows, default=0) + STEPS, LONGEST))
+    ids = mx.concatenate([inputs[0]] * (length // inputs[0].shape[1] + 1), axis=1)[:, :length]
+    whole = model(ids)
+    prompt = max(length - STEPS, 2)
+    worst = 0.0
+    for pieces in ([prompt], [1], [prompt // 2, prompt - prompt // 2]):
+        state, start, found = make_prompt_cache(model), 0, []
+        for size in [*pieces, *[1] * STEPS]:
+            found.append(model(ids[:, start : start + size], cache=state))
+            start += size
+            if start >= length:
+                break
+        worst = max(worst, _gap(mx.concatenate(found, axis=1), whole[:, :start]))
+    return {"gaps": [worst]}
+
+
+def padded(model: nn.Module, inputs: list[mx.array]) -> dict[str, Any] | None:
+    """The logits of a shorter text, padded at the left in a batch, against those of the text alone; a step further too.
+
+    None where mlx-lm has no batched form of one of the caches.
+    """
+    from mlx_lm.models import cache as caches
+
+    batched = []
+    for own in caches.make_prompt_cache(model):
+        if type(own) is caches.KVCache:
+            batched.append(caches.BatchKVCache([0, PADDING]))
+        elif type(own) is caches.RotatingKVCache:
+            batched.append(caches.BatchRotatingKVCache(own.max_size, [0, PADDING]))
+        else:
+            return None
+    row = inputs[0][:1]
+    if row.shape[1] <= PADDING:
+        return None
+    short = row[:, :-PADDING]
+    both = mx.concatenate([row, mx.concatenate([row[:, :PADDING], short], axis=1)])
+    alone = caches.make_prompt_cache(model)
+    first = _gap(model(both, cache=batched)[1:, PADDING:], model(short, cache=alone))
+    step = row[:, -1:]
+    again = model(mx.concatenate([step, step]), cache=batched)[1:]
+    return {"gaps": [max(first, _gap(again, model(step, cache=alone)))]}
+
+
+def _gap(z: mx.array, y: mx.array) -> float:
+    return error(_wide(z), _wide(y).astype(np.float64))
+
+
+def _wide(value: mx.array) -> Array:
+    return np.array(value.astype(mx.float32))
