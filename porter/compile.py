@@ -197,7 +197,13 @@ def config_of(source: Source) -> dict[str, Any]:
                 square = len(value) == 2 and value[0] == value[1] and "size" in name
                 yield name, value[0] if square else tuple(value)  # a square image has one size
 
-    config = dict(fields(source.config or {}))
+    config: dict[str, Any] = {}
+    rope = (source.config or {}).get("rope_parameters")
+    if isinstance(rope, dict) and "rope_theta" in rope:
+        config["rope_theta"] = rope[
+            "rope_theta"
+        ]  # stands in a table of its own since transformers 5
+    config.update(fields(source.config or {}))
     config.update(fields(source.constructors.get("", {})))
     return config
 

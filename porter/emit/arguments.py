@@ -152,6 +152,14 @@ class Arguments:
         """Source text for a symbol, which is an argument from now on."""
         return self._symbol(symbol)
 
+    def description(self, name: str, table: dict[str, Any]) -> str:
+        """Source text for a table of the source's configuration: a field of ModelArgs, or spelled out."""
+        if self.takes_args:
+            self.uses_args = True
+            self.config.known[name] = table
+            return self.config.use(name)
+        return repr(table)
+
     def flag(self, vector: Vector, *hints: str, in_call: bool = False) -> str:
         """Source text for a yes or no."""
         return self.resolve(vector, *hints, in_call=in_call)

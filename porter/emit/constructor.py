@@ -56,6 +56,8 @@ class Constructor:
             raise UnsupportedError(
                 f"{node.op} at {node.location} has no constructor in porter/emit/layers.py."
             )
+        if "scaling" in node.attrs:
+            return self._scaled_rope(items)
         positional, keywords = CONSTRUCTORS[node.op]
         parts = [self._number(items, name) for name in positional]
         for name, default in keywords.items():
@@ -73,9 +75,33 @@ class Constructor:
             parts.append(f"{name}={self._number(items, name)}")
         return f"{MLX_LM.get(node.op, node.op)}({', '.join(parts)})"
 
+    def _scaled_rope(self, items: Instances) -> str:
+        """A rotation whose frequencies follow the source's description, which mlx-lm reads too."""
+        attrs = items[0][1].attrs
+        if any(other.attrs["scaling"] != attrs["scaling"] for _, other in items):
+            raise UnsupportedError(
+                f"{self.cls.name} has rotations that are scaled in more than one way: porter can't write that yet."
+            )
+        scaling = dict(attrs["scaling"])
+        longest = scaling.pop("max_position_embeddings")
+        described = self.arguments.description("rope_parameters", scaling)
+        parts = [
+            self._number(items, "dims"),
+            f'base={described}["rope_theta"]',
+            f"traditional={attrs['traditional']}",
+            f"scaling_config={described}",
+            f"max_position_embeddings={self.arguments.resolve({0: longest}, 'max_position_embeddings')}",
+        ]
+        return f"initialize_rope({', '.join(parts)})"
+
     def _number(self, items: Instances, name: str) -> str:
         vector = {i: _as_code(other.attrs[name]) for i, other in items}
-        return self.arguments.resolve(vector | self.variants.numbers(self.cls, items, name), name)
+        vector = vector | self.variants.numbers(self.cls, items, name)
+        if items[0][1].op == "nn.RoPE":
+            name = {"dims": "rotary_dim", "base": "rope_theta", "scale": "rope_scale"}.get(
+                name, name
+            )
+        return self.arguments.resolve(vector, name)
 
     def child_call(self, items: Instances, index: str = "") -> str:
         """`Block(args)` or `Block(dim, heads, stride=2)`."""

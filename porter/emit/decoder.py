@@ -44,10 +44,12 @@ def _mask(writer: NodeText, node: Node, others: Others) -> Text:
         kind = FULL if node.attrs["window"] is None else SLIDING
         caches = cache.code.partition("[")[0]
         cache = Text(f'{caches}[{writer.places.layer_kinds()}.index("{kind}")]')
-    if node.attrs["window"] is None:
-        return call("create_attention_mask", [hidden, cache])
-    size = writer.arguments.resolve(window, *_WINDOW, in_call=True)
-    return call("create_attention_mask", [hidden, cache], {"window_size": Text(size)})
+    given = {}
+    if node.attrs["window"] is not None:
+        given["window_size"] = Text(writer.arguments.resolve(window, *_WINDOW, in_call=True))
+    if node.attrs["array"]:
+        given["return_array"] = Text("True")
+    return call("create_attention_mask", [hidden, cache], given)
 
 
 STATE: dict[str, Callable[[Any, Any, Any], Text]] = {

@@ -128,7 +128,7 @@ class ModelWriter:
         functions = texts(function_names(self.program))
         body = "\n\n\n".join([*(text.source for text in functions), *chunks])
         imports = [
-            "from dataclasses import dataclass",
+            "from dataclasses import dataclass, field",
             "import mlx.core as mx" if "mx." in body else "",
             "import mlx.nn as nn",
             *imports_of(body, bool(self.program.sights)),
@@ -149,7 +149,8 @@ class ModelWriter:
         base = "(BaseModelArgs)" if self.program.sights else ""
         lines += ["@dataclass", f"class ModelArgs{base}:"]
         lines += [
-            f"    {name}: {_field_type(value)} = {_quoted(value)}" for name, value in fields.items()
+            f"    {name}: {_field_type(value)} = {_default(value)}"
+            for name, value in fields.items()
         ]
         return "\n".join(lines) + "\n\n\n" + body + "\n"
 
@@ -204,6 +205,13 @@ def _docstring(text: str) -> str:
     """Text from outside, safe inside a docstring."""
     clean = "".join(c if c.isprintable() else " " for c in text)
     return clean.replace("\\", "/").replace('"', "'")
+
+
+def _default(value: Any) -> str:
+    """A field's default; a table needs a factory."""
+    return (
+        f"field(default_factory=lambda: {value!r})" if isinstance(value, dict) else _quoted(value)
+    )
 
 
 def _quoted(value: Any) -> str:

@@ -58,4 +58,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "eps": ("eps", "norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps"),
     "kernel_size": ("kernel_size", "patch_size"),
     "stride": ("stride", "patch_size"),
+    "rotary_dim": ("rotary_dim", "head_dim", "dim"),
+    "rope_theta": ("rope_theta", "rotary_emb_base", "rope_base", "base"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from porter.ir import Program, Value
+from porter.passes.fuse.fuse_attention import ATTENTION
 
 
 def name_roles(program: Program) -> int:
@@ -13,7 +14,7 @@ def name_roles(program: Program) -> int:
             for value, name in zip(node.args, ("k", "v"), strict=False):
                 value.name = name
                 count += 1
-        if node.op != "mx.fast.scaled_dot_product_attention":
+        if node.op not in ATTENTION:
             continue
         for value, name in zip(node.args, ("q", "k", "v"), strict=False):
             if isinstance(value, Value) and value.name is None and not value.is_parameter:

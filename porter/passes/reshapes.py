@@ -66,7 +66,8 @@ def _merged_operands(node: Node) -> dict[Value, Value]:
     """The operands that hold rows, with what they were merged from; empty where any other stands beside them."""
     rowwise = node.op in LAST_AXIS_LAYERS or node.op in ACTIVATIONS or node.op in ELEMENTWISE
     along = (
-        node.op in ALONG_AXIS | REDUCTIONS | {"mx.take_along_axis"} and node.kwargs.get("axis") == 1
+        node.op in ALONG_AXIS | REDUCTIONS | {"mx.take_along_axis", "mx.put_along_axis"}
+        and node.kwargs.get("axis") == 1
     )
     key = node.attrs.get("key", ())
     part = node.op == "[]" and len(key) == 2 and key[0] == slice(None) and isinstance(key[1], slice)
@@ -74,7 +75,7 @@ def _merged_operands(node: Node) -> dict[Value, Value]:
         return {}
     merged: dict[Value, Value] = {}
     for value in values_in([node.args, node.kwargs]):
-        if value.is_parameter and value.rank <= 1:
+        if value.rank <= 1:
             continue
         source = (
             value.node.args[0] if value.node is not None and value.node.op == ".reshape" else None

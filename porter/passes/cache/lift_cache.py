@@ -14,10 +14,9 @@ from porter.ir.evaluate import Unknown
 from porter.passes.cache.tokenwise import mixes_tokens
 from porter.passes.cleanup import remove_dead
 from porter.passes.factor.roll import list_position
+from porter.passes.fuse.fuse_attention import ATTENTION, SDPA
 from porter.passes.masks import Sight, sight_of
 from porter.passes.positions import as_array, at_length, length_symbol, position_values
-
-_SDPA = "mx.fast.scaled_dot_product_attention"
 
 
 class _NoCache(Exception):
@@ -43,7 +42,7 @@ def lift_cache(program: Program) -> int:
     `create_attention_mask`. A causal model that does anything else keeps its plain forward, and a note says why.
     """
     length = _tokens(program)
-    attentions = [node for node in program.nodes if node.op == _SDPA]
+    attentions = [node for node in program.nodes if node.op in ATTENTION]
     if length is None:
         return 0
     if not attentions:
@@ -87,6 +86,8 @@ def _plan(program: Program, attentions: list[Node], length: sympy.Symbol) -> _Pl
             raise _NoCache(f"the mask of the attention at {node.location} is no causal one")
         if any(x.rank != 4 or x.shape[2] != length for x in node.args[:3]):
             raise _NoCache(f"the attention at {node.location} runs over other things than tokens")
+        if any(x.shape[0] != program.inputs[0].shape[0] for x in node.args[:3]):
+            raise _NoCache(f"the attention at {node.location} has samples and heads on one axis")
         sights.append(sight)
     plan = _Plan(attentions, sights, _holder(attentions))
     if len({plan.sights[0], *plan.sights}) > 2:
@@ -117,7 +118,7 @@ def _live(program: Program) -> list[Node]:
     for node in reversed(program.nodes):
         if any(value in wanted for value in node.outputs):
             found.append(node)
-            wanted.update(node.args[:3] if node.op == _SDPA else node.inputs())
+            wanted.update(node.args[:3] if node.op in ATTENTION else node.inputs())
     return found[::-1]
 
 
@@ -129,7 +130,7 @@ def _claim_ropes(plan: _Plan, live: list[Node]) -> None:
         while stack:
             value = stack.pop()
             node = value.node
-            if node is None or value in seen or node.op == _SDPA:
+            if node is None or value in seen or node.op in ATTENTION:
                 continue
             seen.add(value)
             if node.op == "nn.RoPE":
@@ -143,14 +144,15 @@ def _claim_ropes(plan: _Plan, live: list[Node]) -> None:
 
 def _find_counts(program: Program, plan: _Plan, live: list[Node], length: sympy.Symbol) -> None:
     """Positions that the model reads, and the check that nothing but attention looks at other tokens."""
-    positions = position_values(program)
+    known: dict[Value, bool] = {}
+    positions = {v for v in position_values(program) if _counts(v, length, known)}
     stack: list[Value] = []
     for node in live:
         if node.outputs[0] in positions:
             continue
-        read = node.args[:3] if node.op == _SDPA else list(node.inputs())
-        stack += [v for v in read if v in positions and _has(v, length)]
-        if node.op != _SDPA and (reason := mixes_tokens(node, length)) is not None:
+        read = node.args[:3] if node.op in ATTENTION else list(node.inputs())
+        stack += [v for v in read if v in positions]
+        if node.op not in ATTENTION and (reason := mixes_tokens(node, length)) is not None:
             raise _NoCache(f"{reason} at {node.location}")
     seen: set[Value] = set()
     while stack:
@@ -167,11 +169,16 @@ def _find_counts(program: Program, plan: _Plan, live: list[Node], length: sympy.
             raise _NoCache(f"{value!r} has a fixed number of positions")
         if (reason := mixes_tokens(maker, length)) is not None:
             raise _NoCache(f"{reason} at {maker.location}")
-        stack += [v for v in maker.inputs() if v in positions and _has(v, length)]
+        stack += [v for v in maker.inputs() if v in positions]
 
 
-def _has(value: Value, length: sympy.Symbol) -> bool:
-    return any(length in getattr(size, "free_symbols", ()) for size in value.shape)
+def _counts(value: Value, length: sympy.Symbol, known: dict[Value, bool]) -> bool:
+    """Whether the number of tokens bears on the value: in its shape, or in what it is made from."""
+    if value not in known:
+        known[value] = any(length in getattr(size, "free_symbols", ()) for size in value.shape)
+        if not known[value] and value.node is not None:
+            known[value] = any(_counts(v, length, known) for v in value.node.inputs())
+    return known[value]
 
 
 def _start(program: Program, value: Value) -> int | None:
@@ -220,11 +227,9 @@ def _rewrite(program: Program, plan: _Plan) -> None:
         update.outputs = [Value(v.shape, v.dtype, update, v.name) for v in attention.args[1:3]]
         before.setdefault(attention, []).append(update)
         attention.args = [attention.args[0], *update.outputs]
-        attention.kwargs = {
-            "cache": cache,
-            "scale": attention.kwargs["scale"],
-            "mask": masks[plan.sights[i]],
-        }
+        attention.kwargs["mask"] = masks[plan.sights[i]]
+        if attention.op == SDPA:
+            attention.kwargs = {"cache": cache, **attention.kwargs}
     for value, start in plan.counts.items():
         place = min((u for u in program.users().get(value, [])), key=order.__getitem__)
         i = next((i for i, a in enumerate(plan.attentions) if _around(place, a, plan)), 0)
@@ -275,7 +280,8 @@ def _masks(
         node = _node(
             "create_attention_mask", [hidden, items[i].output], "mask", name, plan.holder, first
         )
-        node.attrs = {"window": sight.window}
+        own = [a for a, other in zip(plan.attentions, plan.sights, strict=True) if other == sight]
+        node.attrs = {"window": sight.window, "array": any(a.op != SDPA for a in own)}
         source = plan.attentions[i].kwargs.get("mask")
         node.output.origin = source.origin if isinstance(source, Value) else None
         before.setdefault(first, []).append(node)

@@ -15,7 +15,11 @@ _VIEWS = {
     ".reshape", ".transpose", "mx.expand_dims", ".squeeze", "mx.broadcast_to", "mx.stack", "unpack", "mx.zeros", "mx.ones",
     "mx.full", "mx.zeros_like", "mx.ones_like",
 }  # fmt: skip
-_ALONG = ALONG_AXIS | REDUCTIONS | {"mx.take_along_axis", "mx.argpartition", "mx.topk", "mx.pad"}
+_ALONG = (
+    ALONG_AXIS
+    | REDUCTIONS
+    | {"mx.take_along_axis", "mx.put_along_axis", "mx.argpartition", "mx.topk", "mx.pad"}
+)
 _PER_ROW = LAST_AXIS_LAYERS | {"as_linear", "nn.RoPE"}
 
 

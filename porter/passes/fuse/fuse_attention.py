@@ -10,7 +10,10 @@ from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.match import commuted, is_number, producer, replace_node
 from porter.passes.fuse.misses import Missed, note_miss
 
-_SDPA = "mx.fast.scaled_dot_product_attention"
+SDPA = "mx.fast.scaled_dot_product_attention"
+CAPPED = "fn.soft_capped_attention"
+#: The ops that take queries, keys and values, and a mask.
+ATTENTION = {SDPA, CAPPED}
 #: Scores filled with this or less have no weight in float32, whatever the others are.
 _NEVER = -1e4
 
@@ -56,16 +59,27 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
     if not alone(softmax.output):
         raise Missed("something else reads its weights")
     scores, masks, scale = softmax.args[0], [], 1.0
+    cap: float | None = None
     while True:
         if not alone(scores):
             raise Missed("something else reads its scores")
+        capped = _peel_cap(scores)
+        if capped is not None:
+            if cap is not None or scale != 1.0:
+                raise Missed("its scores are scaled after their soft cap")
+            scores, cap = capped
+            continue
         term = _peel_fill(scores, builder)
         if term is not None:
+            if cap is not None:
+                raise Missed("its mask comes before its soft cap")
             scores, kept = term
             masks.append(kept)
             continue
         term = _peel_mask(scores, builder, alone)
         if term is not None:
+            if cap is not None:
+                raise Missed("its mask comes before its soft cap")
             if scale != 1.0:
                 raise Missed("its scale applies to the mask too")
             scores, mask = term
@@ -97,12 +111,19 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         total = mask if total is None else _both(builder, total, mask)
     if total is not None and total.rank < rank:
         total = builder.reshape(total, (1,) * (rank - total.rank) + total.shape)
+    if cap is not None and rank == 4:
+        return builder.op(
+            CAPPED, q, k, v, scale=scale * cap, cap=cap, mask=total, shape=node.output.shape,
+            dtype=node.output.dtype,
+        )  # fmt: skip
+    if cap is not None:
+        raise Missed(f"it has a soft cap and {rank} axes")
     if rank == 3:  # the batch takes the place of heads
         q, k, v = (_with_batch(builder, x) for x in (q, k, v))
         total = None if total is None else _with_batch(builder, total)
     shape = (*(1,) * (4 - rank), *node.output.shape)
     result = builder.op(
-        _SDPA, q, k, v, scale=scale, mask=total, shape=shape, dtype=node.output.dtype
+        SDPA, q, k, v, scale=scale, mask=total, shape=shape, dtype=node.output.dtype
     )
     return result if rank == 4 else builder.index(result, (0,), node.output.shape)
 
@@ -126,6 +147,16 @@ def _check_between(weights: Value) -> None:
         softmax = producer(side, "mx.softmax")
         if softmax is not None and _leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
             raise Missed(f"{node.op if node else ''} stands between its softmax and the values")
+
+
+def _peel_cap(scores: Value) -> tuple[Value, float] | None:
+    """(what tanh reads, c) of c * tanh(...)."""
+    scaled = producer(scores, "*")
+    for inner, cap in commuted(scaled) if scaled is not None else ():
+        tanh = producer(inner, "mx.tanh")
+        if tanh is not None and is_number(cap):
+            return tanh.args[0], float(cap)
+    return None
 
 
 def _without_scale(x: Value, scale: float) -> tuple[Value, float]:

@@ -39,24 +39,27 @@ def fuse_experts(program: Program) -> int:
     for node in list(program.nodes):
         if node.op != "mx.repeat" or node.kwargs.get("axis") != 0 or node.output.rank != 2:
             continue
-        try:
-            _rewrite(program, node)
-        except _Other:
-            continue
-        count += 1
+        for split in (True, False):
+            try:
+                _rewrite(program, node, split)
+            except _Other:
+                continue
+            count += 1
+            break
     if count:
         remove_dead(program)
     return count
 
 
-def _rewrite(program: Program, repeat: Node) -> None:
+def _rewrite(program: Program, repeat: Node, split: bool) -> None:
+    """With `split` the rows are taken as (batch, length) where they were merged from that."""
     rows, chosen = repeat.args
     if not isinstance(chosen, int):
         raise _Other
-    lead = _unmerged(rows).shape[:-1]
+    x = _unmerged(rows) if split else rows
+    lead = x.shape[:-1]
     experts = _Experts(lead, chosen, Builder(repeat.scope, repeat.location))
     users = program.users()
-    x = _unmerged(rows)
     x = experts.builder.op(
         "mx.expand_dims", x, (-2, -3), shape=(*lead, 1, 1, x.shape[-1]), dtype=x.dtype
     )
@@ -99,7 +102,7 @@ def _is_choice(node: Node, total: Size, chosen: int) -> bool:
 
 def _choice(experts: _Experts, node: Node) -> Value:
     """(*lead, chosen) of a flattened (rows, chosen); with two axes behind it where it stands beside features."""
-    source = _unmerged(node.args[0])
+    source: Value = _unmerged(node.args[0]) if len(experts.lead) > 1 else node.args[0]
     if source.shape[:-1] != experts.lead:
         raise _Other
     return source

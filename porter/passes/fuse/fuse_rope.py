@@ -290,6 +290,8 @@ def _candidates(program: Program, angles: np.ndarray, width: int) -> Iterator[Ro
             continue
         geometric = _geometric(theta, dims)
         for traditional in (False, True):
+            if geometric is not None and geometric[1] != 1.0:
+                yield from _linear(program, dims, traditional, *geometric)
             if geometric is not None:
                 yield Rotation(dims, traditional, *geometric)
             yield from _scaled(program, theta, dims, traditional)
@@ -309,6 +311,15 @@ def _geometric(theta: np.ndarray, dims: int) -> tuple[float, float] | None:
         if np.allclose(theta, expected, rtol=3e-6, atol=1e-7):
             return rounded, scale
     return None
+
+
+def _linear(
+    program: Program, dims: int, traditional: bool, base: float, scale: float
+) -> Iterator[Rotation]:
+    """The source's description of positions that are divided by a number."""
+    for scaling in _descriptions(program.config):
+        if scaling["rope_type"] == "linear" and abs(scaling["factor"] * scale - 1) < 1e-6:
+            yield Rotation(dims, traditional, base, scaling=tuple(sorted(scaling.items())))
 
 
 def _scaled(
@@ -342,6 +353,7 @@ def _descriptions(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if kind != "default" and theta is not None:
                 yield {
                     **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()},
+                    "rope_type": kind,
                     "rope_theta": theta,
                     "max_position_embeddings": longest,
                 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from porter.ir import Program, Value
 from porter.passes.cleanup import remove_dead
+from porter.passes.fuse.fuse_attention import ATTENTION
 from porter.passes.fuse.match import producer
 
 
@@ -11,7 +12,7 @@ def share_heads(program: Program) -> int:
     """MLX's attention takes fewer key and value heads than query heads: a repetition before it goes. Returns how many."""
     count = 0
     for node in program.nodes:
-        if node.op != "mx.fast.scaled_dot_product_attention":
+        if node.op not in ATTENTION:
             continue
         keys, values = (_unrepeated(value) for value in node.args[1:3])
         if keys is None or values is None or keys.shape[1] != values.shape[1]:
