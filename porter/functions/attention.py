@@ -18,8 +18,9 @@ def soft_capped_attention(
     q = q.reshape(batch, k.shape[1], -1, length, dims)
     scores = cap * mx.tanh(q @ k[:, :, None].swapaxes(-1, -2) * (scale / cap))
     if mask is not None:
-        if mask.dtype == mx.bool_:
-            mask = mx.where(mask, 0.0, float("-inf")).astype(scores.dtype)
-        scores = scores + (mask[:, :, None] if mask.ndim == 4 else mask)
+        mask = mask[:, :, None] if mask.ndim == 4 else mask
+        lowest = mx.finfo(scores.dtype).min  # not -inf: a row of padding may see no key at all
+        hidden = mask.dtype == mx.bool_
+        scores = mx.where(mask, scores, lowest) if hidden else scores + mask
     weights = mx.softmax(scores, axis=-1, precise=True)
     return (weights @ v[:, :, None]).reshape(batch, heads, length, -1)

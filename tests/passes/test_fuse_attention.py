@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from porter.passes.fuse.fuse_attention import fuse_attention
+from porter.passes.fuse.fuse_attention import CAPPED, fuse_attention
 from porter.passes.fuse.misses import sentences
 from tests.passes.programs import SDPA, Fn, ops, rewritten, x
 
@@ -44,15 +44,35 @@ def test_attention_is_found(forward, scale, masked):
     assert not {"@", "mx.softmax", "*", "/"} & set(ops(program))
 
 
-SPELLED_OUT = {
+SCALED_MASKS = {
     "scale after the mask": lambda q, k, v, m, p: ((q @ t(k) + m) * 0.5).softmax(-1) @ v,
-    "scale after the mask, and before": lambda q, k, v, m, p: (
-        ((q @ t(k) * 2 + m) / 4).softmax(-1) @ v
-    ),
+    "and before": lambda q, k, v, m, p: ((q @ t(k) * 2 + m) / 4).softmax(-1) @ v,
+}
+
+
+@pytest.mark.parametrize("forward", SCALED_MASKS.values(), ids=SCALED_MASKS)
+def test_a_scale_after_the_mask_scales_the_mask(forward):
+    program, (count,) = rewritten(Fn(forward), [Q, K, V, MASK, PAIRS], fuse_attention)
+    assert count == 1
+    assert next(n for n in program.nodes if n.op == SDPA).kwargs["scale"] == 0.5
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_soft_cap(masked):
+    def forward(q, k, v, m, p):
+        scores = 5 * torch.tanh(q @ t(k) * 0.5 / 5)
+        return (scores + m if masked else scores).softmax(-1) @ v
+
+    program, (count,) = rewritten(Fn(forward), [Q, K, V, MASK, PAIRS], fuse_attention)
+    assert count == 1
+    call = next(node for node in program.nodes if node.op == CAPPED)
+    assert (call.kwargs["scale"], call.kwargs["cap"]) == (pytest.approx(0.5), 5.0)
+
+
+SPELLED_OUT = {
     "softmax over queries": lambda q, k, v, m, p: (q @ t(k)).softmax(-2) @ v,
     "softmax over heads": lambda q, k, v, m, p: (q @ t(k)).softmax(1) @ v,
     "weights changed": lambda q, k, v, m, p: ((q @ t(k)).softmax(-1) * p) @ v,
-    "soft cap": lambda q, k, v, m, p: (5 * torch.tanh(q @ t(k) / 5)).softmax(-1) @ v,
     "no softmax": lambda q, k, v, m, p: (q @ t(k)) @ v,
     "values first": lambda q, k, v, m, p: t(v) @ (q @ t(k)).softmax(-1),
     "scores returned": lambda q, k, v, m, p: ((s := (q @ t(k)) * 0.5).softmax(-1) @ v, s),
@@ -115,7 +135,6 @@ def test_scores_filled_with_a_number_that_counts_stay():
 MISSES = {
     "something else reads its weights": SPELLED_OUT["weights returned"],
     "something else reads its scores": SPELLED_OUT["scores returned"],
-    "its scale applies to the mask too": SPELLED_OUT["scale after the mask"],
     "* stands between its softmax and the values": SPELLED_OUT["weights changed"],
     "its softmax is not over the keys": SPELLED_OUT["softmax over queries"],
 }

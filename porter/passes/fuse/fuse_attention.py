@@ -80,10 +80,10 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         if term is not None:
             if cap is not None:
                 raise Missed("its mask comes before its soft cap")
-            if scale != 1.0:
-                raise Missed("its scale applies to the mask too")
             scores, mask = term
-            masks.append(mask)
+            if scale != 1.0 and mask.dtype == "bool":
+                raise Missed("its scale applies to a boolean mask")
+            masks.append(mask if scale == 1.0 else builder.op("*", mask, scale))
             continue
         scaled = producer(scores, "*", "/")
         if scaled is not None and is_number(scaled.args[1]):
@@ -174,8 +174,8 @@ def _peel_mask(scores: Value, builder: Builder, alone: object) -> tuple[Value, V
             if (
                 isinstance(mask, Value)
                 and isinstance(inner, Value)
-                and _leads_to_scores(inner)
-                and not _leads_to_scores(mask)
+                and _leads_to_scores(inner, "mx.tanh")
+                and not _leads_to_scores(mask, "mx.tanh")
             ):
                 return inner, mask
         return None
