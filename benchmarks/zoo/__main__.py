@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import torch
 
-from benchmarks.zoo import results
+from benchmarks.zoo import decoder_table, results
 from benchmarks.zoo.case import Case, suite_cases, suite_names
 from benchmarks.zoo.processes import run_all
 from benchmarks.zoo.table import render
@@ -101,6 +101,28 @@ def table(folder: Path, output: Path) -> None:
     found = {suite: records for suite in suite_names() if (records := results.read(folder, suite))}
     output.write_text(render(found, datetime.date.today().isoformat()), "utf-8")
     click.echo(f"wrote {output}: {', '.join(f'{s} {len(r)}' for s, r in found.items())}")
+
+
+@main.command()
+@click.option(
+    "--results",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=results.FOLDER,
+    show_default=True,
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("docs/DECODERS.md"),
+    show_default=True,
+)
+def decoders(folder: Path, output: Path) -> None:
+    """Writes docs/DECODERS.md from the results of the suite "decoders"."""
+    found = results.read(folder, "decoders")
+    output.write_text(decoder_table.render(found, datetime.date.today().isoformat()), "utf-8")
+    click.echo(f"wrote {output}: {len(found)} types")
 
 
 if __name__ == "__main__":

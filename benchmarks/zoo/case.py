@@ -15,12 +15,16 @@ from benchmarks.zoo import suites
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A module and its example inputs; `dynamic` is input name -> axis -> dim name, empty for porter's own guess."""
+    """A module and its example inputs; `dynamic` is input name -> axis -> dim name, empty for porter's own guess.
+
+    `config` is what a checkpoint's config.json would hold.
+    """
 
     module: torch.nn.Module
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

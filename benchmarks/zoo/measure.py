@@ -24,6 +24,7 @@ from porter.sources.built import built_source
 from porter.sources.constructors import record_constructors
 from porter.sources.running import deterministic
 from porter.style import check
+from porter.validate import decoding
 from porter.validate.candidate import leaves
 from porter.validate.data import permuted, restored
 from porter.validate.metrics import Array, difference, rms
@@ -51,6 +52,7 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
         case.name, SourceOptions(), "factory", case.name, built.module, built.args, built.kwargs,
         built.dynamic, log,
     )  # fmt: skip
+    source.config = built.config or None
     module = source.materialize()
     send({"stage": "reference"})
     expected = reference(module, source.args, source.kwargs)
@@ -66,6 +68,9 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
     send({"error": gap, "correct": gap == ""})
     if gap:
         raise AssertionError(gap)
+    if decoding.takes_cache(model):
+        send({"stage": "decode"})
+        send(decoder_columns(model, inputs))
     send({"stage": "other sizes"})
     send(other_sizes(model, port, module, source))
     send({"stage": "mx.compile"})
@@ -77,6 +82,17 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
         worst, where = gradient_error(module, source, port, model, inputs)
         send({"gradients": worst <= GRADIENT_TOLERANCE, "gradients_error": worst, "at": where})
     send({"stage": "done"})
+
+
+def decoder_columns(model: Any, inputs: list[mx.array]) -> dict[str, Any]:
+    """The caches of a decoder, and whether it does with them what it does without."""
+    from mlx_lm.models.cache import make_prompt_cache
+
+    kinds = Counter(type(cache).__name__ for cache in make_prompt_cache(model))
+    columns = {"caches": ", ".join(f"{n} {kind}" for kind, n in kinds.items())}
+    columns["decode"] = decoding.decoded(model, inputs)["gaps"][0] <= TOLERANCE
+    padded = decoding.padded(model, inputs)
+    return columns | ({} if padded is None else {"padding": padded["gaps"][0] <= TOLERANCE})
 
 
 def compiled_port(source: Source, send: Send) -> Port:

@@ -1,0 +1,66 @@
+"""docs/DECODERS.md from the results of the suite "decoders"."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+Record = dict[str, Any]
+INTRODUCTION = """\
+# Decoders
+
+Written by `make decoders` ({date}; torch {torch}, transformers {transformers}, mlx {mlx}, mlx-lm {lm}; {machine}). Each
+causal language model of transformers at a small random configuration, ported by its graph alone.
+
+- **logits**: the port's against torch's, relative RMS error up to 1e-4 (or eight times torch's own against float64).
+- **cache**: what `make_cache` gives its layers; none is a plain forward, and the last column says what is in the way.
+- **decode**: a text in pieces and token by token through the cache equals the whole text at once, past every window (1e-4).
+- **padding**: a row padded at the left in a batch equals the row alone, and so does the step after it (1e-4).
+- **lines**: of the emitted file.
+"""
+COLUMNS = ("type", "converted", "logits", "cache", "decode", "padding", "lines", "why not")
+
+
+def render(records: dict[str, Record], date: str) -> str:
+    """The whole document."""
+    facts = {name: version(name) for name in ("torch", "transformers", "mlx")}
+    text = INTRODUCTION.format(
+        date=date, lm=version("mlx-lm"), machine=platform.platform(terse=True), **facts
+    )
+    rows = [_row(record) for record in records.values()]
+    ran = [r for r in records.values() if r.get("exported") is not None]
+    text += "\n" + "\n".join(_summary(ran, len(records))) + "\n\n"
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    return text + "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def _summary(ran: list[Record], count: int) -> list[str]:
+    def number(holds: Callable[[Record], Any]) -> int:
+        return sum(bool(holds(record)) for record in ran)
+
+    return [
+        f"{count} types were tried; {len(ran)} have a small configuration that runs in torch. Of these",
+        f"- {number(lambda r: r.get('exported'))} are exported by torch,",
+        f"- {number(lambda r: r.get('converted'))} are converted, {number(lambda r: r.get('correct'))} with the right logits,",
+        f"- {number(lambda r: r.get('caches'))} have a cache, {number(lambda r: r.get('decode') and r.get('correct'))} of them",
+        "  decode to what the plain forward gives.",
+    ]
+
+
+def _row(record: Record) -> list[str]:
+    marks = {True: "yes", False: "**no**", None: ""}
+    why = record.get("reason", "") or next(
+        (n for n in record.get("notes", ()) if n.startswith("no cache")), ""
+    )
+    return [
+        record["case"],
+        marks[record.get("converted")],
+        marks[record.get("correct")],
+        record.get("caches", ""),
+        marks[record.get("decode")],
+        marks[record.get("padding")],
+        str(record.get("lines", "")),
+        why.partition(" at /")[0].replace("|", "/").replace("\n", " ")[:160],
+    ]

@@ -1,0 +1,79 @@
+"""transformers' causal language models at small random configurations, with the cache that the port gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.zoo.case import Built, Case
+from benchmarks.zoo.small_configs import candidates
+from benchmarks.zoo.suites.transformers import MOST_PARAMETERS, PRELOAD, _name
+
+__all__ = ["PRELOAD", "cases"]
+#: Windows are made shorter than the text, so that decoding gets past them.
+WINDOW = 8
+WINDOWS = ("sliding_window", "attention_window", "window_size", "local_window_size")
+#: What most users ask for comes first.
+FIRST = (
+    "llama qwen2 qwen3 mistral gemma gemma2 gemma3_text phi phi3 gpt2 gpt_neox opt bloom falcon olmo olmo2 stablelm starcoder2 "
+    "cohere cohere2 glm glm4 mixtral qwen2_moe qwen3_moe olmoe granite granitemoe deepseek_v2 deepseek_v3 gpt_oss"
+).split()
+
+
+def cases() -> Iterator[Case]:
+    """Every type of the causal mapping."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as NAMES
+
+    for name in [*FIRST, *sorted(set(NAMES) - set(FIRST))]:
+        yield Case(name, partial(build, name, _name(NAMES[name])))
+
+
+def build(kind: str, cls: str) -> Built:
+    """The class at the smallest configuration that runs, as a Hugging Face source builds it."""
+    import transformers
+
+    from porter.sources.huggingface_inputs import example_inputs
+
+    config_class = transformers.CONFIG_MAPPING[kind]
+    reason: Exception | None = None
+    for _, config in candidates(config_class, _windows(config_class)):
+        try:
+            module = _instance(getattr(transformers, cls), config)
+            inputs = example_inputs(module, config, 0)
+            with torch.no_grad():
+                module(**inputs.values)
+        except Exception as error:  # noqa: BLE001 -- a configuration that does not fit fails anywhere
+            reason = reason or error
+            continue
+        return Built(module, (), inputs.values, inputs.dynamic, config.to_dict())
+    raise RuntimeError(
+        f"no small configuration runs: {type(reason).__name__}: {reason}"
+    ) from reason
+
+
+def _windows(config_class: Any) -> dict[str, Any]:
+    default = config_class()
+    return {name: WINDOW for name in WINDOWS if type(getattr(default, name, None)) is int}
+
+
+def _instance(cls: Any, config: Any) -> torch.nn.Module:
+    for part in (config, *(getattr(config, key, None) for key in config.sub_configs)):
+        if hasattr(part, "use_cache"):
+            part.use_cache = False
+    for attention in ("sdpa", "eager"):
+        torch.manual_seed(0)
+        try:
+            module: torch.nn.Module = cls._from_config(
+                config, attn_implementation=attention, experts_implementation="batched_mm"
+            )
+        except ValueError as error:
+            if attention == "eager" or "attention" not in str(error):
+                raise
+            continue
+        if sum(p.numel() for p in module.parameters()) > MOST_PARAMETERS:
+            raise ValueError("over the size that is run here")
+        return module.float().eval()
+    raise AssertionError("unreachable")
