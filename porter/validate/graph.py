@@ -154,6 +154,8 @@ class Graph:
     def _call(self, node: Node, env: Mapping[Node, Any], observe: Observer | None = None) -> Any:
         if node.op == "get_attr":
             return operator.attrgetter(str(node.target))(self.program.graph_module)
+        if _is_alike(node):
+            return env[node.args[0]]  # type: ignore[index]
         args = torch.fx.node.map_arg(node.args, env.__getitem__)
         kwargs = torch.fx.node.map_arg(node.kwargs, env.__getitem__)
         if observe is not None:
@@ -181,7 +183,7 @@ class Graph:
                 )
             found.add(node)
             if not is_scalar(node):
-                stack += node.all_input_nodes
+                stack += _read(node)
         return [n for n in self.program.graph.nodes if n in found]
 
     def run_cut(
@@ -204,6 +206,18 @@ class Graph:
                 else:
                     env[node] = self._call(node, env, observe)
         return [env[self.nodes[name]] for name in outputs]
+
+
+def _is_alike(node: Node) -> bool:
+    """Whether it is x.type_as(y) of two floats: all floats of a run have one dtype, so y does not bear on it."""
+    if op_name(node) != "type_as":
+        return False
+    return all(a.meta["val"].is_floating_point() for a in node.all_input_nodes)
+
+
+def _read(node: Node) -> list[Node]:
+    """The nodes whose values a node's own depends on."""
+    return node.all_input_nodes[:1] if _is_alike(node) else node.all_input_nodes
 
 
 def _in_place(node: Node) -> bool:
