@@ -69,6 +69,23 @@ def test_soft_cap(masked):
     assert (call.kwargs["scale"], call.kwargs["cap"]) == (pytest.approx(0.5), 5.0)
 
 
+@pytest.mark.parametrize("shifted", [False, True])
+def test_sinks(shifted):
+    def forward(q, k, v, m, sinks):
+        scores = q @ t(k) * 0.5 + m
+        column = sinks.reshape(1, -1, 1, 1).expand(q.shape[0], -1, q.shape[-2], -1)
+        joined = torch.cat([scores, column], dim=-1)
+        if shifted:
+            joined = joined - joined.max(dim=-1, keepdim=True).values
+        return joined.softmax(-1)[..., :-1] @ v
+
+    program, (count,) = rewritten(
+        Fn(forward, torch.tensor([0.5, -1.0, 2.0])), [Q, K, V, MASK], fuse_attention
+    )
+    assert count == 1
+    assert next(n for n in program.nodes if n.op == SDPA).kwargs["sinks"].shape == (H,)
+
+
 SPELLED_OUT = {
     "softmax over queries": lambda q, k, v, m, p: (q @ t(k)).softmax(-2) @ v,
     "softmax over heads": lambda q, k, v, m, p: (q @ t(k)).softmax(1) @ v,

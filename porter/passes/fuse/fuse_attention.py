@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf
 
 from porter.ir import Node, Program, Size, Value
@@ -48,17 +49,18 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         return len(users.get(value, [])) == 1 and value not in program.output_values()
 
     weights, v = node.args
-    softmax = producer(weights, "mx.softmax")
+    sunk = _peel_sinks(weights)
+    softmax = producer(weights, "mx.softmax") if sunk is None else sunk.softmax
     if softmax is None:
         _check_between(weights)
         return None
-    if not _leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
+    if sunk is None and not _leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
         return None
     if softmax.kwargs.get("axis") not in (-1, softmax.output.rank - 1):
         raise Missed("its softmax is not over the keys")
     if not alone(softmax.output):
         raise Missed("something else reads its weights")
-    scores, masks, scale = softmax.args[0], [], 1.0
+    scores, masks, scale = softmax.args[0] if sunk is None else sunk.scores, [], 1.0
     cap: float | None = None
     while True:
         if not alone(scores):
@@ -111,6 +113,8 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         total = mask if total is None else _both(builder, total, mask)
     if total is not None and total.rank < rank:
         total = builder.reshape(total, (1,) * (rank - total.rank) + total.shape)
+    if sunk is not None and (cap is not None or rank != 4):
+        raise Missed("it has sinks, and a soft cap or not four axes")
     if cap is not None and rank == 4:
         return builder.op(
             CAPPED, q, k, v, scale=scale * cap, cap=cap, mask=total, shape=node.output.shape,
@@ -122,8 +126,9 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         q, k, v = (_with_batch(builder, x) for x in (q, k, v))
         total = None if total is None else _with_batch(builder, total)
     shape = (*(1,) * (4 - rank), *node.output.shape)
+    sinks = {} if sunk is None else {"sinks": sunk.sinks}
     result = builder.op(
-        SDPA, q, k, v, scale=scale, mask=total, shape=shape, dtype=node.output.dtype
+        SDPA, q, k, v, scale=scale, mask=total, shape=shape, dtype=node.output.dtype, **sinks
     )
     return result if rank == 4 else builder.index(result, (0,), node.output.shape)
 
@@ -147,6 +152,40 @@ def _check_between(weights: Value) -> None:
         softmax = producer(side, "mx.softmax")
         if softmax is not None and _leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
             raise Missed(f"{node.op if node else ''} stands between its softmax and the values")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sunk:
+    """Attention where each head has a learned score beside those of the keys, whose weight nothing gets."""
+
+    softmax: Node
+    scores: Value
+    sinks: Value
+
+
+def _peel_sinks(weights: Value) -> _Sunk | None:
+    """softmax(concatenate([scores, sinks])) without its last column, the largest score taken off first or not."""
+    cut = producer(weights, "[]")
+    softmax = producer(cut.args[0], "mx.softmax") if cut is not None else None
+    if cut is None or softmax is None or cut.attrs["key"][-1] != slice(None, -1, None):
+        return None
+    logits = softmax.args[0]
+    shifted = producer(logits, "-")
+    if shifted is not None:
+        largest = producer(shifted.args[1], "mx.max")
+        if largest is None or largest.args[0] is not shifted.args[0]:
+            return None
+        logits = shifted.args[0]
+    joined = producer(logits, "mx.concatenate")
+    if joined is None or len(joined.args[0]) != 2 or joined.kwargs.get("axis") != 3:
+        return None
+    scores, column = joined.args[0]
+    wide = producer(column, "mx.broadcast_to")
+    sinks = producer(wide.args[0] if wide is not None else column, ".reshape")
+    heads = scores.shape[1]
+    if sinks is None or sinks.output.shape != (1, heads, 1, 1) or sinks.args[0].shape != (heads,):
+        return None
+    return _Sunk(softmax, scores, sinks.args[0])
 
 
 def _peel_cap(scores: Value) -> tuple[Value, float] | None:
