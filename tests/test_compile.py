@@ -526,6 +526,52 @@ def test_a_dim_that_one_input_fixes_is_fixed_in_all() -> None:
     result.check(torch.randn(2, 3), torch.randn(2, 8, 4))
 
 
+class Fold(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.a(x) * self.b(x).tanh()
+
+
+class Stage(nn.Module):
+    """A list of some blocks of one kind, then one of another."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.stage = nn.ModuleList([*(Mlp(4) for _ in range(count)), Fold()])
+
+    def forward(self, x):
+        for block in self.stage:
+            x = block(x)
+        return x
+
+
+def test_lists_of_different_lengths_with_another_item_behind() -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(Stage(3), Stage(2), Stage(3))
+
+    port_of(build, (torch.randn(2, 4),), {"input": BATCH}).check(torch.randn(3, 4))
+
+
+class Mapped(nn.Module):
+    """torch.vmap hides an axis from the ops inside, as transformers does for its masks."""
+
+    def __init__(self):
+        super().__init__()
+        self.proj = nn.Linear(6, 6)
+
+    def forward(self, x):
+        near = torch.vmap(lambda q: torch.vmap(lambda k: (q - k).abs() < 2)(torch.arange(6)))
+        return self.proj(torch.where(near(torch.arange(6)), x, 0))
+
+
+def test_a_function_mapped_over_an_axis() -> None:
+    result = port_of(Mapped, (torch.randn(2, 6, 6),), {"x": BATCH})
+    result.check(torch.randn(3, 6, 6))
+
+
 class Masked(nn.Module):
     def __init__(self):
         super().__init__()

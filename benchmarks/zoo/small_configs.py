@@ -64,9 +64,9 @@ class Scale:
 
 
 SCALES = (
-    Scale(16), Scale(8), Scale(4), Scale(16, image=False), Scale(2), Scale(1), Scale(4, image=False),
-    Scale(1, image=False), Scale(1, vocabulary=False), Scale(4, vocabulary=False, image=False),
-    Scale(1, vocabulary=False, image=False), Scale(16, layers=99), Scale(4, 99), Scale(1, 99, False, False),
+    Scale(16), Scale(8), Scale(4), Scale(16, image=False), Scale(1), Scale(4, image=False),
+    Scale(1, image=False), Scale(4, vocabulary=False), Scale(1, vocabulary=False, image=False), Scale(4, layers=99),
+    Scale(1, 99, False, False),
 )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def _shrunk(config: Any, scale: Scale, ids: dict[int, int]) -> dict[str, Any]:
             result[name] = type(value)(**_shrunk(value, scale, ids))
         elif name == "_out_indices" and value != plain.get(name):
             result["out_indices"] = _list("out_indices", value, config, scale, ids, depth)
-        elif name in given and (given[name] is not None or isinstance(value, (int, str))):
+        elif name in given and (given[name] is not None or isinstance(value, (int, str, dict))):
             small = _field(name, value, config, scale, ids, depth)
             if small != plain.get(name):
                 result[name] = small

@@ -13,6 +13,8 @@ def functionalized(exported: ExportedProgram) -> ExportedProgram:
     """In-place writes into views are made functional by torch; other in-place ops are read as their functional twins."""
     _inline_regions(exported)
     _drop_checks(exported)
+    if any(_is_vmap(node) for node in exported.graph.nodes):
+        return exported.run_decompositions({})
     views: set[torch.fx.Node] = set()
     for node in exported.graph.nodes:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
@@ -58,6 +60,12 @@ def _inline_regions(exported: ExportedProgram) -> None:
             )
             graph.erase_node(user)
         graph.erase_node(node)
+
+
+def _is_vmap(node: torch.fx.Node) -> bool:
+    """A step into or out of torch.vmap: it hides an axis from the ops inside."""
+    module = getattr(node.target, "__module__", "")
+    return node.op == "call_function" and module == "torch._functorch.predispatch"
 
 
 #: Checks of the author's: they raise, and compute nothing.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,7 +20,7 @@ def dry_run(module: torch.nn.Module, method: str, kwargs: dict[str, Any]) -> Any
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.nn.utils.stateless import _reparametrize_module
 
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+    with _as_export_does(), FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
 
         def fake(tensor: torch.Tensor) -> torch.Tensor:
             if tensor.device.type == "meta":
@@ -24,10 +28,26 @@ def dry_run(module: torch.nn.Module, method: str, kwargs: dict[str, Any]) -> Any
             return mode.from_tensor(tensor, static_shapes=True)
 
         stored = dict(module.named_parameters()) | dict(module.named_buffers())
+        # A copy that shares the tensors: what the module keeps for its next call must not be fake.
+        module = copy.deepcopy(module, {id(tensor): tensor for tensor in stored.values()})
         swapped = {name: fake(tensor) for name, tensor in stored.items()}
         given = torch.utils._pytree.tree_map_only(torch.Tensor, fake, kwargs)
         with _reparametrize_module(module, swapped, tie_weights=True):
             return getattr(module, method)(**given)
+
+
+@contextmanager
+def _as_export_does() -> Iterator[None]:
+    """Tells the author's code that it is traced, so that it caches nothing; keeps torch's log off the user's screen."""
+    logger = logging.getLogger("torch")
+    level, compiling = logger.level, torch.compiler._is_compiling_flag
+    logger.setLevel(logging.CRITICAL + 1)
+    torch.compiler._is_compiling_flag = True
+    try:
+        yield
+    finally:
+        torch.compiler._is_compiling_flag = compiling
+        logger.setLevel(level)
 
 
 def runs(module: torch.nn.Module, kwargs: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from porter.errors import UsageError
 from porter.sources.dry_run import dry_run, runs
-from porter.sources.huggingface_shapes import BATCH, LENGTH, nested, setting, shapes_of
+from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, setting, shapes_of
 
 #: What a model of several modalities is given, where its signature has it.
 _MODALITIES = ("input_ids", "pixel_values", "input_features", "input_values", "pixel_values_videos")
@@ -54,7 +54,10 @@ def example_inputs(module: Any, config: Any, seed: int) -> Examples:
         alone = not any(shapes_of(name, config) for name in wanted)
         writes = alone and _writes_text(module, config)
         _add_text(names, config, generator, examples, writes)
-    for name in required:
+    # A layer with cross-attention needs what it looks at, though the signature gives it a default.
+    crossed = getattr(config, "cross_attention_frequency", None) is not None
+    looks = "encoder_hidden_states" in names and crossed and "query_embeds" in names
+    for name in [*required, *(["encoder_hidden_states"] if looks else [])]:
         _add_partner(name, config, generator, examples)
     if "decoder_input_ids" in names and getattr(config, "is_encoder_decoder", False):
         ids = _ids(config, setting_of_decoder(config), LENGTH // 2, generator)
@@ -149,6 +152,12 @@ def _add_partner(name: str, config: Any, generator: torch.Generator, examples: E
     elif name.endswith("past_observed_mask"):
         steps = shapes_of("past_values", config)[0][0]
         examples.add(name, torch.ones(steps), {0: "batch"})
+    elif name in ("input_features_mask", "audio_mel_mask"):
+        examples.add(name, torch.ones(BATCH, FRAMES, dtype=torch.int64), axes)
+    elif name == "encoder_hidden_states":
+        width = setting(config, "encoder_hidden_size", "hidden_size")
+        states = torch.randn(BATCH, LENGTH // 2, width, generator=generator)
+        examples.add(name, states, {0: "batch", 1: "encoder_length"})
     elif name == "visual_feats":
         width = setting(config, "visual_feat_dim")
         examples.add(name, torch.randn(BATCH, 4, width, generator=generator), {0: "batch"})
@@ -204,20 +213,18 @@ def _add_floats(
         for shapes in combinations:
             trial = Examples(dict(examples.values), dict(examples.dynamic))
             _fill(dict(zip(floats, shapes, strict=True)), names, generator, trial)
-            _place_features(module, config, generator, trial)
-            if runs(module, trial.values):
+            if _place_features(module, config, trial) and runs(module, trial.values):
                 chosen = shapes
                 break
         else:
-            text = examples.values.keys() & {"input_ids"}
-            if text and runs(module, examples.values):
+            if "input_ids" in examples.values and runs(module, examples.values):
                 examples.notes = (
                     f"the port takes text alone: porter cannot tell the shape of {', '.join(floats)}; "
                     "describe it with --input",
                 )
                 return
     _fill(dict(zip(floats, chosen, strict=True)), names, generator, examples)
-    _place_features(module, config, generator, examples)
+    _place_features(module, config, examples)
 
 
 def _fill(
@@ -249,10 +256,8 @@ def _placeholder(config: Any) -> int | None:
     return None
 
 
-def _place_features(
-    module: Any, config: Any, generator: torch.Generator, examples: Examples
-) -> None:
-    """Puts as many placeholder tokens before the text as one sample has features."""
+def _place_features(module: Any, config: Any, examples: Examples) -> bool:
+    """Puts as many placeholder tokens before the text as one sample has features; False where that can't be told."""
     ids = examples.values.get("input_ids")
     for kind, name in (
         ("image", "pixel_values"),
@@ -262,27 +267,23 @@ def _place_features(
         token = getattr(config, f"{kind}_token_id", None)
         token = getattr(config, f"{kind}_token_index", None) if token is None else token
         method = f"get_{kind}_features"
-        if (
-            ids is None
-            or name not in examples.values
-            or token is None
-            or not hasattr(module, method)
-        ):
+        if ids is None or name not in examples.values or token is None:
             continue
+        if not hasattr(module, method):
+            return False
         takes = inspect.signature(getattr(module, method)).parameters
         given = {key: value for key, value in examples.values.items() if key in takes}
         try:
             count = _features(dry_run(module, method, given)) // BATCH
-        except Exception:  # noqa: BLE001 -- then the shapes are wrong, and the forward says so
-            return
+        except Exception:  # noqa: BLE001 -- the shapes are wrong, or the number depends on the data
+            return False
         places = torch.full((BATCH, count), token)
-        ids = torch.cat([places, ids], dim=1)
-        examples.add("input_ids", ids, {0: "batch"})
+        examples.add("input_ids", torch.cat([places, ids], dim=1), {0: "batch"})
         for other, first in (("attention_mask", 1), ("token_type_ids", 0)):
             if (old := examples.values.get(other)) is not None:
                 before = torch.full((BATCH, count), first)
                 examples.add(other, torch.cat([before, old], dim=1), {0: "batch"})
-        return
+    return True
 
 
 def _features(result: Any) -> int:

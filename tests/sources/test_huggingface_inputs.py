@@ -79,3 +79,22 @@ def test_a_dry_run_takes_parameters_on_meta():
     assert next(module.parameters()).is_meta
     assert runs(module.vision_tower, {"pixel_values": pixels})
     assert not runs(module.vision_tower, {"pixel_values": pixels[0, 0]})
+
+
+class Caching(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.proj = torch.nn.Linear(4, 4)
+        self.kept = None
+
+    def forward(self, x):
+        if self.kept is None:
+            self.kept = torch.arange(4)
+        return self.proj(x) + self.kept
+
+
+def test_a_dry_run_leaves_nothing_fake_behind():
+    module = Caching()
+    assert runs(module, {"x": torch.zeros(2, 4)})
+    assert module.kept is None
+    assert type(module(torch.zeros(2, 4))) is torch.Tensor

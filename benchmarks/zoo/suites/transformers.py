@@ -33,7 +33,9 @@ HEADS = {
 #: A type that one of these has is more than a causal decoder (bart and bert are among the causal ones too).
 NOT_CAUSAL = ("MODEL_FOR_MASKED_LM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM", "MODEL_FOR_SPEECH_SEQ_2_SEQ")
 #: Fields that shrinking by rule gets wrong, and why.
-CHANGES: dict[str, dict[str, Any]] = {}
+CHANGES: dict[str, dict[str, Any]] = {
+    "esm": {"vocab_size": 33},  # the default has none
+}
 
 
 def cases() -> Iterator[Case]:
@@ -71,9 +73,10 @@ def build(kind: str, cls: str) -> Built:
     """The class at the smallest configuration that runs."""
     import transformers
 
+    from porter.errors import PorterError
     from porter.sources.huggingface_inputs import example_inputs
 
-    reason: Exception | None = None
+    reasons: list[str] = []
     for _, config in candidates(transformers.CONFIG_MAPPING[kind], CHANGES.get(kind, {})):
         try:
             module = _instance(getattr(transformers, cls), config)
@@ -81,12 +84,13 @@ def build(kind: str, cls: str) -> Built:
             with torch.no_grad():
                 module(**inputs.values)
         except Exception as error:  # noqa: BLE001 -- a configuration that does not fit fails anywhere
-            reason = reason or error
+            reasons.append(f"{type(error).__name__}: {error}"[:200])
+            if isinstance(error, PorterError):
+                break
             continue
         return Built(module, (), inputs.values, inputs.dynamic)
-    raise RuntimeError(
-        f"no small configuration runs: {type(reason).__name__}: {reason}"
-    ) from reason
+    told = [reason for reason in dict.fromkeys(reasons) if not reason.endswith("parameters")]
+    raise RuntimeError(f"no small configuration runs: {'; '.join((told or reasons)[-2:])}")
 
 
 def _instance(cls: Any, config: Any) -> torch.nn.Module:

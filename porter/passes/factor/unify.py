@@ -7,6 +7,7 @@ from typing import Any
 
 from porter.ir import Node, Value
 from porter.ir.ops import ACTIVATIONS
+from porter.passes.factor.roll import list_position
 from porter.passes.factor.tree import Block, Item, Loop, reads, variant
 
 #: Functions that one class may take as an argument.
@@ -156,6 +157,10 @@ class Unifier:
             return False
         if self.template.relative(a.blocks[0].path) != self.block.relative(b.blocks[0].path):
             return False
+        if len(a.blocks) != len(b.blocks) and not (
+            _fills_its_list(self.template, a) and _fills_its_list(self.block, b)
+        ):
+            return False
         glue = zip(a.turns[0][1:], b.turns[0][1:], strict=True)
         if any(not isinstance(x, Node) or not isinstance(y, Node) or x.op != y.op for x, y in glue):
             return False
@@ -208,3 +213,24 @@ class Unifier:
 
 def _writers(block: Block) -> dict[Value, Item]:
     return {value: item for item in block.items for value in item.outputs}
+
+
+def _fills_its_list(block: Block, loop: Loop) -> bool:
+    """Whether the loop's list holds nothing but what the loop runs over."""
+    place = list_position(block.relative(loop.blocks[0].path))
+    if place is None:
+        return True
+    for item in block.items:
+        others = item.blocks if isinstance(item, Loop) else [item]
+        if item is loop:
+            continue
+        paths = [
+            block.relative(other.path)
+            if isinstance(other, Block)
+            else block.relative((value.path or "").rpartition(".")[0])
+            for other in others
+            for value in ([None] if isinstance(other, Block) else other.params.values())
+        ]
+        if any((found := list_position(path)) and found[0] == place[0] for path in paths):
+            return False
+    return True
