@@ -220,17 +220,14 @@ def _fills_its_list(block: Block, loop: Loop) -> bool:
     place = list_position(block.relative(loop.blocks[0].path))
     if place is None:
         return True
-    for item in block.items:
-        others = item.blocks if isinstance(item, Loop) else [item]
-        if item is loop:
-            continue
-        paths = [
-            block.relative(other.path)
-            if isinstance(other, Block)
-            else block.relative((value.path or "").rpartition(".")[0])
-            for other in others
-            for value in ([None] if isinstance(other, Block) else other.params.values())
-        ]
-        if any((found := list_position(path)) and found[0] == place[0] for path in paths):
-            return False
-    return True
+    others = [path for item in block.items if item is not loop for path in _places(block, item)]
+    return all((found := list_position(path)) is None or found[0] != place[0] for path in others)
+
+
+def _places(block: Block, item: Item) -> list[str]:
+    """Where the block keeps an item: the relative paths of modules."""
+    if isinstance(item, Node):
+        return [block.relative((v.path or "").rpartition(".")[0]) for v in item.params.values()]
+    return [
+        block.relative(inner.path) for inner in (item.blocks if isinstance(item, Loop) else [item])
+    ]
