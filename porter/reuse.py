@@ -1,25 +1,34 @@
-"""`porter convert NEW_CHECKPOINT --mapping DIR/mapping.toml`: an earlier port with other weights, not traced again."""
+"""`porter convert NEW_CHECKPOINT --mapping DIR/mapping.toml`: an earlier port with other weights, not traced again.
+
+The new checkpoint may be of another size of the same model, where model.py's settings give all of its sizes.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
 from porter import artifact
+from porter.compile import config_of
 from porter.errors import InputError
+from porter.frontends.export import example_inputs
 from porter.sources import Source
 from porter.sources.huggingface_config import passthrough_files
 from porter.weights import writer
 from porter.weights.mapping import Mapping as Recipes
 from porter.weights.overlay import PREFIX, Overlay, stored_constants
-from porter.weights.ports import shapes
+from porter.weights.ports import build, shapes
 from porter.weights.readers import Tensors, open_tensors
 from porter.weights.recipes import shape_of, sources
-from porter.weights.tensors import DTYPES
+from porter.weights.templates import recipes_for
+from porter.weights.tensors import DTYPES, mlx_dtype
 
 Progress = Callable[..., None]
 
@@ -60,9 +69,14 @@ def reuse(
     """
     earlier = Earlier.read(file)
     kept = _constants(earlier, dtype)
+    fields = _other_size(source, earlier)
+    notes: list[str] = []
+    if fields:
+        earlier = _resized(source, earlier, fields)
+        changes = ", ".join(f"{name} = {value!r}" for name, value in fields.items())
+        notes.append(f"another size of the model: {changes}")
     tensors: Tensors = Overlay(source.tensors, kept) if kept else source.tensors
     _check_keys(source, earlier, tensors)
-    _check_config(source, earlier)
     _check_shapes(source, earlier, tensors)
     shutil.copyfile(earlier.folder / artifact.MODEL_FILE, folder / artifact.MODEL_FILE)
     writer.write(
@@ -70,12 +84,11 @@ def reuse(
         progress=lambda name, done, total: progress("writing weights", done, total),
     )  # fmt: skip
     dense = {k: v for k, v in (source.config or earlier.config).items() if k not in QUANTIZED}
-    fields = earlier.mapping.config
-    artifact.write_config(folder, fields, str(earlier.config.get("model_type", "model")), dense)
-    mapping = Recipes(source.spec, earlier.mapping.tensors, fields, earlier.mapping.ignored)
+    settings = earlier.mapping.config
+    artifact.write_config(folder, settings, str(earlier.config.get("model_type", "model")), dense)
+    mapping = Recipes(source.spec, earlier.mapping.tensors, settings, earlier.mapping.ignored)
     mapping.save(folder / artifact.MAPPING_FILE)
     artifact.pass_through(folder, source.passthrough or passthrough_files(earlier.folder))
-    notes = []
     if "quantization" in earlier.config:
         notes.append(f"{earlier.folder} is quantized, and this port is not: -q quantizes it too")
     spec, options = _reference(source, earlier.facts)
@@ -114,15 +127,71 @@ def _check_keys(source: Source, earlier: Earlier, tensors: Tensors) -> None:
         )
 
 
-def _check_config(source: Source, earlier: Earlier) -> None:
-    """A checkpoint that comes with a config.json must have the earlier one's values in what model.py reads."""
-    own = source.config or {}
-    for name, value in earlier.mapping.config.items():
-        if name in own and name != "model_type" and _plain(own[name]) != _plain(value):
-            raise InputError(
-                f"{source.spec} has {name} = {own[name]!r} in its config.json, and the port in "
-                f"{earlier.folder} was made with {value!r}: convert it without --mapping."
-            )
+def _other_size(source: Source, earlier: Earlier) -> dict[str, Any]:
+    """The settings that model.py reads and that the source has otherwise; none for a source that tells no settings."""
+    own = config_of(source)
+    return {
+        name: own[name]
+        for name, value in earlier.mapping.config.items()
+        if name in own and name != "model_type" and _plain(own[name]) != _plain(value)
+    }
+
+
+def _resized(source: Source, earlier: Earlier, fields: dict[str, Any]) -> Earlier:
+    """The earlier port in the source's size: its model.py with other settings, and recipes like those that it has.
+
+    Modules are not compared one by one then, the outputs are: the names in the traced graph belong to the earlier size.
+    """
+    config = earlier.config | fields
+    table = recipes_for(shapes(earlier.folder, config), earlier.mapping.tensors, source.tensors)
+    mapping = replace(earlier.mapping, tensors=table, config={**earlier.mapping.config, **fields})
+    inputs, outputs = _interface(source, earlier, config)
+    proof = earlier.facts.proof | {"modules": []}
+    facts = replace(earlier.facts, inputs=inputs, outputs=outputs, proof=proof)
+    return replace(earlier, mapping=mapping, config=config, facts=facts)
+
+
+def _interface(
+    source: Source, earlier: Earlier, config: dict[str, Any]
+) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    """porter.json's inputs and outputs with the fixed sizes that this size of the model has; nothing is computed."""
+    examples = example_inputs(source).items()
+    named = {name: tuple(value.shape) for name, value in examples if hasattr(value, "shape")}
+    inputs, arrays = [], []
+    for entry in earlier.facts.inputs:
+        order = entry["permute"] or range(len(entry["shape"]))
+        given = named.get(entry["name"])
+        shape = (
+            [given[axis] for axis in order]
+            if given is not None
+            else [_EXAMPLE if isinstance(size, str) else size for size in entry["shape"]]
+        )
+        arrays.append(mx.zeros(shape, mlx_dtype(entry["dtype"])))
+        inputs.append(entry | {"shape": _sizes(entry, arrays[-1])})
+    try:
+        result = build(earlier.folder, config)(*arrays)
+    except ValueError as error:
+        raise InputError(
+            f"{earlier.folder}/model.py does not run in the size of {source.spec} ({error}): convert it without --mapping."
+        ) from None
+    flat = [array for _, array in tree_flatten(result)]
+    outputs = [
+        entry | {"shape": _sizes(entry, array)}
+        for entry, array in zip(earlier.facts.outputs, flat, strict=True)
+    ]
+    return tuple(inputs), tuple(outputs)
+
+
+#: A length for a dim that may have any.
+_EXAMPLE = 8
+
+
+def _sizes(entry: dict[str, Any], array: mx.array) -> list[int | str]:
+    """The array's shape, with the names of the dims that may change where the entry has them."""
+    return [
+        old if isinstance(old, str) else size
+        for old, size in zip(entry["shape"], array.shape, strict=True)
+    ]
 
 
 def _check_shapes(source: Source, earlier: Earlier, tensors: Tensors) -> None:

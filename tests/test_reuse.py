@@ -99,7 +99,9 @@ def _bert(folder, seed, **changes):
         "intermediate_size": 64,
     }
     torch.manual_seed(seed)
-    config = transformers.BertConfig(vocab_size=50, max_position_embeddings=40, **sizes, **changes)
+    config = transformers.BertConfig(
+        **{"vocab_size": 50, "max_position_embeddings": 40, **sizes, **changes}
+    )
     transformers.BertModel(config).eval().save_pretrained(folder)
     return folder
 
@@ -115,6 +117,29 @@ def test_huggingface_folder_is_its_own_reference(tmp_path):
     assert result.exit_code == 1
     assert result.stdout.startswith(f"{tmp_path / 'third'}: unproven")
     assert "not proven" in result.stderr
-    other = _bert(tmp_path / "other", 1, layer_norm_eps=1e-5)
-    result = convert(other, tmp_path / "fourth", "--mapping", mapping)
-    refused(result, tmp_path / "fourth", 4, "layer_norm_eps")
+
+
+def test_another_size_of_the_model(tmp_path):
+    old = _bert(tmp_path / "old", 0, num_hidden_layers=2)
+    assert convert(old, tmp_path / "first", "--no-proof").exit_code == 0
+    mapping = tmp_path / "first" / "mapping.toml"
+    sizes = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+    new = _bert(tmp_path / "new", 1, **sizes, intermediate_size=80, layer_norm_eps=1e-5)
+    result = convert(new, tmp_path / "second", "--mapping", mapping)
+    assert result.exit_code == 0, result.output
+    assert "another size of the model" in result.stderr
+    second = facts(tmp_path / "second")
+    assert [entry["shape"][-1] for entry in second["outputs"]] == [48, 48]
+    assert (tmp_path / "second" / "model.py").read_bytes() == (
+        tmp_path / "first" / "model.py"
+    ).read_bytes()
+
+
+def test_what_a_setting_does_not_tell_is_found_by_the_proof(tmp_path):
+    old = _bert(tmp_path / "old", 0, num_hidden_layers=2)
+    assert convert(old, tmp_path / "first", "--no-proof").exit_code == 0
+    mapping = tmp_path / "first" / "mapping.toml"
+    new = _bert(tmp_path / "new", 1, num_hidden_layers=3, hidden_act="relu")
+    result = convert(new, tmp_path / "second", "--mapping", mapping)
+    assert result.exit_code == 1
+    assert "fail" in result.stdout

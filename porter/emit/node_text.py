@@ -36,6 +36,7 @@ from porter.emit.syntax import (
 from porter.ir import Node, Value
 from porter.ir.ops import INFIX
 from porter.passes.factor.classes import BlockClass
+from porter.passes.layout.permutations import reshape_blocks
 
 
 class NodeText:
@@ -135,6 +136,8 @@ class NodeText:
                 and isinstance(vector[min(vector)], int)
                 and abs(vector[min(vector)]) <= 3
             )
+            if text is None:
+                text = self._heads(node, position, vectors)
             if text is None and small:
                 text = str(vector[min(vector)])
             if text is None and position == count - 1 and not is_symbolic(vector):
@@ -153,8 +156,7 @@ class NodeText:
                 texts[position] = "-1"
                 continue
             texts[position] = (
-                self._heads(split, position, vectors)
-                or self._divided(node, split, position, vectors, texts)
+                self._divided(node, split, position, vectors, texts)
                 or self._named_size(vectors[position])
                 or self._divided_by_name(vectors[position], inputs)
                 or self._dim_text(vectors[position], order)
@@ -167,13 +169,23 @@ class NodeText:
             )
         return texts
 
-    def _heads(
-        self, split: dict[int, tuple[int, int]], position: int, vectors: list[Vector]
-    ) -> str | None:
-        """The number of heads, where an axis is split into heads and their size."""
-        if position not in split or split[position][1] != len(vectors) - 1:
+    def _heads(self, node: Node, position: int, vectors: list[Vector]) -> str | None:
+        """The number of heads, where an axis is split and its last two parts are heads and their size."""
+        blocks = reshape_blocks(node.args[0].shape, node.output.shape) or []
+        last = len(vectors) - 1
+        if not any(len(left) == 1 and right[-2:] == [last - 1, last] for left, right in blocks):
             return None
-        hints = ("num_heads", "num_attention_heads", "n_heads", "heads", "groups")
+        if position != last - 1 or is_symbolic(vectors[position]):
+            return None
+        hints = (
+            "num_heads",
+            "num_attention_heads",
+            "n_heads",
+            "n_head",
+            "nhead",
+            "heads",
+            "groups",
+        )
         return self.arguments.look_up(vectors[position], *hints, in_call=True, exact=True)
 
     def _named_size(self, vector: Vector) -> str | None:

@@ -184,6 +184,14 @@ _AXES = {
 }
 
 
+def example_inputs(source: Source) -> dict[str, Any]:
+    """The example inputs by the names of forward's arguments; empty for a source without a module."""
+    if source.module is None:
+        return {}
+    names = argument_names(source.module, source.args, source.kwargs)
+    return {**dict(zip(names, source.args, strict=False)), **source.kwargs}
+
+
 def named_dims(source: Source) -> dict[str, dict[int, str]]:
     """The axes of the inputs that may change, by name: as the source says, else by each input's rank.
 
@@ -191,8 +199,7 @@ def named_dims(source: Source) -> dict[str, dict[int, str]]:
     """
     if source.dynamic or source.module is None:
         return source.dynamic
-    names = argument_names(source.module, source.args, source.kwargs)
-    inputs = {**dict(zip(names, source.args, strict=False)), **source.kwargs}
+    inputs = example_inputs(source)
     sizes: dict[str, int] = {}
     result: dict[str, dict[int, str]] = {}
     for name, value in inputs.items():
