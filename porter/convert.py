@@ -102,7 +102,7 @@ def convert(
 
         timings: dict[str, float] = {}
         if mapping is not None:
-            notes, provable = reuse(resolved, Path(mapping), folder, dtype, progress)
+            notes, provable = reuse(resolved, Path(mapping), folder, dtype, proof, progress)
             report = finish(notes, provable)
         else:
             choice, report = choose_route(resolved, route), None

@@ -16,10 +16,10 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from porter import artifact
-from porter.compile import config_of
+from porter.compile import Port, compile_port, config_of
 from porter.errors import InputError
 from porter.frontends.export import example_inputs
-from porter.sources import Source
+from porter.sources import Source, resolve
 from porter.sources.huggingface_config import passthrough_files
 from porter.weights import writer
 from porter.weights.mapping import Mapping as Recipes
@@ -61,9 +61,11 @@ class Earlier:
 
 
 def reuse(
-    source: Source, file: Path, folder: Path, dtype: str | None, progress: Progress
+    source: Source, file: Path, folder: Path, dtype: str | None, proof: bool, progress: Progress
 ) -> tuple[list[str], bool]:
     """Writes the port into `folder`; returns notes, and whether there is a reference to prove it with.
+
+    Another size of the model is traced if there is to be a `proof`: its modules are found in its own graph.
 
     Raises InputError, before anything is written, when the checkpoint is not one for that port.
     """
@@ -72,7 +74,8 @@ def reuse(
     fields = _other_size(source, earlier)
     notes: list[str] = []
     if fields:
-        earlier = _resized(source, earlier, fields)
+        progress("giving the port its other size")
+        earlier = _resized(source, earlier, fields, proof)
         changes = ", ".join(f"{name} = {value!r}" for name, value in fields.items())
         notes.append(f"another size of the model: {changes}")
     tensors: Tensors = Overlay(source.tensors, kept) if kept else source.tensors
@@ -98,13 +101,13 @@ def reuse(
             f"({earlier.facts.source}) takes no checkpoint; record the model with `porter record` and "
             "run `porter validate` with the recording"
         )
-    proof = {
+    unproven = {
         "verdict": "unproven", "options": options,
         "modules": earlier.facts.proof.get("modules", []),
     }  # fmt: skip
     old = earlier.facts
     facts = artifact.Facts(
-        spec or source.spec, source.sha256, old.route, old.inputs, old.outputs, proof
+        spec or source.spec, source.sha256, old.route, old.inputs, old.outputs, unproven
     )
     artifact.write_facts(folder, facts)
     return notes, spec is not None
@@ -137,18 +140,31 @@ def _other_size(source: Source, earlier: Earlier) -> dict[str, Any]:
     }
 
 
-def _resized(source: Source, earlier: Earlier, fields: dict[str, Any]) -> Earlier:
-    """The earlier port in the source's size: its model.py with other settings, and recipes like those that it has.
-
-    Modules are not compared one by one then, the outputs are: the names in the traced graph belong to the earlier size.
-    """
+def _resized(source: Source, earlier: Earlier, fields: dict[str, Any], proof: bool) -> Earlier:
+    """The earlier port in the source's size: its model.py with other settings, and recipes like those that it has."""
     config = earlier.config | fields
     table = recipes_for(shapes(earlier.folder, config), earlier.mapping.tensors, source.tensors)
     mapping = replace(earlier.mapping, tensors=table, config={**earlier.mapping.config, **fields})
-    inputs, outputs = _interface(source, earlier, config)
-    proof = earlier.facts.proof | {"modules": []}
-    facts = replace(earlier.facts, inputs=inputs, outputs=outputs, proof=proof)
+    port = _traced(source) if proof else None
+    if port is not None and port.recipes.keys() == table.keys():
+        inputs, outputs, modules = tuple(port.inputs), tuple(port.outputs), port.modules
+    else:
+        inputs, outputs = _interface(source, earlier, config)
+        modules = []
+    facts = replace(
+        earlier.facts,
+        inputs=inputs,
+        outputs=outputs,
+        proof=earlier.facts.proof | {"modules": modules},
+    )
     return replace(earlier, mapping=mapping, config=config, facts=facts)
+
+
+def _traced(source: Source) -> Port | None:
+    """What the source's own graph tells of its modules; None for a checkpoint without code."""
+    if source.module is None and source.config is not None:
+        source = resolve(source.spec, replace(source.options, mapping=None))
+    return compile_port(source) if source.module is not None else None
 
 
 def _interface(
