@@ -518,3 +518,26 @@ def test_two_poolings_of_one_forward_stay_two(own):
     ported.check(x(2, 3, 8, 8))
     check_source(ported.port.model_py)
     assert ported.port.model_py.count("nn.MaxPool2d(") == 2
+
+
+def test_a_module_that_pools_by_function_keeps_its_class():
+    class Pooling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 1)
+
+        def forward(self, image):
+            return self.conv(F.avg_pool2d(image, 3, 1, 1)) + F.max_pool2d(image, 3, 1, 1)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Pooling(), Pooling()
+
+        def forward(self, image):
+            return self.second(self.first(image))
+
+    ported = port_of(Net, (x(2, 4, 8, 8),))
+    ported.check(x(2, 4, 8, 8))
+    check_source(ported.port.model_py)
+    assert "class Pooling" in ported.port.model_py

@@ -190,7 +190,7 @@ def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
     ]
     if not own or block.path == parent.path:
         return False
-    if any(node.is_layer and layer_path(node) == block.path for node in nodes):
+    if any(n.is_layer and n.params and layer_path(n) == block.path for n in nodes):
         return False
     if any(n.op == "as_linear" and not block.owns(n.params["weight"].path or "") for n in nodes):
         return False  # the embedding is reached from where both are
