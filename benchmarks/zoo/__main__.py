@@ -99,7 +99,8 @@ def _whole(record: dict) -> bool:
 def table(folder: Path, output: Path) -> None:
     """Writes docs/COVERAGE.md from the results that are there."""
     found = {suite: records for suite in suite_names() if (records := results.read(folder, suite))}
-    output.write_text(render(found, datetime.date.today().isoformat()), "utf-8")
+    sizes = {suite: sum(1 for _ in suite_cases(suite)) for suite in found}
+    output.write_text(render(found, datetime.date.today().isoformat(), sizes), "utf-8")
     click.echo(f"wrote {output}: {', '.join(f'{s} {len(r)}' for s, r in found.items())}")
 
 

@@ -22,7 +22,8 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 INTRODUCTION = """\
 # Coverage
 
-Written by `make zoo` ({date}; {versions}; {machine}). Each case runs in a process of its own, with random weights
+Written by `make zoo` ({date}; {versions}; {machine}).
+Each case runs in a process of its own, with random weights
 that leave nothing at zero or one; a module that torch itself cannot build or run counts in no column.
 
 - **exported by torch**: `torch.export` takes the module.
@@ -33,32 +34,36 @@ that leave nothing at zero or one; a module that torch itself cannot build or ru
   the port left them free.
 - **compiled equal**: `mx.compile` gives the eager result (1e-5).
 - **gradients correct**: of a random weighting of the outputs, by every parameter and floating input, within 1e-3 of torch's.
-- **style clean**: no hard check of the style is violated.
+- **style clean**: no hard check of the style is violated; S5 findings are transposes beside a conv, a pool or a norm, and
+  more than one at a boundary.
 
 A column says for how many of the cases that it was measured on it holds. Times are CPU seconds from the built module to
 its source.
 """
 
 
-def render(suites: dict[str, dict[str, Record]], date: str) -> str:
-    """The whole document."""
+def render(suites: dict[str, dict[str, Record]], date: str, sizes: dict[str, int]) -> str:
+    """The whole document; `sizes` are the numbers of cases that the suites have."""
     versions = ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
     parts = [
-        INTRODUCTION.format(date=date, versions=versions, machine=platform.platform(terse=True))
+        INTRODUCTION.format(
+            date=date, versions=versions, machine=f"{platform.system()} {platform.machine()}, CPU"
+        )
     ]
-    parts.append(_summary(suites))
+    parts.append(_summary(suites, sizes))
     for name, records in suites.items():
         parts.append(_details(name, list(records.values())))
     return "\n".join(parts)
 
 
-def _summary(suites: dict[str, dict[str, Record]]) -> str:
+def _summary(suites: dict[str, dict[str, Record]], sizes: dict[str, int]) -> str:
     titles = [
         "suite",
-        "cases",
+        "cases measured, of",
         *(title for _, title in COLUMNS),
         "seconds, median and most",
         "transposes",
+        "S5 findings",
     ]
     rows = [titles, ["---"] * len(titles)]
     for name, records in suites.items():
@@ -68,7 +73,7 @@ def _summary(suites: dict[str, dict[str, Record]]) -> str:
         transposes = str(sum(r.get("transposes", 0) for r in cases))
         beside = str(sum(r.get("findings", {}).get("S5", 0) for r in cases))
         counts = [_count(cases, key) for key, _ in COLUMNS]
-        rows.append([name, str(len(cases)), *counts, spent, transposes, beside])
+        rows.append([name, f"{len(cases)}, {sizes[name]}", *counts, spent, transposes, beside])
     return _lines(rows)
 
 
@@ -89,7 +94,7 @@ def _details(name: str, records: list[Record]) -> str:
         ("Not correct", lambda r: "" if not _runs(r) or r.get("correct") else _reason(r)),
         ("Correct, and then", lambda r: _later(r) if r.get("correct") else ""),
         ("Style: hard checks violated", _findings),
-        ("Sizes that stayed as traced", lambda r: ", ".join(r.get("fixed", ()))),
+        ("Sizes that stayed as traced", _fixed),
         ("Not run by torch itself here", lambda r: "" if _runs(r) else _reason(r)),
     )
     text = [f"\n## {name}\n"]
@@ -114,6 +119,12 @@ def _later(record: Record) -> str:
 
 def _findings(record: Record) -> str:
     return ", ".join(f"{check} x{count}" for check, count in record.get("findings", {}).items())
+
+
+def _fixed(record: Record) -> str:
+    notes = [note for note in record.get("notes", ()) if "fixed" in note or "as traced" in note]
+    dims = ", ".join(record.get("fixed", ()))
+    return f"{dims} ({'; '.join(notes) or 'by the graph'})" if dims else ""
 
 
 def _reason(record: Record) -> str:

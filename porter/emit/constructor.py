@@ -48,10 +48,20 @@ class Constructor:
             return self.sequential(items)
         return self.child_call(items)
 
+    def _activation(self, items: Instances) -> str:
+        """`nn.ReLU()` in a Sequential; where the instances differ, of the class that they are given."""
+        forms = {i: module_form(other.op) or other.op for i, other in items}
+        if len(set(forms.values())) == 1:
+            return forms[min(forms)]
+        if all(form.endswith("()") for form in forms.values()):
+            vector = {i: Code(form.removesuffix("()")) for i, form in forms.items()}
+            return f"{self.arguments.resolve(vector, 'activation')}()"
+        return self.arguments.resolve({i: Code(form) for i, form in forms.items()}, "activation")
+
     def layer(self, items: Instances) -> str:
         node: Node = items[0][1]
         if not node.is_layer:
-            return module_form(node.op) or node.op
+            return self._activation(items)
         if node.op not in CONSTRUCTORS:
             raise UnsupportedError(
                 f"{node.op} at {node.location} has no constructor in porter/emit/layers.py."

@@ -93,8 +93,8 @@ def test_the_table_counts_and_names_each_failure(tmp_path) -> None:
         {"case": "c", "stage": "reference", "reason": "torch says no"},
     ):
         results.append(tmp_path, "some", dict(record))
-    text = render({"some": results.read(tmp_path, "some")}, "2026-01-01")
-    assert "| some | 2 | 2 / 2 | 2 / 2 | 1 / 2 |" in text
+    text = render({"some": results.read(tmp_path, "some")}, "2026-01-01", {"some": 4})
+    assert "| some | 2, 4 | 2 / 2 | 2 / 2 | 1 / 2 |" in text
     assert "- `b`: output 0: off (in: run)" in text
     assert "### Not run by torch itself here (1)" in text
 

@@ -541,3 +541,29 @@ def test_a_module_that_pools_by_function_keeps_its_class():
     ported.check(x(2, 4, 8, 8))
     check_source(ported.port.model_py)
     assert "class Pooling" in ported.port.model_py
+
+
+def test_activations_in_a_sequential_may_differ_by_instance():
+    class Part(nn.Module):
+        def __init__(self, activation):
+            super().__init__()
+            self.block = nn.Sequential(
+                nn.Sequential(nn.Linear(6, 6), activation()), nn.Sequential(nn.Linear(6, 6))
+            )
+
+        def forward(self, a):
+            return a + self.block(a)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Part(nn.ReLU), Part(nn.Hardswish)
+            self.third = Part(nn.ReLU)
+
+        def forward(self, a):
+            return self.third(self.second(self.first(a)))
+
+    ported = port_of(Net, (x(2, 6),))
+    ported.check(x(2, 6))
+    check_source(ported.port.model_py)
+    assert ported.port.model_py.count("class Part") == 1

@@ -38,7 +38,8 @@ def build(name: str) -> Built:
         pair = tuple(torch.rand(BATCH, 3, 128, 160) * 2 - 1 for _ in range(2))
         return Built(module.eval(), pair)
     if kind == "video":
-        size = (16, 224, 224) if name.startswith(("mvit", "swin3d")) else (8, 112, 112)
+        large = name.startswith(("mvit", "swin3d", "s3d"))
+        size = (16, 224, 224) if large else (8, 112, 112)
         return Built(module, (torch.randn(1, 3, *size),))
     if kind == "detection":
         return Built(module, ([torch.rand(3, 160, 192)],))
