@@ -428,6 +428,8 @@ class NodeText:
 
     def _scalar(self, vector: Vector, role: str) -> Text:
         value = next(iter(vector.values()))
+        if isinstance(value, str) and value.startswith("mx."):
+            return Text(value)
         if is_constant(vector) and (
             isinstance(value, (bool, str)) or value is None or role in ("axis", "index", "")
         ):

@@ -124,7 +124,7 @@ def tanhshrink(call: Call, x: Value) -> Value:
 def prelu(call: Call, x: Value, weight: Value) -> Value:
     """The weight holds one slope, or one for each channel (axis 1)."""
     if x.rank == 0:
-        raise refuse(call, "a scalar")
+        weight = call.build.reshape(weight, ())
     if weight.rank == 1 and x.rank > 2 and weight.shape != (1,):
         weight = call.build.reshape(weight, (weight.shape[0], *[1] * (x.rank - 2)))
     return call.build.op("nn.prelu", x, weight, shape=x.shape, dtype=x.dtype)
@@ -144,6 +144,8 @@ def rrelu(
     training: bool = False,
     _: Any = None,
 ) -> Value:
+    if training:
+        raise refuse(call, "it draws random numbers in eval mode too: pass training=self.training")
     return leaky_relu(call, x, (lower + upper) / 2)
 
 
@@ -153,6 +155,8 @@ def rrelu(
 )  # fmt: skip
 def dropout(call: Call, x: Value, p: float = 0.5, train: bool = False) -> Value:
     """Nothing: what is ported is the model in eval mode."""
+    if train and p:
+        raise refuse(call, "it draws random numbers in eval mode too: pass training=self.training")
     return x
 
 

@@ -18,12 +18,26 @@ def attention(
     *, scale: float | None = None, enable_gqa: bool = False,
 ) -> Value:  # fmt: skip
     """softmax(q @ k.T * scale + mask) @ v; MLX repeats the heads of k and v by itself."""
+    if dropout:
+        raise refuse(call, "dropout in the call: it draws random numbers in eval mode too")
     if scale is None:
         if not isinstance(q.shape[-1], int):
             raise refuse(call, "the size of a head is not fixed, so the scale has no value")
         scale = 1 / sqrt(q.shape[-1])
     build = call.build
     q4, k4, v4 = (_with_four_axes(call, x) for x in (q, k, v))
+    batch = broadcast_shapes(*(x.shape[:-2] for x in (q4, k4, v4)))
+    if any(x.shape[0] != batch[0] for x in (q4, k4, v4)):
+        q4, k4, v4 = (
+            build.op(
+                "mx.broadcast_to",
+                x,
+                (batch[0], *x.shape[1:]),
+                shape=(batch[0], *x.shape[1:]),
+                dtype=x.dtype,
+            )
+            for x in (q4, k4, v4)
+        )
     given: Any = mask
     if is_causal:
         given = _causal(call, q.shape[-2], k.shape[-2])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
-from porter.ir import Size
+from porter.ir import Size, Value
+from porter.lowering.registry import Call
 
 
 def axis_of(dim: int, rank: int) -> int:
@@ -19,6 +22,25 @@ def axes_of(dims: int | Iterable[int] | None, rank: int) -> tuple[int, ...]:
     if isinstance(dims, int):
         return (axis_of(dims, rank),)
     return tuple(sorted({axis_of(dim, rank) for dim in dims})) or tuple(range(rank))
+
+
+def on_one_axis(call: Call, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A call whose scalar arrays are taken as arrays of one element, its results as scalars again."""
+
+    def lifted(item: Any) -> Any:
+        is_single = isinstance(item, Value) and item.rank == 0
+        return call.build.reshape(item, (1,)) if is_single else item
+
+    outputs = [(shape or (1,), dtype) for shape, dtype in call.outputs]
+    inner = replace(call, outputs=outputs)
+    result = function(inner, *map(lifted, args), **{k: lifted(v) for k, v in kwargs.items()})
+    shapes = [shape for shape, _ in call.outputs]
+    if isinstance(result, Value):
+        return call.build.reshape(result, shapes[0])
+    return [
+        call.build.reshape(x, shape) if x.node is not None else x
+        for x, shape in zip(result, shapes, strict=True)
+    ]
 
 
 def collapse(values: Sequence[Size]) -> Size | tuple[Size, ...]:

@@ -33,8 +33,6 @@ def _conv(
         x = build.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype)
         result = _conv(batched, x, weight, bias, stride, padding, dilation, groups)
         return build.op(".squeeze", result, 0, shape=call.shape, dtype=call.dtype)
-    if count == 3 and groups != 1:
-        raise refuse(call, "MLX has no grouped 3-D convolution")
     stride, dilation = spread(stride, count), spread(dilation, count)
     kernel = weight.shape[2:]
     x = build.transpose(x, channels_last(x.rank))
@@ -47,7 +45,11 @@ def _conv(
         "padding": collapse(padding),
         "dilation": collapse(dilation),
     }
-    if are_parameters(weight) and (bias is None or are_parameters(bias)):
+    if (
+        are_parameters(weight)
+        and (bias is None or are_parameters(bias))
+        and not (count == 3 and groups != 1)
+    ):
         params = {"weight": permuted(weight, channels_last(weight.rank))} | (
             {} if bias is None else {"bias": bias}
         )
@@ -68,9 +70,8 @@ def _conv(
         }
         if groups != 1:
             options["groups"] = groups
-        result = build.op(
-            f"mx.conv{count}d", x, kernel_last, shape=shape, dtype=call.dtype, **options
-        )
+        name = "fn.grouped_conv3d" if count == 3 and groups != 1 else f"mx.conv{count}d"
+        result = build.op(name, x, kernel_last, shape=shape, dtype=call.dtype, **options)
         if bias is not None:
             result = build.op("+", result, bias, shape=shape, dtype=call.dtype)
     return build.transpose(result, channels_first(result.rank))
@@ -141,11 +142,6 @@ def _conv_transpose(
             batched, x, weight, bias, stride, padding, output_padding, groups, dilation
         )
         return build.op(".squeeze", result, 0, shape=call.shape, dtype=call.dtype)
-    if groups != 1 and (count == 3 or not weight.is_parameter):
-        raise refuse(
-            call,
-            "a grouped transposed convolution needs one or two axes and a weight that is a parameter",
-        )
     # MLX's shape is wrong where the padding cuts more than one window reaches: the rest is cut off afterwards.
     reach = [
         d * (int(k) - 1) for d, k in zip(spread(dilation, count), weight.shape[2:], strict=True)
@@ -181,15 +177,18 @@ def _conv_transpose(
         )  # fmt: skip
         return build.transpose(result, channels_first(result.rank))
     last = (1, *range(2, 2 + count), 0)
-    turned = regrouped(weight, groups) if weight.is_parameter else build.transpose(weight, last)
+    by_group = groups != 1 and (count == 3 or not weight.is_parameter)
+    if weight.is_parameter:
+        turned = permuted(weight, last) if by_group else regrouped(weight, groups)
+    else:
+        turned = build.transpose(weight, last)
     options = {
         key: value for key, value in moves.items() if value != (0 if "padding" in key else 1)
     }
     if groups != 1:
         options["groups"] = groups
-    result = build.op(
-        f"mx.conv_transpose{count}d", x, turned, shape=shape, dtype=call.dtype, **options
-    )
+    name = f"fn.grouped_conv_transpose{count}d" if by_group else f"mx.conv_transpose{count}d"
+    result = build.op(name, x, turned, shape=shape, dtype=call.dtype, **options)
     if bias is not None:
         result = build.op("+", result, bias, shape=shape, dtype=call.dtype)
     return build.transpose(result, channels_first(result.rank))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import copysign as copysign_of
 from typing import Any
 
 from porter.ir import Value
@@ -65,6 +66,8 @@ BINARY = {
 
 def _unary(op: str) -> Callable[..., Value]:
     def lower(call: Call, x: Value) -> Value:
+        if op == "mx.abs" and x.dtype == "complex64":
+            return call.build.op(op, x, shape=call.shape, dtype=call.dtype)
         return call.build.op(op, *promoted(call, x), shape=call.shape, dtype=call.dtype)
 
     return lower
@@ -231,3 +234,62 @@ def nan_to_num(
 def to(call: Call, x: Value, *_: Any, **__: Any) -> Value:
     """A cast; devices and memory formats mean nothing here."""
     return call.build.cast(x, call.dtype)
+
+
+@lowering(*names_of("copysign", "Tensor", "Scalar"))
+def copysign(call: Call, x: Value, other: Any) -> Value:
+    """The magnitude of x with the sign of the other; a zero has one too, which its reciprocal tells."""
+    build = call.build
+    x, other = promoted(call, x, other)
+    size = build.op("mx.abs", x)
+    if is_scalar(other):
+        return size if copysign_of(1.0, other) > 0 else build.op("neg", size)
+    below = build.op("<", other, 0)
+    zero = build.op("<", build.op("mx.reciprocal", other), 0)
+    negative = build.op("|", below, zero, shape=other.shape, dtype="bool")
+    return build.op(
+        "mx.where", negative, build.op("neg", size), size, shape=call.shape, dtype=call.dtype
+    )
+
+
+@lowering("aten.fmax.default", "aten.fmin.default")
+def extremum_without_nan(call: Call, x: Value, other: Value) -> Value:
+    """Where one of the two is NaN, the other."""
+    build = call.build
+    x, other = promoted(call, x, other)
+    op = "mx.maximum" if "fmax" in call.name else "mx.minimum"
+    chosen = build.op(op, x, other, shape=call.shape, dtype=call.dtype)
+    if not is_float(call.dtype):
+        return chosen
+    rest = build.op(
+        "mx.where", build.op("mx.isnan", other), x, chosen, shape=call.shape, dtype=call.dtype
+    )
+    return build.op(
+        "mx.where", build.op("mx.isnan", x), other, rest, shape=call.shape, dtype=call.dtype
+    )
+
+
+@lowering(*names_of("frac", "default"))
+def fraction(call: Call, x: Value) -> Value:
+    return call.build.op("-", x, call.build.op("mx.trunc", x))
+
+
+@lowering("aten.deg2rad.default", "aten.rad2deg.default")
+def degrees(call: Call, x: Value) -> Value:
+    op = "mx.radians" if "deg2rad" in call.name else "mx.degrees"
+    return call.build.op(op, *promoted(call, x), shape=call.shape, dtype=call.dtype)
+
+
+@lowering("aten.signbit.default")
+def signbit(call: Call, x: Value) -> Value:
+    below = call.build.op("<", x, 0)
+    if not is_float(x.dtype):
+        return below
+    zero = call.build.op("<", call.build.op("mx.reciprocal", x), 0)
+    return call.build.op("|", below, zero, shape=call.shape, dtype="bool")
+
+
+@lowering(*names_of("float_power", "Tensor_Tensor", "Scalar"))
+def float_power(call: Call, x: Any, exponent: Any) -> Value:
+    """torch's result is a float64, which MLX does not have: float32 here, as for every float64."""
+    return call.build.op("**", *promoted(call, x, exponent), shape=call.shape, dtype=call.dtype)

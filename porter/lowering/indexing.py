@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import sympy
+
 from porter.ir import Value
-from porter.lowering.axes import axis_of
+from porter.ir.builder import broadcast_shapes
+from porter.lowering.axes import axis_of, on_one_axis
 from porter.lowering.creation import made
+from porter.lowering.promotion import is_float
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
@@ -15,16 +19,143 @@ from porter.lowering.registry import Call, lowering
 @lowering("aten.index.Tensor", "aten._unsafe_index.Tensor")
 def index(call: Call, x: Value, indices: Sequence[Value | None]) -> Value:
     """`x[..., i, j]`; the rules for index arrays apart from each other are NumPy's in both."""
-    if any(value is not None and value.dtype in ("bool", "uint8") for value in indices):
-        raise refuse(call, "a boolean mask as an index gives a size that depends on the data")
-    key = [slice(None) if value is None else value for value in indices]
+    masks = [
+        i
+        for i, value in enumerate(indices)
+        if value is not None and value.dtype in ("bool", "uint8")
+    ]
+    if masks == [0] and all(value is None for value in indices[1:]):
+        mask: Any = call.build.cast(indices[0], "bool")  # type: ignore[arg-type]
+        return call.build.op("fn.masked_select", x, mask, shape=call.shape, dtype=x.dtype)
+    key = [slice(None) if value is None else value for value in without_masks(call, indices)]
     return call.build.index(x, key, call.shape)
+
+
+def without_masks(call: Call, indices: Sequence[Value | None]) -> list[Value | None]:
+    """Index arrays in the place of boolean masks: where they are True, one array for each of their axes."""
+    result: list[Value | None] = []
+    count = call.shape[0]
+    for value in indices:
+        if value is None or value.dtype not in ("bool", "uint8"):
+            result.append(value)
+            continue
+        known = [size for size in call.shape if isinstance(size, sympy.Basic)]
+        count = next((size for size in known if str(size).startswith("u")), call.shape[0])
+        places = call.build.op("fn.nonzero", value, shape=(count, value.rank), dtype="int64")
+        result += [
+            call.build.index(places, (slice(None), axis), (count,)) for axis in range(value.rank)
+        ]
+    return result
+
+
+@lowering("aten.nonzero.default")
+def nonzero(call: Call, x: Value) -> Value:
+    """How many there are is a size that depends on the data: the function waits for it."""
+    if x.rank == 0:
+        raise refuse(call, "a scalar")
+    return call.build.op("fn.nonzero", x, shape=call.shape, dtype=call.dtype)
+
+
+@lowering("aten.nonzero_numpy.default")
+def nonzero_numpy(call: Call, x: Value) -> list[Value]:
+    if x.rank == 0:
+        raise refuse(call, "a scalar")
+    count = call.shape[0]
+    places = call.build.op("fn.nonzero", x, shape=(count, x.rank), dtype=call.dtype)
+    return [call.build.index(places, (slice(None), axis), (count,)) for axis in range(x.rank)]
+
+
+@lowering("aten.argwhere.default")
+def argwhere(call: Call, x: Value) -> Value:
+    return nonzero(call, x)
+
+
+@lowering("aten.masked_select.default")
+def masked_select(call: Call, x: Value, mask: Value) -> Value:
+    shape = broadcast_shapes(x.shape, mask.shape)
+    if not shape:
+        raise refuse(call, "a scalar")
+    x, mask = (
+        array
+        if array.shape == shape
+        else call.build.op("mx.broadcast_to", array, shape, shape=shape, dtype=array.dtype)
+        for array in (x, mask)
+    )
+    return call.build.op("fn.masked_select", x, mask, shape=call.shape, dtype=x.dtype)
+
+
+@lowering("aten._unique2.default", "aten.unique_consecutive.default")
+def unique(call: Call, x: Value, *args: Any, **names: Any) -> list[Value]:
+    """Sorted in any case; how many there are is a size that depends on the data."""
+    name = "unique" if "_unique2" in call.name else "unique_consecutive"
+    dim = names.get("dim", args[2] if name == "unique_consecutive" and len(args) > 2 else None)
+    if (dim is not None and x.rank > 1) or x.rank == 0:
+        raise refuse(call, "a scalar, or whole slices that are compared")
+    shapes = [call.shape, x.shape, call.shape]
+    dtypes = [x.dtype, "int64", "int64"]
+    return call.build.node(f"fn.{name}", x, shapes=shapes, dtypes=dtypes).outputs
+
+
+@lowering("aten.bincount.default")
+def bincount(call: Call, x: Value, weights: Value | None = None, minlength: int = 0) -> Value:
+    options: dict[str, Any] = (
+        {} if weights is None else {"weights": call.build.cast(weights, call.dtype)}
+    )
+    if minlength:
+        options["least"] = minlength
+    return call.build.op("fn.bincount", x, shape=call.shape, dtype=call.dtype, **options)
+
+
+@lowering("aten.histc.default")
+def histc(
+    call: Call, x: Value, bins: int = 100, low: Any = 0, high: Any = 0, **names: Any
+) -> Value:
+    low, high = names.get("min", low), names.get("max", high)
+    if low == high or not is_float(x.dtype):
+        raise refuse(call, "the bounds are the data's own, or it is over integers")
+    return call.build.op(
+        "fn.histogram", x, bins, float(low), float(high), shape=call.shape, dtype=call.dtype
+    )
+
+
+@lowering(
+    "aten.searchsorted.Tensor",
+    "aten.searchsorted.Scalar",
+    "aten.bucketize.Tensor",
+    "aten.bucketize.Scalar",
+)
+def searchsorted(
+    call: Call, first: Any, second: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
+    sorter: Value | None = None,
+) -> Value:  # fmt: skip
+    """How many of the sorted numbers are below each value (or not above it, from the right)."""
+    boundaries, values = (second, first) if "bucketize" in call.name else (first, second)
+    build = call.build
+    if sorter is not None:
+        boundaries = build.op(
+            "mx.take_along_axis", boundaries, sorter, shape=boundaries.shape, dtype=boundaries.dtype,
+            axis=boundaries.rank - 1,
+        )  # fmt: skip
+    count = boundaries.shape[-1]
+    if isinstance(values, Value):
+        values = build.op(
+            "mx.expand_dims", values, values.rank, shape=(*values.shape, 1), dtype=values.dtype
+        )
+        if boundaries.rank > 1:
+            boundaries = build.op(
+                "mx.expand_dims", boundaries, boundaries.rank - 1,
+                shape=(*boundaries.shape[:-1], 1, count), dtype=boundaries.dtype,
+            )  # fmt: skip
+    op = "<=" if right or side == "right" else "<"
+    below = build.op(op, boundaries, values, shape=(*call.shape, count), dtype="bool")
+    total = build.op("mx.sum", below, shape=call.shape, dtype="int32", axis=len(call.shape))
+    return build.cast(total, call.dtype)
 
 
 @lowering("aten.index_select.default")
 def index_select(call: Call, x: Value, dim: int, places: Value) -> Value:
     if x.rank == 0 or places.rank == 0:
-        raise refuse(call, "it selects from a scalar, or by one")
+        return on_one_axis(call, index_select, x, dim, places)
     return call.build.op(
         "mx.take", x, places, shape=call.shape, dtype=x.dtype, axis=axis_of(dim, x.rank)
     )
@@ -55,7 +186,7 @@ def take_along_dim(call: Call, x: Value, places: Value, dim: int | None = None) 
 def gather(call: Call, x: Value, dim: int, places: Value, *, sparse_grad: bool = False) -> Value:
     """torch's gather may read a part of the other axes: those are sliced first."""
     if x.rank == 0 or places.rank == 0:
-        raise refuse(call, "it gathers from a scalar")
+        return on_one_axis(call, gather, x, dim, places)
     axis = axis_of(dim, x.rank)
     pairs: list[tuple[Any, Any]] = list(zip(x.shape, places.shape, strict=True))
     key = [

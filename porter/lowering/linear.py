@@ -105,8 +105,10 @@ def _letters(equation: str, ranks: Sequence[int]) -> str:
     """The equation with an ellipsis' axes as letters that it does not use."""
     if "..." not in equation:
         return equation
-    terms, _, result = equation.partition("->")
+    terms, arrow, result = equation.partition("->")
     parts = terms.split(",")
+    if not arrow:  # the ellipsis first, then in alphabetical order what occurs once
+        result = "..." + "".join(sorted(c for c in terms if c.isalpha() and terms.count(c) == 1))
     hidden = [
         rank - len(part.replace("...", "")) if "..." in part else 0
         for part, rank in zip(parts, ranks, strict=True)
@@ -118,6 +120,22 @@ def _letters(equation: str, ranks: Sequence[int]) -> str:
         for part, count in zip(parts, hidden, strict=True)
     ]
     return f"{','.join(spelled)}->{result.replace('...', axes)}"
+
+
+@lowering("aten.addbmm.default")
+def addbmm(
+    call: Call, x: Value, first: Value, second: Value, *, beta: Any = 1, alpha: Any = 1
+) -> Value:
+    """beta * x + alpha * the sum of the batch's products."""
+    shape = (first.shape[0], first.shape[1], second.shape[2])
+    product = call.build.op("@", first, second, shape=shape, dtype=call.dtype)
+    total = call.build.op("mx.sum", product, shape=shape[1:], dtype=call.dtype, axis=0)
+    if alpha != 1:
+        total = call.build.op("*", alpha, total)
+    if beta == 0:
+        return total
+    added = x if beta == 1 else call.build.op("*", beta, x)
+    return call.build.op("+", added, total, shape=call.shape, dtype=call.dtype)
 
 
 @lowering("aten.outer.default", "aten.ger.default")

@@ -7,6 +7,7 @@ from typing import Any
 
 from porter.ir import Size, Value
 from porter.ir.builder import simplify
+from porter.lowering.creation import made
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
@@ -20,6 +21,8 @@ def pad(
     """`widths` are torch's: pairs from the last axis on."""
     pairs = [(widths[i], widths[i + 1]) for i in range(0, len(widths), 2)][::-1]
     pairs = [(0, 0)] * (x.rank - len(pairs)) + pairs
+    if mode == "replicate" and any(_is_cut(width) for pair in pairs for width in pair):
+        return _clamped(call, x, pairs)
     x = _cut(call, x, pairs)
     pairs = [(_positive(low), _positive(high)) for low, high in pairs]
     if all(pair == (0, 0) for pair in pairs):
@@ -55,6 +58,21 @@ def reflection_pad(call: Call, x: Value, widths: Sequence[Size]) -> Value:
 )
 def replication_pad(call: Call, x: Value, widths: Sequence[Size]) -> Value:
     return pad(call, x, widths, "replicate")
+
+
+def _clamped(call: Call, x: Value, pairs: Sequence[tuple[Size, Size]]) -> Value:
+    """Each cell at the nearest one of the input: the edges that are cut off are repeated all the same."""
+    build = call.build
+    for axis, (low, high) in enumerate(pairs):
+        if (low, high) == (0, 0):
+            continue
+        size, count = x.shape[axis], call.shape[axis]
+        stop = simplify(size + high)
+        cells = made(call, "mx.arange", simplify(-low), stop, shape=(count,), dtype="int32")
+        cells = build.op("mx.clip", cells, 0, simplify(size - 1), shape=(count,), dtype="int32")
+        shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+        x = build.op("mx.take", x, cells, shape=shape, dtype=x.dtype, axis=axis)
+    return x
 
 
 def _positive(width: Size) -> Size:

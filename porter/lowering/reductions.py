@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 from porter.ir import Value
-from porter.lowering.axes import axes_of, axis_of
+from porter.lowering.axes import axes_of, axis_of, on_one_axis
 from porter.lowering.promotion import HALVES
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
@@ -135,7 +136,6 @@ def extremum_with_index(call: Call, x: Value, dim: int, keepdim: bool = False) -
     "aten.softmax.int",
     "aten._softmax.default",
     "aten.special_softmax.int",
-    "aten._safe_softmax.default",
 )
 def softmax(call: Call, x: Value, dim: int, dtype: Any = None) -> Value:
     """torch accumulates in float32; MLX does so for half types only when asked to be precise."""
@@ -146,6 +146,19 @@ def softmax(call: Call, x: Value, dim: int, dtype: Any = None) -> Value:
     return call.build.op(
         "mx.softmax", x, shape=call.shape, dtype=call.dtype, axis=axis_of(dim, x.rank), **precise
     )
+
+
+@lowering("aten._safe_softmax.default")
+def safe_softmax(call: Call, x: Value, dim: int, dtype: Any = None) -> Value:
+    """0 where all of a row is -inf."""
+    result = softmax(call, x, dim)
+    if x.rank == 0:
+        return result
+    axis = axis_of(dim, x.rank)
+    shape = tuple(1 if a == axis else size for a, size in enumerate(x.shape))
+    largest = call.build.op("mx.max", x, shape=shape, dtype=x.dtype, axis=axis, keepdims=True)
+    masked = call.build.op("==", largest, -inf, shape=shape, dtype="bool")
+    return call.build.op("mx.where", masked, 0.0, result, shape=call.shape, dtype=call.dtype)
 
 
 @lowering("aten.log_softmax.int", "aten._log_softmax.default", "aten.special_log_softmax.int")
@@ -257,7 +270,7 @@ def vector_norm(
 ) -> Value:
     x, order = _wide(call, x), 2 if order is None else order
     if x.rank == 0:
-        raise refuse(call, "the norm of a scalar")
+        return on_one_axis(call, vector_norm, x, order, 0, True)
     size = x if order == 2 else call.build.op("mx.abs", x)
     if order == 2:
         return call.build.op(

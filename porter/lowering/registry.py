@@ -35,6 +35,8 @@ FAMILIES = (
     "porter.lowering.recurrent",
     "porter.lowering.sampling",
     "porter.lowering.losses",
+    "porter.lowering.algebra",
+    "porter.lowering.primitives",
 )
 
 
@@ -115,6 +117,11 @@ def _load() -> None:
         importlib.import_module(family)
     for entry in entry_points(group="porter.lowerings"):
         entry.load()
+
+
+def registry_of(name: str) -> Lowering:
+    """The lowering of a source op, for one that is the same by another name."""
+    return _REGISTRY[name]
 
 
 def registry() -> dict[str, Lowering]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from porter.ir import Size, Value
-from porter.lowering.axes import axis_of
+from porter.ir.builder import simplify
+from porter.lowering.axes import axis_of, on_one_axis
 from porter.lowering.creation import made
-from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
 
@@ -60,7 +61,7 @@ def topk(
 ) -> list[Value]:
     """By argsort: MLX's topk gives the values only, and in ascending order."""
     if x.rank == 0:
-        raise refuse(call, "the top of a scalar")
+        return on_one_axis(call, topk, x, k, 0, largest)
     axis = axis_of(dim, x.rank)
     order = order_along(call, x, dim, largest)
     places = call.build.index(order, (*[slice(None)] * axis, slice(None, k)), call.shape)
@@ -68,3 +69,71 @@ def topk(
         "mx.take_along_axis", x, places, shape=call.shape, dtype=x.dtype, axis=axis
     )
     return [values, call.build.cast(places, call.outputs[1][1])]
+
+
+@lowering("aten.kthvalue.default")
+def kthvalue(call: Call, x: Value, k: int, dim: int = -1, keepdim: bool = False) -> list[Value]:
+    """The k-th smallest along an axis, counted from 1, and where it stands."""
+    if x.rank == 0:
+        return on_one_axis(call, kthvalue, x, k, 0, True)
+    axis = axis_of(dim, x.rank)
+    order = order_along(call, x, dim, False)
+    shape = tuple(1 if a == axis else size for a, size in enumerate(x.shape))
+    key = (*[slice(None)] * axis, slice(k - 1, k))
+    places = call.build.index(order, key, shape)
+    values = call.build.op("mx.take_along_axis", x, places, shape=shape, dtype=x.dtype, axis=axis)
+    places = call.build.cast(places, call.outputs[1][1])
+    if keepdim:
+        return [values, places]
+    return [
+        call.build.op(".squeeze", array, axis, shape=call.shape, dtype=array.dtype)
+        for array in (values, places)
+    ]
+
+
+@lowering("aten.median.dim")
+def median_along(call: Call, x: Value, dim: int = -1, keepdim: bool = False) -> list[Value]:
+    """The lower of the two in the middle, where NumPy and MLX take their mean."""
+    if x.rank == 0:
+        return on_one_axis(call, median_along, x, 0, True)
+    size = x.shape[axis_of(dim, x.rank)]
+    return kthvalue(call, x, (size + 1) // 2, dim, keepdim)
+
+
+@lowering("aten.median.default")
+def median(call: Call, x: Value) -> Value:
+    if x.rank == 0:
+        return x
+    count = simplify(prod(x.shape))
+    flat = call.build.reshape(x, (count,))
+    rising = call.build.op("mx.sort", flat, shape=(count,), dtype=x.dtype, axis=0)
+    return call.build.index(rising, (simplify((count - 1) // 2),), ())
+
+
+@lowering("aten.mode.default")
+def mode(call: Call, x: Value, dim: int = -1, keepdim: bool = False) -> list[Value]:
+    """The most frequent element along an axis (the smallest of those), and where it stands last."""
+    if x.rank == 0:
+        return on_one_axis(call, mode, x, 0, True)
+    shapes = [shape for shape, _ in call.outputs]
+    dtypes = [dtype for _, dtype in call.outputs]
+    options: dict[str, Any] = {"keepdims": True} if keepdim else {}
+    axis = axis_of(dim, x.rank)
+    return call.build.node("fn.mode", x, axis, shapes=shapes, dtypes=dtypes, **options).outputs
+
+
+@lowering("aten.cummax.default", "aten.cummin.default")
+def running_extremum(call: Call, x: Value, dim: int) -> list[Value]:
+    """The largest (smallest) so far, and where it stands: of equal ones the last."""
+    if x.rank == 0:
+        return on_one_axis(call, running_extremum, x, 0)
+    build, axis = call.build, axis_of(dim, x.rank)
+    op = "mx.cummax" if "cummax" in call.name else "mx.cummin"
+    values = build.op(op, x, shape=x.shape, dtype=x.dtype, axis=axis)
+    size = x.shape[axis]
+    cells = made(call, "mx.arange", size, shape=(size,), dtype=call.outputs[1][1])
+    cells = build.reshape(cells, (size, *[1] * (x.rank - axis - 1)))
+    reached = build.op("==", x, values, shape=x.shape, dtype="bool")
+    marks = build.op("mx.where", reached, cells, 0, shape=x.shape, dtype=cells.dtype)
+    places = build.op("mx.cummax", marks, shape=x.shape, dtype=cells.dtype, axis=axis)
+    return [values, places]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from porter.ir import Size, Value
 from porter.ir.builder import simplify
 from porter.lowering.axes import axis_of, spread
 from porter.lowering.creation import made
-from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
 
@@ -41,7 +41,7 @@ def _windows(
 def unfold(call: Call, x: Value, dim: int, size: int, step: int) -> Value:
     """The place within the window comes last."""
     if x.rank == 0:
-        raise refuse(call, "windows over a scalar")
+        return call.build.reshape(x, call.shape)
     axis = axis_of(dim, x.rank)
     windows = _windows(call, x, axis, call.shape[axis], size, step)
     order = [*(a for a in range(windows.rank) if a != axis + 1), axis + 1]
@@ -53,8 +53,11 @@ def im2col(
     call: Call, x: Value, kernel: Sequence[int], dilation: Any, padding: Any, stride: Any
 ) -> Value:
     """(N, C, H, W) to (N, C kh kw, number of windows)."""
-    if x.rank != 4:
-        raise refuse(call, "the input has no batch axis")
+    if x.rank == 3:
+        wide = call.build.reshape(x, (1, *x.shape))
+        inner = replace(call, outputs=[((1, *call.shape), call.dtype)])
+        windows = im2col(inner, wide, kernel, dilation, padding, stride)
+        return call.build.reshape(windows, call.shape)
     build = call.build
     kernel, pads = spread(kernel, 2), spread(padding, 2)
     if any(pads):
@@ -79,8 +82,11 @@ def col2im(
     call: Call, x: Value, out: Sequence[Size], kernel: Any, dilation: Any, padding: Any, stride: Any
 ) -> Value:
     """(N, C kh kw, windows) to (N, C, H, W): windows that lie side by side are an image already, others add up."""
-    if x.rank != 3:
-        raise refuse(call, "the input has no batch axis")
+    if x.rank == 2:
+        wide = call.build.reshape(x, (1, *x.shape))
+        inner = replace(call, outputs=[((1, *call.shape), call.dtype)])
+        image = col2im(inner, wide, out, kernel, dilation, padding, stride)
+        return call.build.reshape(image, call.shape)
     build = call.build
     kernel, stride = tuple(spread(kernel, 2)), tuple(spread(stride, 2))
     padding, dilation = tuple(spread(padding, 2)), tuple(spread(dilation, 2))

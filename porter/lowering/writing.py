@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf, prod
 from typing import Any
 
 from porter.ir import Size, Value
 from porter.ir.builder import simplify
-from porter.lowering.axes import axis_of
+from porter.lowering.axes import axis_of, on_one_axis
 from porter.lowering.creation import made
-from porter.lowering.promotion import is_scalar
+from porter.lowering.promotion import is_float, is_scalar
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
@@ -109,25 +110,58 @@ def _put(call: Call, x: Value, places: Value, source: Value, axis: int) -> Value
 def index_put(
     call: Call, x: Value, indices: Sequence[Value | None], values: Any, accumulate: bool = False
 ) -> Value:
-    """With one mask and one value to write, or one index array."""
+    """A mask is a choice; one index array a write along its axis where it is the only one; else an indexed write."""
     given = [(axis, index) for axis, index in enumerate(indices) if index is not None]
-    if accumulate or len(given) != 1:
-        raise refuse(call, "it adds up, or has several index arrays")
     axis, index = given[0]
-    if index.dtype == "bool":
-        if not _is_single(values):
-            raise refuse(
-                call, "as many values as the mask has places: a size that depends on the data"
-            )
-        shape = (*index.shape, *[1] * (x.rank - axis - index.rank))
-        mask = call.build.reshape(index, shape)
-        value = call.build.cast(values, x.dtype) if isinstance(values, Value) else values
-        return call.build.op("mx.where", mask, value, x, shape=x.shape, dtype=x.dtype)
-    if index.rank != 1:
-        raise refuse(call, "an index array of more than one axis")
-    return _put(
-        call, x, index, _spread(call, values, _resized(x, axis, index.shape[0]), x.dtype), axis
+    if isinstance(values, Value):
+        values = call.build.cast(values, x.dtype)
+    if len(given) == 1 and index.dtype in ("bool", "uint8"):
+        if axis == 0 or _is_single(values):
+            return _put_by_mask(call, x, axis, index, values, accumulate)
+        raise refuse(call, "a mask over later axes with several values")
+    if any(index.dtype in ("bool", "uint8") for _, index in given):
+        raise refuse(call, "a mask beside other index arrays")
+    if len(given) == 1 and index.rank == 1 and not accumulate:
+        wide = _spread(call, values, _resized(x, axis, index.shape[0]), x.dtype)
+        return _put(call, x, index, wide, axis)
+    name = "fn.index_add" if accumulate else "fn.index_put"
+    values = values if isinstance(values, Value) else _spread(call, values, (), x.dtype)
+    return call.build.op(name, x, list(indices), values, shape=x.shape, dtype=x.dtype)
+
+
+def _put_by_mask(
+    call: Call, x: Value, axis: int, mask: Value, values: Any, accumulate: bool
+) -> Value:
+    build = call.build
+    mask = build.cast(mask, "bool")
+    rest = x.rank - axis - mask.rank
+    wide = build.reshape(mask, (*mask.shape, *[1] * rest))
+    if isinstance(values, Value) and values.rank > rest and not _is_single(values):
+        if accumulate:
+            nothing = build.op("mx.zeros_like", x, shape=x.shape, dtype=x.dtype)
+            put = build.op("fn.masked_put", nothing, mask, values, shape=x.shape, dtype=x.dtype)
+            return build.op("+", x, put, shape=x.shape, dtype=x.dtype)
+        if values.rank == rest + 1 and values.shape[0] != 1:
+            return build.op("fn.masked_put", x, mask, values, shape=x.shape, dtype=x.dtype)
+        values = build.reshape(values, values.shape[1:])
+    if isinstance(values, Value) and _is_single(values):
+        values = build.reshape(values, ())
+    if accumulate:
+        values = build.op("+", x, values, shape=x.shape, dtype=x.dtype)
+    return build.op("mx.where", wide, values, x, shape=x.shape, dtype=x.dtype)
+
+
+@lowering("aten.masked_scatter.default", "aten.masked_scatter_.default")
+def masked_scatter(call: Call, x: Value, mask: Value, source: Value) -> Value:
+    build = call.build
+    x, mask = (
+        array
+        if array.shape == call.shape
+        else build.op("mx.broadcast_to", array, call.shape, shape=call.shape, dtype=array.dtype)
+        for array in (x, mask)
     )
+    flat = build.reshape(source, (simplify(prod(source.shape)),))
+    return build.op("fn.masked_put", x, mask, flat, shape=call.shape, dtype=call.dtype)
 
 
 @lowering("aten.masked_scatter.default", "aten.masked_scatter_.default")
@@ -193,33 +227,168 @@ def _is_single(value: Any) -> bool:
 
 @lowering("aten.scatter.src", "aten.scatter.value", "aten.scatter_.src", "aten.scatter_.value")
 def scatter(call: Call, x: Value, dim: int, places: Value, source: Any) -> Value:
-    """Along one axis, with the index array as large as x along the others."""
+    """Along one axis; by mx.put_along_axis where the index array is as large as x along the others."""
     if x.rank == 0 or places.rank == 0:
-        raise refuse(call, "a scalar among its arguments")
+        return on_one_axis(call, scatter, x, dim, places, source)
     axis = axis_of(dim, x.rank)
-    pairs: list[tuple[Any, Any]] = list(zip(x.shape, places.shape, strict=True))
-    if any(a != axis and have != want for a, (have, want) in enumerate(pairs)):
-        raise refuse(call, "the index array leaves out a part of x")
-    if isinstance(source, Value) and source.shape != places.shape:
+    source = _updates(call, x, places, source)
+    if all(a == axis or x.shape[a] == places.shape[a] for a in range(x.rank)):
+        return call.build.op(
+            "mx.put_along_axis", x, places, source, shape=x.shape, dtype=x.dtype, axis=axis
+        )
+    return call.build.op("fn.scatter", x, places, source, axis, shape=x.shape, dtype=x.dtype)
+
+
+def _updates(call: Call, x: Value, places: Value, source: Any) -> Value:
+    """As many updates as there are places: a source may hold more."""
+    if isinstance(source, Value) and source.rank and source.shape != places.shape:
         pairs = list(zip(source.shape, places.shape, strict=True))
         key = [slice(None) if have == want else slice(None, want) for have, want in pairs]
         source = call.build.index(source, key, places.shape)
-    source = _spread(call, source, places.shape, x.dtype)
+    return _spread(call, source, places.shape, x.dtype)
+
+
+@lowering("aten.scatter_add.default", "aten.scatter_add_.default")
+def scatter_add(call: Call, x: Value, dim: int, places: Value, source: Value) -> Value:
+    if x.rank == 0 or places.rank == 0:
+        return on_one_axis(call, scatter_add, x, dim, places, source)
+    updates = _updates(call, x, places, source)
     return call.build.op(
-        "mx.put_along_axis", x, places, source, shape=x.shape, dtype=x.dtype, axis=axis
+        "fn.scatter_add", x, places, updates, axis_of(dim, x.rank), shape=x.shape, dtype=x.dtype
     )
+
+
+@lowering(
+    "aten.scatter.reduce",
+    "aten.scatter.value_reduce",
+    "aten.scatter_.reduce",
+    "aten.scatter_.value_reduce",
+)
+def scatter_by(call: Call, x: Value, dim: int, places: Value, source: Any, *, reduce: str) -> Value:
+    return scatter_reduce(call, x, dim, places, source, "sum" if reduce == "add" else "prod")
+
+
+@lowering("aten.scatter_reduce.two", "aten.scatter_reduce_.two")
+def scatter_reduce(
+    call: Call, x: Value, dim: int, places: Value, source: Any, reduce: str, *, include_self: bool = True
+) -> Value:  # fmt: skip
+    if x.rank == 0 or places.rank == 0:
+        return on_one_axis(
+            call, scatter_reduce, x, dim, places, source, reduce, include_self=include_self
+        )
+    updates = _updates(call, x, places, source)
+    axis = axis_of(dim, x.rank)
+    if reduce == "sum" and include_self:
+        return call.build.op(
+            "fn.scatter_add", x, places, updates, axis, shape=x.shape, dtype=x.dtype
+        )
+    indices = call.build.node(
+        "fn.along_axis", places, axis, shapes=[_column(places, a, axis) for a in range(places.rank)],
+        dtypes=[places.dtype if a == axis else "int32" for a in range(places.rank)],
+    ).outputs  # fmt: skip
+    return _reduced(call, x, list(indices), updates, reduce, include_self)
+
+
+def _column(places: Value, axis: int, indexed: int) -> tuple[Size, ...]:
+    return (
+        places.shape if axis == indexed else (places.shape[axis], *[1] * (places.rank - axis - 1))
+    )
+
+
+_STARTS = {"sum": 0, "mean": 0, "prod": 1, "amax": -inf, "amin": inf}
+
+
+def _reduced(
+    call: Call, x: Value, indices: list[Value | None], updates: Value, reduce: str, include_self: bool
+) -> Value:  # fmt: skip
+    if reduce in ("mean", "amax", "amin") and not is_float(x.dtype):
+        raise refuse(call, f"{reduce} of integers")
+    if reduce == "sum":
+        zero = _spread(call, 0, (), x.dtype)
+        x = call.build.op("fn.index_put", x, indices, zero, shape=x.shape, dtype=x.dtype)
+        return call.build.op("fn.index_add", x, indices, updates, shape=x.shape, dtype=x.dtype)
+    start = {} if include_self else {"start": _STARTS[reduce]}
+    return call.build.op(
+        "fn.scatter_reduce", x, indices, updates, reduce, shape=x.shape, dtype=x.dtype, **start
+    )
+
+
+@lowering("aten.index_add.default", "aten.index_add_.default")
+def index_add(
+    call: Call, x: Value, dim: int, places: Value, source: Value, *, alpha: Any = 1
+) -> Value:
+    if x.rank == 0 or places.rank == 0:
+        lifted = source if source.rank or not x.rank else call.build.reshape(source, (1,))
+        return on_one_axis(call, index_add, x, dim, places, lifted, alpha=alpha)
+    source = call.build.cast(source, x.dtype)
+    if alpha != 1:
+        source = call.build.op("*", alpha, source)
+    indices = [*[None] * axis_of(dim, x.rank), places]
+    return call.build.op("fn.index_add", x, indices, source, shape=x.shape, dtype=x.dtype)
+
+
+@lowering("aten.index_reduce.default")
+def index_reduce(
+    call: Call, x: Value, dim: int, places: Value, source: Value, reduce: str, *, include_self: bool = True
+) -> Value:  # fmt: skip
+    if x.rank == 0 or places.rank == 0:
+        return on_one_axis(
+            call, index_reduce, x, dim, places, source, reduce, include_self=include_self
+        )
+    indices = [*[None] * axis_of(dim, x.rank), places]
+    source = call.build.cast(source, x.dtype)
+    return _reduced(call, x, indices, source, reduce, include_self)
 
 
 @lowering("aten.index_copy.default", "aten.index_copy_.default")
 def index_copy(call: Call, x: Value, dim: int, places: Value, source: Value) -> Value:
+    if x.rank == 0 or places.rank == 0:
+        return on_one_axis(call, index_copy, x, dim, places, source)
     return _put(call, x, places, call.build.cast(source, x.dtype), axis_of(dim, x.rank))
 
 
-@lowering("aten.index_fill.int_Scalar", "aten.index_fill_.int_Scalar")
+@lowering("aten.index_fill.int_Scalar", "aten.index_fill_.int_Scalar", "aten.index_fill.int_Tensor")
 def index_fill(call: Call, x: Value, dim: int, places: Value, value: Any) -> Value:
-    if x.rank == 0 or places.rank != 1:
-        raise refuse(call, "a scalar among its arguments")
+    if isinstance(value, Value):
+        value = call.build.reshape(value, ())
+    if x.rank == 0:
+        return on_one_axis(call, index_fill, x, dim, places, value)
+    if places.rank == 0:
+        places = call.build.reshape(places, (1,))
     axis = axis_of(dim, x.rank)
-    return _put(
-        call, x, places, _spread(call, value, _resized(x, axis, places.shape[0]), x.dtype), axis
+    wide = _spread(call, value, _resized(x, axis, places.shape[0]), x.dtype)
+    return _put(call, x, places, wide, axis)
+
+
+@lowering("aten.put.default", "aten.put_.default")
+def put(call: Call, x: Value, places: Value, source: Value, accumulate: bool = False) -> Value:
+    """Writes into the flattened array."""
+    build = call.build
+    count = simplify(prod(places.shape))
+    flat = build.reshape(x, (simplify(prod(x.shape)),))
+    name = "fn.index_add" if accumulate else "fn.index_put"
+    source = build.cast(build.reshape(source, (count,)), x.dtype)
+    written = build.op(
+        name, flat, [build.reshape(places, (count,))], source, shape=flat.shape, dtype=x.dtype
     )
+    return build.reshape(written, x.shape)
+
+
+@lowering("aten.diagonal_scatter.default")
+def diagonal_scatter(
+    call: Call, x: Value, source: Value, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Value:
+    """The diagonal moved to the end, written, and back."""
+    build = call.build
+    first, second = axis_of(dim1, x.rank), axis_of(dim2, x.rank)
+    order = [*(a for a in range(x.rank) if a not in (first, second)), first, second]
+    turned = build.transpose(x, order)
+    count = source.shape[-1]
+    cells = made(call, "mx.arange", count, shape=(count,), dtype="int32")
+    rows, columns = (
+        cells if shift <= 0 else build.op("+", cells, shift) for shift in (-offset, offset)
+    )
+    indices = [*[None] * (x.rank - 2), rows, columns]
+    source = build.cast(source, x.dtype)
+    written = build.op("fn.index_put", turned, indices, source, shape=turned.shape, dtype=x.dtype)
+    return build.transpose(written, [order.index(a) for a in range(x.rank)])

@@ -129,6 +129,8 @@ class _Machine:
         return item
 
     def resolve(self, item: Any) -> Any:
+        if item == "mx.cpu":
+            return mx.cpu
         item = map_values(item, self.value)
 
         def sizes(part: Any) -> Any:
@@ -151,6 +153,9 @@ class _Machine:
             f"{node.op} gives {len(results)} arrays, not {len(node.outputs)}"
         )
         for value, array in zip(node.outputs, results, strict=True):
+            for size, actual in zip(value.shape, array.shape, strict=False):
+                if isinstance(size, sympy.Symbol) and str(size).startswith("u"):
+                    self.symbols.setdefault(size, actual)  # a size that depends on the data
             declared = tuple(self.size(size) for size in value.shape)
             assert tuple(array.shape) == declared, (
                 f"{node.op} gives {tuple(array.shape)}, not {declared} {value.shape}"
