@@ -19,9 +19,8 @@ def decomposed(node: torch.fx.Node) -> tuple[torch.fx.Graph, list[torch.fx.Node]
     op = node.target
     if not isinstance(op, torch._ops.OpOverload) or op._schema.is_mutable:
         return None
-    function = _table().get(op)
-    if function is None and op._can_decompose():
-        function = op.decompose
+    # a composite op's own kernel is what runs; the table's version of one may take other arguments
+    function = op.decompose if op._can_decompose() else _table().get(op)
     if function is None or torch.Tag.nondeterministic_seeded in op.tags:
         return None
     flat, spec = pytree.tree_flatten((node.args, node.kwargs))

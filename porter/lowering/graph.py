@@ -168,8 +168,14 @@ class _Lowerer:
             environment[placeholder] = self.importer.argument(argument)
         for inner in graph.nodes:
             self.lower(inner, inner=True)
-        result = next(inner for inner in graph.nodes if inner.op == "output").args[0]
-        return self.importer.argument(result)
+        output = next(inner for inner in graph.nodes if inner.op == "output").args[0]
+        result = self.importer.argument(output)
+        found = result if isinstance(result, list) else [result]
+        wanted = self.importer.outputs(node)
+        if [(tuple(x.shape), x.dtype) for x in found if isinstance(x, Value)] != wanted:
+            where, reason = str(self.importer.location(node)), "its decomposition has another shape"
+            raise UnsupportedError(reason, (Gap(self.importer.target(node), 1, where, reason),))
+        return result
 
     def _decomposed(self, node: Any) -> Any:
         from porter.frontends.decompose import decomposed
