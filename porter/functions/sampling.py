@@ -22,11 +22,16 @@ def grid_sample(
     ]
     if mode == "nearest":
         return cells_of(x, [mx.round(place) for place in places])
+    return between_cells(x, places)
+
+
+def between_cells(x: mx.array, places: Sequence[mx.array]) -> mx.array:
+    """x (N, *sizes, C) interpolated linearly at a place for each axis (N, ...), 0 beyond the image: (N, ..., C)."""
     lower = [mx.floor(place) for place in places]
     shares = [place - low for place, low in zip(places, lower, strict=True)]
     total = mx.zeros((), dtype=x.dtype)
-    for corner in range(2 ** len(sizes)):
-        bits = [corner >> axis & 1 for axis in range(len(sizes))]
+    for corner in range(2 ** len(places)):
+        bits = [corner >> axis & 1 for axis in range(len(places))]
         weight = mx.ones((), dtype=x.dtype)
         for bit, share in zip(bits, shares, strict=True):
             weight = weight * (share if bit else 1 - share)
@@ -103,3 +108,44 @@ def affine_grid(theta: mx.array, size: Sequence[int], align_corners: bool = Fals
         axes.append(mx.broadcast_to(steps.reshape(-1, *[1] * axis), size))
     base = mx.stack([*axes, mx.ones(size)], axis=-1).astype(theta.dtype)
     return (base.flatten(0, -2) @ theta.swapaxes(1, 2)).reshape(len(theta), *size, len(size))
+
+
+def deform_conv2d(
+    x: mx.array,
+    weight: mx.array,
+    offset: mx.array,
+    mask: mx.array | None = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    offset_groups: int = 1,
+) -> mx.array:
+    """A convolution of x (N, H, W, C) with weight (out, kh, kw, C / groups) whose taps are moved by offset.
+
+    offset (N, out H, out W, 2 offset_groups kh kw) holds y and x of each tap, mask (N, out H, out W, offset_groups kh kw)
+    its weight. Returns (N, out H, out W, out).
+    """
+    n, height, width, _ = offset.shape
+    taps = [mx.arange(size) * step for size, step in zip(weight.shape[1:3], dilation, strict=True)]
+    rows = (mx.arange(height) * stride[0] - padding[0])[:, None, None, None] + taps[0][:, None]
+    columns = (mx.arange(width) * stride[1] - padding[1])[:, None, None] + taps[1]
+    count = weight.shape[1] * weight.shape[2]
+    rows, columns = (
+        mx.broadcast_to(cells, (height, width, *weight.shape[1:3])).flatten(2)
+        for cells in (rows, columns)
+    )
+    moved = offset.reshape(n, height, width, offset_groups, count, 2)
+    parts = []
+    for group, channels in enumerate(mx.split(x, offset_groups, axis=-1)):
+        places = [rows + moved[..., group, :, 0], columns + moved[..., group, :, 1]]
+        part = between_cells(channels, places)
+        if mask is not None:
+            part = part * mask.reshape(n, height, width, offset_groups, count, 1)[..., group, :, :]
+        parts.append(part)
+    windows = mx.split(mx.concatenate(parts, axis=-1), groups, axis=-1)
+    kernels = mx.split(weight, groups, axis=0)
+    return mx.concatenate(
+        [w.flatten(-2) @ kernel.flatten(1).T for w, kernel in zip(windows, kernels, strict=True)],
+        axis=-1,
+    )

@@ -37,6 +37,7 @@ FAMILIES = (
     "porter.lowering.losses",
     "porter.lowering.algebra",
     "porter.lowering.primitives",
+    "porter.lowering.detection",
 )
 
 
