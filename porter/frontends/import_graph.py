@@ -267,6 +267,8 @@ def raise_gaps(
     lacking: Callable[[torch.fx.Node], set[str]],
 ) -> None:
     """Raises UnsupportedError for ops without a lowering; `lacking` says what an op's decomposition needs."""
+    from porter.lowering.control_flow import reason_against
+
     gaps = tuple(
         Gap(
             name,
@@ -276,7 +278,7 @@ def raise_gaps(
                 or "/".join(f.path for f in reader.frames(nodes[0]))
                 or "the root"
             ),
-            _needs(sorted(lacking(nodes[0]))),
+            reason_against(name) or _needs(sorted(lacking(nodes[0]))),
         )
         for name, nodes in sorted(missing.items(), key=lambda item: (-len(item[1]), item[0]))
     )

@@ -9,6 +9,7 @@ from typing import Any
 from porter.errors import Gap, UnsupportedError
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
+from porter.lowering.control_flow import CONTROL_FLOW, body_nodes
 from porter.lowering.registry import Call, registry
 
 #: Ops by which an author orders axes; any other transpose to or from channels-last is a lowering's.
@@ -85,17 +86,24 @@ class _Lowerer:
 
     def is_missing(self, node: Any) -> bool:
         """Whether an op has no lowering, nor a decomposition whose ops have one."""
-        if self.importer.target(node) in self.table:
+        target = self.importer.target(node)
+        if target in self.table:
             return False
+        if target in CONTROL_FLOW:
+            return any(self.is_call(inner) and self.is_missing(inner) for inner in body_nodes(node))
         parts = self._decomposed(node)
         return parts is None or any(
             self.is_call(inner) and self.is_missing(inner) for inner in parts[0].nodes
         )
 
     def lacking(self, node: Any) -> set[str]:
-        """What an op's decomposition needs that has no lowering."""
-        parts = self._decomposed(node)
-        inner = [n for n in (parts[0].nodes if parts else ()) if self.is_call(n)]
+        """What an op's decomposition, or a branch's body, needs that has no lowering."""
+        if self.importer.target(node) in CONTROL_FLOW:
+            nodes = body_nodes(node)
+        else:
+            parts = self._decomposed(node)
+            nodes = list(parts[0].nodes) if parts else []
+        inner = [n for n in nodes if self.is_call(n)]
         found: set[str] = set()
         for n in inner:
             if self.is_missing(n):
@@ -109,7 +117,7 @@ class _Lowerer:
             return
         target = importer.target(node)
         if target == "getitem":
-            result = importer.argument(node.args[0])[node.args[1]]
+            result: Any = importer.argument(node.args[0])[node.args[1]]
             importer.environment[node] = result
             if not inner:
                 _name(importer, node, result, node.args[1])
@@ -119,7 +127,9 @@ class _Lowerer:
             return
         program = importer.program
         before = len(program.nodes)
-        if target in self.table:
+        if target in CONTROL_FLOW:
+            result = CONTROL_FLOW[target](self, node)
+        elif target in self.table:
             try:
                 result = self._lowered(node)
             except UnsupportedError:
