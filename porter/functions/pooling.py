@@ -20,7 +20,7 @@ def max_pool_with_places(x: mx.array, windows: Sequence[mx.array]) -> tuple[mx.a
         inside = inside.reshape(*cells.shape, *[1] * (x.ndim - axis - 1))
         cells = mx.clip(cells, 0, x.shape[axis] - 1)
         x = mx.where(inside, mx.take(x, cells, axis=axis), lowest)
-        best = mx.argmax(x, axis=axis + 1, keepdims=True)
+        best = mx.argmax(mx.stop_gradient(x), axis=axis + 1, keepdims=True)
         places = mx.take(places, cells, axis=axis)
         places = mx.take_along_axis(places, best, axis=axis + 1).squeeze(axis + 1)
         x = mx.take_along_axis(x, best, axis=axis + 1).squeeze(axis + 1)
