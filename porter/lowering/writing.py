@@ -153,19 +153,6 @@ def _put_by_mask(
 
 @lowering("aten.masked_scatter.default", "aten.masked_scatter_.default")
 def masked_scatter(call: Call, x: Value, mask: Value, source: Value) -> Value:
-    build = call.build
-    x, mask = (
-        array
-        if array.shape == call.shape
-        else build.op("mx.broadcast_to", array, call.shape, shape=call.shape, dtype=array.dtype)
-        for array in (x, mask)
-    )
-    flat = build.reshape(source, (simplify(prod(source.shape)),))
-    return build.op("fn.masked_put", x, mask, flat, shape=call.shape, dtype=call.dtype)
-
-
-@lowering("aten.masked_scatter.default", "aten.masked_scatter_.default")
-def masked_scatter(call: Call, x: Value, mask: Value, source: Value) -> Value:
     """The source's elements, in their order, where the mask is true.
 
     A mask that is the same along x's last axis takes the source row by row.
