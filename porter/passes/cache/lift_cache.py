@@ -232,17 +232,16 @@ def _rewrite(program: Program, plan: _Plan) -> None:
             attention.kwargs = {"cache": cache, **attention.kwargs}
     for value, start in plan.counts.items():
         place = min((u for u in program.users().get(value, [])), key=order.__getitem__)
-        i = next((i for i, a in enumerate(plan.attentions) if _around(place, a, plan)), 0)
-        read = offset(i, place.scope, place)
-        new = _node(
-            "positions", [read, value.shape[1]], value.dtype, value.name, place.scope, place
-        )
+        layer = next((i for i, a in enumerate(plan.attentions) if _around(place, a, plan)), None)
+        scope = place.scope
+        if layer is None and scope[: len(plan.holder)] == plan.holder:
+            scope = plan.holder  # where the ids' shape can be read
+        read = offset(layer or 0, scope, place)
+        new = _node("positions", [read, value.shape[1]], value.dtype, value.name, scope, place)
         new.outputs[0].shape = (1, value.shape[1])
         nodes = [new]
         if start:
-            nodes.append(
-                _node("+", [new.output, start], value.dtype, value.name, place.scope, place)
-            )
+            nodes.append(_node("+", [new.output, start], value.dtype, value.name, scope, place))
             nodes[-1].outputs[0].shape = new.output.shape
         before.setdefault(place, []).extend(nodes)
         replaced[value] = nodes[-1].output

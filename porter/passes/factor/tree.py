@@ -217,7 +217,7 @@ def _sizes_given(block: Block) -> set[Any]:
     }
 
 
-_MAKERS = {"mx.zeros", "mx.ones", "mx.full", "mx.arange", "mx.broadcast_to", "mx.tile"}
+_MAKERS = {"mx.zeros", "mx.ones", "mx.full", "mx.arange", "mx.broadcast_to", "mx.tile", "positions"}
 
 
 def _flat(item: Any) -> Iterator[Any]:
