@@ -122,8 +122,10 @@ def table(folder: Path, output: Path) -> None:
 def decoders(folder: Path, output: Path) -> None:
     """Writes docs/DECODERS.md from the results of the suite "decoders"."""
     found = results.read(folder, "decoders")
-    output.write_text(decoder_table.render(found, datetime.date.today().isoformat()), "utf-8")
-    click.echo(f"wrote {output}: {len(found)} types")
+    count = sum(1 for _ in suite_cases("decoders"))
+    text = decoder_table.render(found, datetime.date.today().isoformat(), count)
+    output.write_text(text, "utf-8")
+    click.echo(f"wrote {output}: {len(found)} of {count} types")
 
 
 if __name__ == "__main__":

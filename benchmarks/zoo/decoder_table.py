@@ -23,25 +23,26 @@ causal language model of transformers at a small random configuration, ported by
 COLUMNS = ("type", "converted", "logits", "cache", "decode", "padding", "lines", "why not")
 
 
-def render(records: dict[str, Record], date: str) -> str:
-    """The whole document."""
+def render(records: dict[str, Record], date: str, count: int) -> str:
+    """The whole document; `count` is the number of types that there are."""
     facts = {name: version(name) for name in ("torch", "transformers", "mlx")}
     text = INTRODUCTION.format(
         date=date, lm=version("mlx-lm"), machine=platform.platform(terse=True), **facts
     )
     rows = [_row(record) for record in records.values()]
     ran = [r for r in records.values() if r.get("exported") is not None]
-    text += "\n" + "\n".join(_summary(ran, len(records))) + "\n\n"
+    text += "\n" + "\n".join(_summary(ran, len(records), count)) + "\n\n"
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     return text + "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 
-def _summary(ran: list[Record], count: int) -> list[str]:
+def _summary(ran: list[Record], tried: int, count: int) -> list[str]:
     def number(holds: Callable[[Record], Any]) -> int:
         return sum(bool(holds(record)) for record in ran)
 
     return [
-        f"{count} types were tried; {len(ran)} have a small configuration that runs in torch. Of these",
+        f"{tried} of the {count} types have been run so far (the runner goes on where it stopped);",
+        f"{len(ran)} have a small configuration that runs in torch. Of these",
         f"- {number(lambda r: r.get('exported'))} are exported by torch,",
         f"- {number(lambda r: r.get('converted'))} are converted, {number(lambda r: r.get('correct'))} with the right logits,",
         f"- {number(lambda r: r.get('caches'))} have a cache, {number(lambda r: r.get('decode') and r.get('correct'))} of them",
