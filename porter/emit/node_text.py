@@ -36,7 +36,12 @@ from porter.emit.syntax import (
 from porter.ir import Node, Value
 from porter.ir.ops import INFIX
 from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.tree import layer_path
 from porter.passes.layout.permutations import reshape_blocks
+
+#: What sources call the number of heads, and that of key and value heads.
+HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads", "groups")
+KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_kv_head", "kv_heads")
 
 
 class NodeText:
@@ -177,15 +182,10 @@ class NodeText:
             return None
         if position != last - 1 or is_symbolic(vectors[position]):
             return None
-        hints = (
-            "num_heads",
-            "num_attention_heads",
-            "n_heads",
-            "n_head",
-            "nhead",
-            "heads",
-            "groups",
-        )
+        made = node.args[0].node
+        name = layer_path(made).rpartition(".")[2] if made is not None and made.is_layer else ""
+        # of keys and values there may be fewer heads, though here there are as many
+        hints = KEY_HEADS + HEADS if name.startswith(("k", "v")) else HEADS + KEY_HEADS
         return self.arguments.look_up(vectors[position], *hints, in_call=True, exact=True)
 
     def _named_size(self, vector: Vector) -> str | None:
