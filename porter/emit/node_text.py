@@ -12,6 +12,7 @@ from porter.emit.expressions import Code, Vector, is_constant
 from porter.emit.measured import Measured
 from porter.emit.sizes import (
     Dims,
+    Key,
     author_sizes,
     flatten_axes,
     is_symbolic,
@@ -132,25 +133,26 @@ class NodeText:
         split = splits(node)
         inputs = [v for v in self.cls.template.inputs if not v.is_parameter]
         texts: list[str | None] = []
+        used: list[Key] = []  # axes that a size of this shape is taken from
         for position, vector in enumerate(vectors):
             text = None
+            last = position == count - 1 and not is_symbolic(vector)
+            if last and None not in texts and not _is_small(vector):
+                texts.append(None)  # the size of a head, say: -1 does
+                continue
             if wrote[position] is not None and not is_symbolic(vector):
                 text = self.arguments.look_up(vector, str(wrote[position]), in_call=True)
-            small = (
-                is_constant(vector)
-                and isinstance(vector[min(vector)], int)
-                and abs(vector[min(vector)]) <= 3
-            )
             if text is None:
                 text = self._heads(node, position, vectors)
-            if text is None and small:
+            if text is None and _is_small(vector):
                 text = str(vector[min(vector)])
-            if text is None and position == count - 1 and not is_symbolic(vector):
+            if text is None and last:
                 texts.append(None)
                 continue
             if text is None:
-                found = self.dims.find(vector, order if is_symbolic(vector) else inputs)
+                found = self.dims.find(vector, order if is_symbolic(vector) else inputs, used)
                 text = self.dims.name(*found, set(self.body_names())) if found else None
+                used += [found] if found else []
             texts.append(text)
         free = [p for p, text in enumerate(texts) if text is None]
         unknown = next((p for p in free if is_symbolic(vectors[p])), free[-1] if free else None)
@@ -161,9 +163,9 @@ class NodeText:
                 texts[position] = "-1"
                 continue
             texts[position] = (
-                self._divided(node, split, position, vectors, texts)
+                self._divided(node, split, position, vectors, texts, used)
                 or self._named_size(vectors[position])
-                or self._divided_by_name(vectors[position], inputs)
+                or self._divided_by_name(vectors[position], inputs, used)
                 or self._dim_text(vectors[position], order)
                 or (
                     self.arguments.resolve(vectors[position], "size", in_call=True)
@@ -195,10 +197,11 @@ class NodeText:
             vector, "window_size", "patch_size", "num_heads", in_call=True, exact=True
         )
 
-    def _divided_by_name(self, vector: Vector, values: list[Value]) -> str | None:
+    def _divided_by_name(self, vector: Vector, values: list[Value], used: list[Key]) -> str | None:
         """`H // self.window_size`: an input's size over a number that the class has a name for."""
-        for value in values:
-            for axis in range(value.rank):
+        keys = [(value, axis) for value in values for axis in range(value.rank)]
+        for value, axis in sorted(keys, key=lambda key: key in used):
+            if self.dims.vector(value, axis):
                 have = self.dims.vector(value, axis)
                 if any(
                     not isinstance(have.get(i), int) or have[i] % size for i, size in vector.items()
@@ -207,6 +210,7 @@ class NodeText:
                 rest = {i: have[i] // size for i, size in vector.items()}
                 part = self.arguments.look_up(rest, "window_size", in_call=True, exact=True)
                 if part is not None:
+                    used.append((value, axis))
                     return f"{self.dims.name(value, axis, set(self.body_names()))} // {part}"
         return None
 
@@ -217,6 +221,7 @@ class NodeText:
         position: int,
         vectors: list[Vector],
         texts: list[str | None],
+        used: list[Key],
     ) -> str | None:
         """`H // window` for the first part of an axis that is split in two."""
         if position not in split:
@@ -225,7 +230,10 @@ class NodeText:
         source = node.args[0]
         measured = {i: m[source].shape[axis] for i, m in enumerate(self.cls.values) if source in m}
         whole = self._dim_text(
-            measured, [v for v in self.cls.template.inputs if not v.is_parameter], tight=True
+            measured,
+            [v for v in self.cls.template.inputs if not v.is_parameter],
+            tight=True,
+            used=used,
         )
         if whole is None:
             return None
@@ -236,8 +244,18 @@ class NodeText:
             part = texts[rest] = self.arguments.resolve(vectors[rest], "window_size", in_call=True)
         return f"{whole} // {part}"
 
-    def _dim_text(self, vector: Vector, order: list[Value], tight: bool = False) -> str | None:
+    def _dim_text(
+        self,
+        vector: Vector,
+        order: list[Value],
+        tight: bool = False,
+        used: list[Key] | None = None,
+    ) -> str | None:
         """A size as an expression over named dims; None where no array has it. `tight`: to be divided further."""
+        found = self.dims.find(vector, order, used) if used is not None else None
+        if found is not None and used is not None:
+            used.append(found)
+            return self.dims.name(*found, set(self.body_names()))
         text = self.measured.text(vector, order)
         return None if text is None else text.at(PRECEDENCE["*"]) if tight else text.code
 
@@ -445,6 +463,11 @@ class NodeText:
     def _traced(self, vector: Vector, node: Node) -> str:
         """A size that no array has: as it was when traced, and the user hears of it."""
         return self.places.traced_size(vector, node)
+
+
+def _is_small(vector: Vector) -> bool:
+    value = vector[min(vector)]
+    return is_constant(vector) and isinstance(value, int) and abs(value) <= 3
 
 
 #: Reductions read better as methods.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from porter.ir import Location, Node, Size, Value
 from porter.ir.builder import simplify
 from porter.passes.factor.classes import BlockClass
 from porter.passes.layout.permutations import reshape_blocks
+
+Key = tuple[Value, int]  # an array and one of its axes
 
 _LETTERS = {1: "N", 2: "BL", 3: "BLD", 4: "BHWC", 5: "BTHWC", 6: "BTHWCD"}
 
@@ -37,16 +39,17 @@ class Dims:
             if value in mapping
         }
 
-    def find(self, vector: Vector, candidates: list[Value]) -> tuple[Value, int] | None:
-        """An axis of a candidate that has the wanted size in every instance."""
-        for key in self.names:
-            if self._fits(vector, *key):
-                return key
-        for value in candidates:
-            for axis in range(value.rank):
-                if self._fits(vector, value, axis):
-                    return value, axis
-        return None
+    def find(
+        self, vector: Vector, candidates: list[Value], used: Collection[Key] = ()
+    ) -> Key | None:
+        """An axis of a candidate that has the wanted size in every instance, if there is one not `used` already."""
+        keys = [*self.names, *((value, axis) for value in candidates for axis in range(value.rank))]
+        fitting = [key for key in dict.fromkeys(keys) if self._fits(vector, *key)]
+        # of a square map, height and width: the other axis of an array that one is taken from
+        twins = [
+            key for key in fitting if key not in used and key[0] in {value for value, _ in used}
+        ]
+        return next(iter([*twins, *fitting]), None)
 
     def _fits(self, vector: Vector, value: Value, axis: int) -> bool:
         have = self.vector(value, axis)

@@ -32,7 +32,7 @@ def check_sizes(reading: Reading) -> Iterator[Finding]:
                 continue
             layer = dotted(node.func)
             for size in node.args[: _SIZED.get(layer.removeprefix("nn."), 0)]:
-                if _is_big(size):
+                if _is_number(size):
                     yield Finding("S4", node.lineno, f"{cls.name}: {ast.unparse(size)} in {layer}")
     for owner, flow in reading.forwards:
         where = owner.name if owner else flow.function.name
@@ -57,5 +57,9 @@ def _reshaped(node: ast.Call, flow: Flow) -> list[ast.expr]:
 def _is_big(node: ast.expr) -> bool:
     """A literal over 3, or an array's size divided by one."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.FloorDiv, ast.Div)):
-        return _is_big(node.right) and isinstance(node.left, (ast.Name, ast.Constant))
+        return _is_number(node.right)
+    return _is_number(node)
+
+
+def _is_number(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and type(node.value) is int and abs(node.value) > _SMALL

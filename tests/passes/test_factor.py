@@ -567,3 +567,39 @@ def test_activations_in_a_sequential_may_differ_by_instance():
     ported.check(x(2, 6))
     check_source(ported.port.model_py)
     assert ported.port.model_py.count("class Part") == 1
+
+
+class Windows(nn.Module):
+    """Mixes the places of each window; a map that is one window needs no cutting."""
+
+    def __init__(self, dim: int, size: int, window: int = 4):
+        super().__init__()
+        self.window, self.size = window, size
+        self.norm, self.mix = nn.LayerNorm(dim), nn.Linear(window * window, window * window)
+
+    def forward(self, a):
+        b, h, w, c = a.shape
+        n = self.window
+        cut = self.norm(a).view(b, h // n, n, w // n, n, c).permute(0, 1, 3, 2, 4, 5)
+        mixed = self.mix(cut.reshape(-1, n * n, c).transpose(1, 2)).transpose(1, 2)
+        back = mixed.reshape(b, h // n, w // n, n, n, c).permute(0, 1, 3, 2, 4, 5)
+        return a + back.reshape(b, h, w, c)
+
+
+def test_a_map_of_one_window_is_cut_too():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide, self.narrow = Windows(6, 8), Windows(5, 4)
+            self.down = nn.Linear(24, 5)
+
+        def forward(self, a):
+            a = self.wide(a)
+            b, h, w, c = a.shape
+            a = a.reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5).flatten(3)
+            return self.narrow(self.down(a))
+
+    result = port_of(Net, (x(2, 8, 8, 6),), {"a": {0: "batch"}})
+    result.check(x(3, 8, 8, 6))
+    check_source(result.port.model_py)
+    assert result.port.model_py.count("class Windows") == 1

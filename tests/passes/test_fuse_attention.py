@@ -122,6 +122,24 @@ def test_three_axes_get_a_fourth():
     assert ops(program) == {SDPA: 1, "mx.expand_dims": 4, "[]": 1}
 
 
+def test_a_temperature_for_each_head_goes_to_the_queries():
+    program, (count,) = rewritten(
+        Fn(lambda q, k, v, m, p: (q @ t(k) * p[:, :, :1, :1] + m).softmax(-1) @ v),
+        [Q, K, V, MASK, PAIRS],
+        fuse_attention,
+    )
+    assert count == 1
+    assert ops(program)["mx.softmax"] == 0
+
+
+def test_keys_that_are_kept_transposed():
+    program, (count,) = rewritten(
+        lambda q, k, v: (q @ k).softmax(-1) @ v, [Q, t(K).contiguous(), V], fuse_attention
+    )
+    assert count == 1
+    assert ops(program) == {SDPA: 1, ".transpose": 1}
+
+
 FILLED = {
     "what is not to be seen": lambda q, k, v, c: (q @ t(k)).masked_fill(~c, -1e9).softmax(-1) @ v,
     "zeros": lambda q, k, v, c: (q @ t(k) / 2).masked_fill(c.int() == 0, -math.inf).softmax(-1) @ v,

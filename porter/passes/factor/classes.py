@@ -61,6 +61,7 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
             for candidate in known.setdefault(block.cls, []):
                 unifier = Unifier(candidate.template, block, same)
                 if unifier.run():
+                    unifier.write_out()
                     candidate.instances.append(block)
                     candidate.items.append(unifier.items)
                     candidate.values.append(unifier.values)

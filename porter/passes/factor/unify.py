@@ -7,6 +7,7 @@ from typing import Any
 
 from porter.ir import Node, Value
 from porter.ir.ops import ACTIVATIONS
+from porter.passes.factor.expand_views import Chain, chain_to, expanded
 from porter.passes.factor.roll import list_position
 from porter.passes.factor.tree import Block, Item, Loop, reads, variant
 
@@ -21,7 +22,8 @@ _BY_AXES = {".transpose", ".squeeze", "mx.expand_dims"}
 class Unifier:
     """Maps the values and items of a template block to those of another.
 
-    `values` and `items` hold the pairs found; an item of the template that the other lacks maps to None.
+    `values` and `items` hold the pairs found; an item of the template that the other lacks maps to None. `chains` are the
+    other's reshapes that had to be written out: `write_out` puts them into its items.
     """
 
     def __init__(self, template: Block, block: Block, same_class: Callable[[Block, Block], bool]):
@@ -30,6 +32,7 @@ class Unifier:
         self.same_class = same_class
         self.values: dict[Value, Value] = {}
         self.items: dict[Item, Item | None] = {}
+        self.chains: dict[Node, Chain] = {}
         self._writers = [_writers(template), _writers(block)]
 
     def run(self) -> bool:
@@ -42,7 +45,8 @@ class Unifier:
         if not all(self._value(x, y) for x, y in zip(a.outputs, b.outputs, strict=True)):
             return False
         matched = {item for item in self.items.values() if item is not None}
-        if len(matched) != len(b.items):
+        self.chains = {n: c for n, c in self.chains.items() if n not in matched and c[2] in matched}
+        if len(matched) != len(b.items) + 2 * len(self.chains):
             return False
         for item in a.items:
             self.items.setdefault(item, None)
@@ -51,6 +55,14 @@ class Unifier:
             return False
         b.inputs = bound  # in the template's order; None is what this instance does without
         return True
+
+    def write_out(self) -> None:
+        """Puts the chains in the place of the reshapes that they stand for."""
+        for node, chain in self.chains.items():
+            chain[2].outputs = node.outputs
+            node.output.node = chain[2]
+            position = self.block.items.index(node)
+            self.block.items[position : position + 1] = chain
 
     def _value(self, a: Value, b: Value) -> bool:
         if a in self.values:
@@ -72,8 +84,28 @@ class Unifier:
         saved = (dict(self.values), dict(self.items))
         if self._item(item_a, item_b) and item_a.outputs.index(a) == item_b.outputs.index(b):
             return True
+        self.values, self.items = dict(saved[0]), dict(saved[1])
+        if self._chain(a, item_a, b, item_b):
+            return True
         self.values, self.items = saved
         return self._skip(a, item_a, b)
+
+    def _chain(self, a: Value, item_a: Item, b: Value, item_b: Item) -> bool:
+        """The other's reshape does what the template's reshape, transpose and reshape do."""
+        if not isinstance(item_a, Node) or not isinstance(item_b, Node) or item_b.op != ".reshape":
+            return False
+        chain = chain_to(item_a, self._writers[0])
+        if chain is None or item_b in self.items.values():
+            return False
+        found = expanded(chain, item_b)
+        if found is None:
+            return False
+        self.items.update(zip(chain, found, strict=True))
+        self.values[a] = b
+        for ours, theirs in zip(chain[:2], found[:2], strict=True):
+            self.values[ours.output] = theirs.output
+        self.chains[item_b] = found
+        return self._value(chain[0].args[0], item_b.args[0])
 
     def _parameter(self, a: Value, b: Value) -> bool:
         if not (a.is_parameter and b.is_parameter) or a.rank != b.rank:

@@ -60,7 +60,9 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         raise Missed("its softmax is not over the keys")
     if not alone(softmax.output):
         raise Missed("something else reads its weights")
-    scores, masks, scale = softmax.args[0] if sunk is None else sunk.scores, [], 1.0
+    scores, scale = softmax.args[0] if sunk is None else sunk.scores, 1.0
+    masks: list[Value] = []
+    factors: list[Value] = []  # what the scores of a query are multiplied with
     cap: float | None = None
     while True:
         if not alone(scores):
@@ -75,6 +77,8 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         if term is not None:
             if cap is not None:
                 raise Missed("its mask comes before its soft cap")
+            if scale <= 0 or factors:
+                raise Missed("its scale applies to the mask too")
             scores, kept = term
             masks.append(kept)
             continue
@@ -82,6 +86,8 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         if term is not None:
             if cap is not None:
                 raise Missed("its mask comes before its soft cap")
+            if factors:
+                raise Missed("its scale applies to the mask too")
             scores, mask = term
             if scale != 1.0 and mask.dtype == "bool":
                 raise Missed("its scale applies to a boolean mask")
@@ -92,6 +98,11 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
             scale *= scaled.args[1] if scaled.op == "*" else 1 / scaled.args[1]
             scores = scaled.args[0]
             continue
+        rows = _row_scale(scaled) if cap is None else None
+        if rows is not None:
+            scores, factor = rows
+            factors.append(factor)
+            continue
         break
     product = producer(scores, "@")
     if product is None:
@@ -99,15 +110,18 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         raise Missed(f"{between} stands between its scores and the softmax")
     q, keys = product.args
     rank = node.output.rank
-    flipped = producer(keys, ".transpose")
     swapped = (*range(rank - 2), rank - 1, rank - 2)
-    if flipped is None or tuple(flipped.args[1:]) != swapped:
-        raise Missed("its keys are not transposed where they meet the queries")
-    k = flipped.args[0]
+    if rank not in (3, 4) or keys.rank != rank:
+        raise Missed(f"it has {rank} axes")
+    flipped = producer(keys, ".transpose")
+    turned = flipped is not None and tuple(flipped.args[1:]) == swapped
+    k = flipped.args[0] if flipped is not None and turned else builder.transpose(keys, swapped)
     q, scale = _without_scale(q, scale)
     k, scale = _without_scale(k, scale)
-    if rank not in (3, 4) or not all(isinstance(x, Value) and x.rank == rank for x in (q, k, v)):
+    if not all(isinstance(x, Value) and x.rank == rank for x in (q, k, v)):
         raise Missed(f"it has {rank} axes")
+    for factor in factors:
+        q = builder.op("*", q, factor, shape=q.shape, dtype=q.dtype)
     total: Value | None = None
     for mask in reversed(masks):
         total = mask if total is None else _both(builder, total, mask)
@@ -131,6 +145,24 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         SDPA, q, k, v, scale=scale, mask=total, shape=shape, dtype=node.output.dtype, **sinks
     )
     return result if rank == 4 else builder.index(result, (0,), node.output.shape)
+
+
+def _row_scale(scaled: Node | None) -> tuple[Value, Value] | None:
+    """(scores, factor) where each query's scores are multiplied with one number, as a head's temperature."""
+    if scaled is None or scaled.op != "*":
+        return None
+    for inner, factor in commuted(scaled):
+        if (
+            isinstance(factor, Value)
+            and isinstance(inner, Value)
+            and inner.shape == scaled.output.shape
+            and factor.rank >= 2
+            and factor.shape[-1] == 1
+            and _leads_to_scores(inner)
+            and not _leads_to_scores(factor)
+        ):
+            return inner, factor
+    return None
 
 
 def _both(builder: Builder, a: Value, b: Value) -> Value:
