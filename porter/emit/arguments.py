@@ -11,6 +11,14 @@ from porter.emit.names import identifier, unique
 from porter.emit.variants import Variants
 from porter.passes.factor.classes import BlockClass
 
+#: Numbers of layers that are sizes, and what a parameter for one is called.
+SIZES = {
+    "input_dims": "in_features", "output_dims": "out_features", "in_channels": "in_channels", "out_channels": "out_channels",
+    "num_features": "num_features", "dims": "dim", "num_embeddings": "num_embeddings", "input_size": "input_size",
+    "hidden_size": "hidden_size", "num_groups": "num_groups", "groups": "groups", "dim": "dim",
+}  # fmt: skip
+_SMALL = 3
+
 #: Values that a parameter of the name has where nothing is said.
 USUAL: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
@@ -46,6 +54,10 @@ class Arguments:
     )  # attributes of the source that no constructor argument is
     uses_args: bool = False
     made: set[str] = field(default_factory=set)  # parameters that the source has no name for
+    #: of a class that takes `args`: what its own constructor was given, for sizes that no field of ModelArgs gives
+    own: dict[str, Vector] = field(default_factory=dict)
+    sizes: set[str] = field(default_factory=set)  # parameters that are sizes of layers
+    is_root: bool = False
     reserved: set[str] = field(default_factory=set)
 
     @classmethod
@@ -55,10 +67,17 @@ class Arguments:
         config: Config,
         takes_args: bool,
         variants: Variants,
+        is_root: bool = False,
     ) -> Arguments:
-        arguments = cls(block_class, config, takes_args)
+        arguments = cls(block_class, config, takes_args, is_root=is_root)
         count = len(block_class.instances)
+        known, derived = _of_source(block_class, variants)
         if takes_args:
+            arguments.own = {
+                name: vector
+                for name, vector in known.items()
+                if name not in config.known and name not in derived
+            }
             for k, known in enumerate((config.known, *config.others)):
                 for name, value in known.items():
                     value = tuple(value) if isinstance(value, list) else value
@@ -66,51 +85,65 @@ class Arguments:
                         column = dict.fromkeys(range(k * count, (k + 1) * count), value)
                         arguments.symbols.setdefault(name, {}).update(column)
             return arguments
-        paths = [block.path for block in block_class.instances]
-        infos = {i: variants.modules.get(path) for i, path in enumerate(paths)}
-        for key, i, variant in variants.keys(block_class, range(count)):
-            infos[key] = variant.modules.get(paths[i])
-        for source in ("arguments", "attributes"):
-            for i, info in infos.items():
-                for name, value in (getattr(info, source) if info else {}).items():
-                    value = tuple(value) if isinstance(value, list) else value
-                    if name.isidentifier() and name == identifier(name):
-                        arguments.symbols.setdefault(name, {}).setdefault(i, value)
-        given = {name for info in infos.values() if info for name in info.arguments}
-        arguments.derived = set(arguments.symbols) - given if given else set()
-        for name, vector in arguments.symbols.items():
-            if all(
-                isinstance(v, tuple) and len(v) == 2 and v[0] == v[1] and type(v[0]) is int
-                for v in vector.values()
-            ):
-                arguments.symbols[name] = {
-                    i: v[0] for i, v in vector.items()
-                }  # a square window has one size
+        arguments.symbols, arguments.derived = known, derived
         return arguments
 
     def resolve(
-        self, vector: Vector, *hints: str, in_call: bool = False, use_hint: bool = True
+        self,
+        vector: Vector,
+        *hints: str,
+        in_call: bool = False,
+        use_hint: bool = True,
+        fallback: str = "",
+        is_size: bool = False,
     ) -> str:
-        """Source text for a value that may differ among the instances."""
+        """Source text for a value that may differ among the instances.
+
+        A new parameter is called by the first hint, or `fallback` where that name is taken. With `is_size`, or a hint that
+        says so, it is not written as a number but in the root.
+        """
         names = tuple(
             dict.fromkeys(name for hint in hints for name in (hint, *SYNONYMS.get(hint, ())))
         )
         expression = self._find(vector, names if use_hint else ())
+        number = self._must_be_named(vector, is_size or bool(set(hints) & set(SIZES)))
+        if expression is None and number:
+            expression = self._own_size(vector, names) or self._new_parameter(
+                SIZES.get(hints[0], hints[0]), vector, fallback
+            )
+        if number and expression is not None:
+            self.sizes |= set(expression.symbols)
         if expression is None and self.takes_args:  # nothing names what the other sizes have here
             here = {i: v for i, v in vector.items() if i < len(self.cls.instances)}
             self.config.unexplained += is_constant(here) and not is_constant(vector)
             vector = here
         if expression is None or (is_constant(vector) and self._is_plain(vector, expression)):
-            if is_constant(vector):
+            if is_constant(vector) and not (number and expression is not None):
                 return literal(next(iter(vector.values())))
-            expression = self._new_parameter(hints[0] if hints else "value", vector)
+            if expression is None:
+                expression = self._new_parameter(hints[0] if hints else "value", vector, fallback)
         return self._attribute(expression, hints) if in_call else self._text(expression)
+
+    def _must_be_named(self, vector: Vector, is_size: bool) -> bool:
+        """Whether a number is a size of a class below the root."""
+        values = list(vector.values())
+        ints = all(type(value) is int and abs(value) > _SMALL for value in values)
+        return is_size and ints and not self.is_root
+
+    def _own_size(self, vector: Vector, hints: tuple[str, ...]) -> Expression | None:
+        """The size by what the class's own constructor was given."""
+        found = find(vector, self.own, hints, frozenset(self.made)) if self.own else None
+        if found is not None:
+            self.symbols.update({name: self.own[name] for name in found.symbols})
+        return found
 
     def look_up(
         self, vector: Vector, *hints: str, in_call: bool = False, exact: bool = False
     ) -> str | None:
         """Like resolve, but None where there is no name for the value already."""
         expression = self._find(vector, hints, exact)
+        if expression is None and in_call and self._must_be_named(vector, True):
+            expression = self._own_size(vector, hints)
         if expression is None or (exact and expression.template != "{}"):
             return None
         return self._attribute(expression, hints) if in_call else self._text(expression)
@@ -164,22 +197,31 @@ class Arguments:
         """Source text for a yes or no."""
         return self.resolve(vector, *hints, in_call=in_call)
 
-    def _new_parameter(self, hint: str, vector: Vector) -> Expression:
+    def _new_parameter(self, hint: str, vector: Vector, fallback: str = "") -> Expression:
         for name, known in self.parameters.items():
             if name not in self.reserved and all(
                 repr(known.get(i)) == repr(value) for i, value in vector.items()
             ):  # by repr: 2.0 is no 2
                 return Expression((name,), "{}")
         name = identifier(hint)
-        partial = self.symbols.get(name)
-        if name in self.parameters or (
-            partial and any(partial.get(i, value) != value for i, value in vector.items())
-        ):
+        if self._is_taken(name, vector) and fallback:
+            name = identifier(fallback)
+        if self._is_taken(name, vector):
             name = unique(name, set(self.symbols) | set(self.parameters))
         self.symbols[name] = vector
         self.made.add(name)
         self.parameters[name] = vector
         return Expression((name,), "{}")
+
+    def _is_taken(self, name: str, vector: Vector) -> bool:
+        """Whether the name stands for something else."""
+        partial = self.symbols.get(name)
+        other = partial and any(partial.get(i, value) != value for i, value in vector.items())
+        return (
+            name in self.parameters
+            or bool(other)
+            or (self.takes_args and name in self.config.known)
+        )
 
     def _text(self, expression: Expression) -> str:
         return expression.text(self._symbol)
@@ -232,7 +274,7 @@ class Arguments:
     def default(self, name: str) -> str | None:
         """The default of a parameter: what it is in every instance, or what it usually is."""
         vector = self.parameters[name]
-        if len(self.cls.instances) < 2:
+        if len(self.cls.instances) < 2 or self.takes_args:
             return None
         if is_constant(vector):
             return literal(next(iter(vector.values())))
@@ -244,6 +286,29 @@ class Arguments:
                 else None
             )
         return None
+
+
+def _of_source(cls: BlockClass, variants: Variants) -> tuple[dict[str, Vector], set[str]]:
+    """What the source calls the numbers of a class, and which of them are attributes that no constructor argument is."""
+    symbols: dict[str, Vector] = {}
+    paths = [block.path for block in cls.instances]
+    infos = {i: variants.modules.get(path) for i, path in enumerate(paths)}
+    for key, i, variant in variants.keys(cls, range(len(paths))):
+        infos[key] = variant.modules.get(paths[i])
+    for source in ("arguments", "attributes"):
+        for i, info in infos.items():
+            for name, value in (getattr(info, source) if info else {}).items():
+                value = tuple(value) if isinstance(value, list) else value
+                if name.isidentifier() and name == identifier(name):
+                    symbols.setdefault(name, {}).setdefault(i, value)
+    given = {name for info in infos.values() if info for name in info.arguments}
+    for name, vector in symbols.items():
+        if all(
+            isinstance(v, tuple) and len(v) == 2 and v[0] == v[1] and type(v[0]) is int
+            for v in vector.values()
+        ):
+            symbols[name] = {i: v[0] for i, v in vector.items()}  # a square window has one size
+    return symbols, set(symbols) - given if given else set()
 
 
 def _annotation(vector: Vector) -> str:

@@ -29,7 +29,9 @@ class ClassWriter:
         self.model = model
         self.cls = cls
         self.template = cls.template
-        self.arguments = Arguments.of(cls, model.config, takes_args, model.variants)
+        self.arguments = Arguments.of(
+            cls, model.config, takes_args, model.variants, cls.template is model.root
+        )
         self.members = self._members()
         self.attributes = Attributes.of(cls, list(dict.fromkeys(path for path, _ in self._paths())))
         self.arguments.reserved = {str(place[0]) for place in self.attributes.places.values()}

@@ -15,7 +15,7 @@ from porter.emit.variants import Variants
 from porter.errors import UnsupportedError
 from porter.ir import Node, Value
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block, Loop, module_form
+from porter.passes.factor.tree import Block, Loop, layer_path, module_form
 
 Instances = list[tuple[int, Any]]  # (instance of the class, what the item is there)
 
@@ -111,7 +111,9 @@ class Constructor:
             name = {"dims": "rotary_dim", "base": "rope_theta", "scale": "rope_scale"}.get(
                 name, name
             )
-        return self.arguments.resolve(vector, name)
+        attribute = layer_path(items[0][1]).rpartition(".")[2]
+        fallback = f"{attribute}_{name}" if attribute.isidentifier() else ""
+        return self.arguments.resolve(vector, name, fallback=fallback)
 
     def child_call(self, items: Instances, index: str = "") -> str:
         """`Block(args)` or `Block(dim, heads, stride=2)`."""
@@ -124,7 +126,9 @@ class Constructor:
                 vectors[name] = given
         attribute = items[0][1].path.rpartition(".")[2]
         texts = {
-            n: self._argument(v, n, f"{attribute}_{n}" if n in arguments.made else n)
+            n: self._argument(
+                v, n, f"{attribute}_{n}" if n in arguments.made else n, n in arguments.sizes
+            )
             for n, v in vectors.items()
         }
         return self._call(cls.name, arguments, texts)
@@ -140,12 +144,14 @@ class Constructor:
                 given[key] = vector[inner]
         return given
 
-    def _argument(self, vector: Vector, name: str, fallback: str = "") -> str:
+    def _argument(
+        self, vector: Vector, name: str, fallback: str = "", is_size: bool = False
+    ) -> str:
         known = {i: value for i, value in vector.items() if value is not None}
         if not known:
             return "None"
         return self.arguments.look_up(known, name) or self.arguments.resolve(
-            known, fallback or name, name
+            known, fallback or name, name, is_size=is_size
         )
 
     def _call(self, name: str, arguments: Arguments, texts: dict[str, str]) -> str:
@@ -240,7 +246,7 @@ class Constructor:
             if text is not None:
                 texts[name], indexed, table = text, True, table or whole
             else:
-                texts[name], indexed = self._row(found, name)
+                texts[name], indexed = self._row(found, name, name in arguments.sizes)
             uses_index |= indexed
         return self._call(cls.name, arguments, texts), table, uses_index
 
@@ -280,19 +286,23 @@ class Constructor:
     def _list_name(self, loop: Loop) -> str:
         return str(self.attributes.places[self.cls.template.relative(loop.blocks[0].path)][0])
 
-    def _row(self, rows: dict[int, list[Any]], name: str) -> tuple[str, bool]:
+    def _row(
+        self, rows: dict[int, list[Any]], name: str, is_size: bool = False
+    ) -> tuple[str, bool]:
         """An argument that may change along the list, and whether it names the index."""
         if all(len(set(map(repr, row))) == 1 for row in rows.values()):
-            return self._argument({i: row[0] for i, row in rows.items()}, name), False
+            same = {i: row[0] for i, row in rows.items()}
+            return self._argument(same, name, is_size=is_size), False
         first = {i: row[0] for i, row in rows.items()}
         rest = {i: row[1] for i, row in rows.items() if len(row) > 1}
+
+        def turn(vector: Vector) -> str:
+            return self._argument(vector, name, is_size=is_size)
+
         if all(len(set(map(repr, row[1:]))) <= 1 for row in rows.values()):
-            return (
-                f"{self._argument(first, name)} if i == 0 else {self._argument(rest, name)}",
-                True,
-            )
+            return f"{turn(first)} if i == 0 else {turn(rest)}", True
         if all(row[k] == row[k % 2] for row in rows.values() for k in range(len(row))):
-            return _alternating(self._argument(first, name), self._argument(rest, name)), True
+            return _alternating(turn(first), turn(rest)), True
         steps = {
             i: row[1] - row[0]
             for i, row in rows.items()
@@ -302,7 +312,7 @@ class Constructor:
             v == row[0] + k * steps[i] for i, row in rows.items() for k, v in enumerate(row)
         ):
             return (
-                f"{self._argument(first, name)} + i * {self._argument(steps, 'step', 'step')}",
+                f"{turn(first)} + i * {self._argument(steps, 'step', 'step')}",
                 True,
             )
         here = {i: row for i, row in rows.items() if i < len(self.cls.instances)}

@@ -69,7 +69,7 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
             raise Missed("something else reads its scores")
         capped = _peel_cap(scores)
         if capped is not None:
-            if cap is not None or scale != 1.0:
+            if cap is not None or scale != 1.0 or factors:
                 raise Missed("its scores are scaled after their soft cap")
             scores, cap = capped
             continue
