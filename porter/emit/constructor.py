@@ -125,9 +125,13 @@ class Constructor:
             if any(literal(value) != arguments.default(name) for value in given.values()):
                 vectors[name] = given
         attribute = items[0][1].path.rpartition(".")[2]
+        named = attribute.isidentifier()
         texts = {
             n: self._argument(
-                v, n, f"{attribute}_{n}" if n in arguments.made else n, n in arguments.sizes
+                v,
+                n,
+                f"{attribute}_{n}" if named and n in arguments.made else n,
+                n in arguments.sizes,
             )
             for n, v in vectors.items()
         }
@@ -328,7 +332,9 @@ class Constructor:
         for axis in range(value.rank):
             vector = {i: v.shape[axis] for i, v in items}
             vector |= self.variants.sizes(self.cls, items, axis)
-            sizes.append(self.arguments.resolve(vector, _shape_hint(value, axis)))
+            leaf = (value.path or "size").rpartition(".")[2]
+            hint = _shape_hint(value, axis)
+            sizes.append(self.arguments.resolve(vector, hint, fallback=f"{leaf}_size"))
         shape = f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
         kind = (
             ""
