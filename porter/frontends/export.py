@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import signal
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,35 +14,13 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from porter.errors import InputError, UnsupportedError
+from porter.time_limit import TimeLimitExceeded, time_limit
 
 if TYPE_CHECKING:
     from porter.sources import Source
 
 #: CPU seconds that an export with dynamic dims may take before fixed ones are tried (symbolic image sizes can cost minutes).
 EXPORT_SECONDS = 30
-
-
-class _Timeout(Exception):
-    pass
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raises _Timeout in the main thread after `seconds` of CPU time; elsewhere there is no limit."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGPROF"):
-        yield
-        return
-
-    def expire(*_: Any) -> None:
-        raise _Timeout
-
-    previous = signal.signal(signal.SIGPROF, expire)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, previous)
 
 
 @contextmanager
@@ -127,7 +103,7 @@ def export_program(
         try:
             with (
                 _quiet(),
-                _time_limit(EXPORT_SECONDS),
+                time_limit(EXPORT_SECONDS),
                 _fake_parameters(module) as mode,
                 torch.no_grad(),
             ):
@@ -135,7 +111,7 @@ def export_program(
                 program = torch.export.export(
                     module, args, kwargs, dynamic_shapes=dynamic, strict=False
                 )
-        except _Timeout:
+        except TimeLimitExceeded:
             reason = TimeoutError(f"symbolic sizes took over {EXPORT_SECONDS} s")
             continue
         except Exception as error:  # noqa: BLE001 -- torch raises anything, the author's own exceptions included

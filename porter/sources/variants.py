@@ -16,13 +16,19 @@ from porter.sources.constructors import config_objects, record_constructors
 from porter.sources.meta_parameters import meta_parameters
 from porter.sources.running import deterministic
 from porter.sources.source import Source
+from porter.time_limit import time_limit
 
-#: How many other sizes are built, from how many draws, and CPU seconds that they may take together.
-WANTED, DRAWS, SECONDS = 3, 24, 4.0
+#: How many other sizes are wanted, from how many draws, and how many models may be built for all of it.
+WANTED, DRAWS, BUILDS = 3, 12, 64
+
+#: CPU seconds after which no more are built, whatever is found by then.
+SECONDS = 20.0
 
 #: What a size is multiplied by; the small ones divide the large ones, so that heads still divide widths.
 _LARGE, _SMALL = (2, 3, 4, 6, 10), (1, 2, 3)
 _DEPTH = re.compile(r"layer|depth|block|stage|repeat")
+#: What tables of positions are made for: their size grows with the square of it.
+_EXTENT = re.compile(r"im(a)?g|resolution|input_size|length|position|context|seq")
 _NOT_SIZES = re.compile(r"_ids?$|_token|seed|version|eps|theta|stride|dilation|chunk")
 
 
@@ -35,9 +41,10 @@ class OtherSizes:
 
     def __init__(self, source: Source):
         self._source = source
+        self._started = time.process_time()
+        self._built = 0
         self._settings = _Settings(source.called_with)
         same = source.module is not None and bool(self._settings.names)
-        self._started = time.process_time()
         built = self._build(source.called_with) if same else None
         self._same = built is not None and _shapes(built) == _shapes(source)
 
@@ -73,14 +80,16 @@ class OtherSizes:
         return sorted(influence, key=lambda name: influence[name], reverse=True)
 
     def _late(self) -> bool:
-        return time.process_time() - self._started > SECONDS
+        return self._built >= BUILDS or time.process_time() - self._started > SECONDS
 
     def _build(self, arguments: dict[str, Any]) -> Source | None:
         """The source with its module built with these arguments, or None where its constructor refuses them."""
         source = self._source
         assert source.module is not None
+        self._built += 1
         try:
             with (
+                time_limit(max(0.1, SECONDS - (time.process_time() - self._started))),
                 deterministic(source.options.seed),
                 record_constructors() as log,
                 meta_parameters(),
@@ -165,6 +174,13 @@ def _changed(name: str, value: Any, draw: random.Random, alike: bool) -> Any:
         if isinstance(value, (list, tuple)):
             return type(value)(item + more + k % 2 for k, item in enumerate(value))
         return value + more
+    if _EXTENT.search(name.lower()):
+        factor = draw.choice((2, 3))
+        return (
+            type(value)(i * factor for i in value)
+            if isinstance(value, (list, tuple))
+            else value * factor
+        )
     if isinstance(value, (list, tuple)):
         factors = list(_LARGE if min(value) > 7 else _SMALL)
         draw.shuffle(factors)

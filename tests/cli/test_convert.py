@@ -27,6 +27,8 @@ def test_defaults_are_those_of_the_python_function(stub, run):
         "quantize": None,
         "input_layout": "nhwc",
         "mapping": None,
+        "plugins": (),
+        "fold_batchnorm": False,
         "route": "auto",
         "inputs": (),
         "checkpoint": None,

@@ -603,3 +603,44 @@ def test_a_map_of_one_window_is_cut_too():
     result.check(x(3, 8, 8, 6))
     check_source(result.port.model_py)
     assert result.port.model_py.count("class Windows") == 1
+
+
+def test_as_many_windows_as_a_window_is_long():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide, self.narrow = Windows(6, 16), Windows(5, 4)
+            self.down = nn.Linear(96, 5)
+
+        def forward(self, a):
+            a = self.wide(a)
+            b, h, w, c = a.shape
+            a = a.reshape(b, h // 4, 4, w // 4, 4, c).permute(0, 1, 3, 2, 4, 5).flatten(3)
+            return self.narrow(self.down(a))
+
+    result = port_of(Net, (x(2, 16, 16, 6),), {"a": {0: "batch"}})
+    result.check(x(3, 16, 16, 6))
+
+
+def test_lists_of_other_lengths_are_other_classes():
+    class Stage(nn.Module):
+        def __init__(self, depth: int):
+            super().__init__()
+            self.blocks = nn.ModuleList()
+            for _ in range(depth):
+                self.blocks += [nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6)), Windows(6, 4)]
+
+        def forward(self, a):
+            for block in self.blocks:
+                a = block(a)
+            return a
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Stage(1), Stage(3)
+
+        def forward(self, a):
+            return self.second(self.first(a))
+
+    port_of(Net, (x(2, 4, 4, 6),), {"a": {0: "batch"}}).check(x(3, 4, 4, 6))

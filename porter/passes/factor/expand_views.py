@@ -70,4 +70,11 @@ def _middle(split: Node, turn: Node, source: tuple[Size, ...]) -> tuple[Size, ..
         order = [axis for axis in turn.args[1:] if shape[axis] != 1]
         if simplify(count - total) == 0 and order == sorted(order):
             found.append(shape)
-    return max(found, key=lambda shape: sum(size != 1 for size in shape), default=None)
+    # Where there are as many windows as a window is long, the inner axes are the window's.
+    return max(found, key=lambda shape: _spread(shape), default=None)
+
+
+def _spread(shape: tuple[Size, ...]) -> tuple[int, int]:
+    """How many axes are longer than 1, and how far back they are."""
+    long = [axis for axis, size in enumerate(shape) if size != 1]
+    return len(long), sum(long)

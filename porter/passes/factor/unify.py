@@ -9,7 +9,7 @@ from porter.ir import Node, Value
 from porter.ir.ops import ACTIVATIONS
 from porter.passes.factor.expand_views import Chain, chain_to, expanded
 from porter.passes.factor.roll import list_position
-from porter.passes.factor.tree import Block, Item, Loop, reads, variant
+from porter.passes.factor.tree import Block, Item, Loop, layer_path, reads, variant
 
 #: Functions that one class may take as an argument.
 _EXCHANGEABLE = ACTIVATIONS | {"mx.sigmoid", "mx.tanh"}
@@ -119,12 +119,22 @@ class Unifier:
         self.values[a] = b
         return True
 
+    def _is_of_a_kept_list(self, item: Item) -> bool:
+        """Whether an item is in a list of which the other block has members: the lists of one class have one length."""
+        container, _, number = self.template.relative(_path(item)).rpartition(".")
+        if not container or not number.isdigit():
+            return False
+        others = (self.block.relative(_path(other)) for other in self.block.items)
+        return any(path.startswith(f"{container}.") for path in others)
+
     def _skip(self, a: Value, item: Item, b: Value) -> bool:
         """The template's item is a part that the other block lacks: one of the item's operands takes its place."""
         if isinstance(item, Loop) or len(item.outputs) != 1 or item in self.items:
             return False
         operands = [v for v in reads(item) if not v.is_parameter]
         if isinstance(item, Node) and item.is_layer and len(operands) != 1:
+            return False
+        if self._is_of_a_kept_list(item):
             return False
         for operand in operands:
             if operand.rank != b.rank:
@@ -263,3 +273,10 @@ def _places(block: Block, item: Item) -> list[str]:
     return [
         block.relative(inner.path) for inner in (item.blocks if isinstance(item, Loop) else [item])
     ]
+
+
+def _path(item: Item) -> str:
+    """Where the source keeps a block, the first block of a loop, or a layer."""
+    if isinstance(item, Node):
+        return layer_path(item) if item.is_layer else ""
+    return item.blocks[0].path if isinstance(item, Loop) else item.path
