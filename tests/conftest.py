@@ -8,6 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
+settings.register_profile("porter", deadline=None)  # machines differ, and tests run beside others
+settings.load_profile("porter")
+
 HARNESS = Path(__file__).parent / "harness"
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
@@ -124,11 +125,16 @@ def _findings(record: Record) -> str:
 def _fixed(record: Record) -> str:
     notes = [note for note in record.get("notes", ()) if "fixed" in note or "as traced" in note]
     dims = ", ".join(record.get("fixed", ()))
-    return f"{dims} ({'; '.join(notes) or 'by the graph'})" if dims else ""
+    said = _INSTALLED.sub("", "; ".join(notes)) or "by the graph"
+    return f"{dims} ({said})" if dims else ""
+
+
+#: Where packages are on the machine that measured: nobody else's path.
+_INSTALLED = re.compile(r"/\S*/(?:site-packages|dist-packages)/")
 
 
 def _reason(record: Record) -> str:
-    why = record.get("reason", "no reason recorded")
+    why = _INSTALLED.sub("", record.get("reason", "no reason recorded"))
     return f"{why} (in: {record['stage']})" if "stage" in record and " in: " not in why else why
 
 

@@ -426,10 +426,12 @@ def _runs(texts: list[str], total: str | None = None) -> list[str]:
     runs = [(text, len(list(group))) for text, group in groupby(texts)]
     longest = max((count for _, count in runs), default=0)
     flexible = [k for k, (_, count) in enumerate(runs) if count == longest]
+    if len(runs) == 2 == len(texts):
+        flexible = [1]  # a first member of its own, and one of those that follow it
     result: list[str] = []
     for k, (text, count) in enumerate(runs):
         others = len(texts) - count
-        if total is not None and longest > 1 and flexible == [k]:
+        if total is not None and len(texts) > 1 and flexible == [k]:
             before = sum(c for _, c in runs[:k])
             ends = f"{before}, {total}" if before == others and before else f"{total} - {others}"
             result.append(f"*({text} for _ in range({ends if others else total}))")

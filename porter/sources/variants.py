@@ -172,7 +172,7 @@ def _changed(name: str, value: Any, draw: random.Random, alike: bool) -> Any:
     if _DEPTH.search(name.lower()):
         more = draw.choice((1, 2))
         if isinstance(value, (list, tuple)):
-            return type(value)(item + more + k % 2 for k, item in enumerate(value))
+            return type(value)(item + more + k for k, item in enumerate(value))
         return value + more
     if _EXTENT.search(name.lower()):
         factor = draw.choice((2, 3))
