@@ -13,7 +13,7 @@ import argparse
 import importlib.util
 import json
 import os
-import signal
+import resource
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,7 +22,9 @@ from typing import Any
 
 import numpy as np
 
-SECONDS = 120
+Record = dict[str, Any]
+#: CPU time of one type.
+SECONDS = 240
 #: Above this multiple of torch's own error a difference is no rounding (VALIDATION: "semantic").
 SEMANTIC = 30.0
 WIDTH = 96
@@ -39,7 +41,7 @@ def types() -> Iterator[str]:
             yield kind
 
 
-def measure(kind: str) -> dict[str, Any]:
+def measure(kind: str) -> Record:
     """One type, in a process of its own."""
     import torch
     from mlx_lm.utils import load_model
@@ -52,39 +54,35 @@ def measure(kind: str) -> dict[str, Any]:
     from porter.weights.recipes import evaluate
 
     torch.manual_seed(0)
-    try:
-        module = suite.build(kind, suite._name(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind])).module
-        randomize(module)
-        for part in (
-            module.config,
-            *(getattr(module.config, n, None) for n in module.config.sub_configs),
-        ):
-            if part is not None:
-                part._experts_implementation = "eager"  # the only one in float64
-        ids = torch.randint(3, 60, (2, 24), generator=torch.Generator().manual_seed(1))
-        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-            module.save_pretrained(folder)
-            own = module(input_ids=ids).logits.double().numpy()
-            exact = module.double()(input_ids=ids).logits.numpy()
-            rounding = _rms(own, exact)
+    module = suite.build(kind, suite._name(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind])).module
+    randomize(module)
+    for part in (
+        module.config,
+        *(getattr(module.config, n, None) for n in module.config.sub_configs),
+    ):
+        if part is not None:
+            part._experts_implementation = "eager"  # the only one in float64
+    ids = torch.randint(3, 60, (2, 24), generator=torch.Generator().manual_seed(1))
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        module.save_pretrained(folder)
+        own = module(input_ids=ids).logits.double().numpy()
+        exact = module.double()(input_ids=ids).logits.numpy()
+        rounding = relative_rms(own, exact)
 
-            def judged(load: Callable[[], Any]) -> dict[str, Any]:
-                return _judged(load, ids.numpy(), exact, rounding)
+        def judged(load: Callable[[], Any]) -> dict[str, Any]:
+            return _judged(load, ids.numpy(), exact, rounding)
 
-            def by_porter() -> Any:
-                handover = choose_route(resolve(folder), "mlx-lm").handover
-                assert handover is not None
-                weights = [(p, evaluate(r, handover.tensors)) for p, r in handover.recipes.items()]
-                handover.model.load_weights(weights)
-                return handover.model
+        def by_porter() -> Any:
+            handover = choose_route(resolve(folder), "mlx-lm").handover
+            assert handover is not None
+            weights = [(p, evaluate(r, handover.tensors)) for p, r in handover.recipes.items()]
+            handover.model.load_weights(weights)
+            return handover.model
 
-            return {
-                "type": kind, "torch_error": rounding,
-                "stored": judged(lambda: load_model(Path(folder))[0]), "porter": judged(by_porter),
-            }  # fmt: skip
-    except Exception as error:  # noqa: BLE001 -- one type of many
-        text = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
-        return {"type": kind, "failed": text[:300]}
+        return {
+            "type": kind, "torch_error": rounding,
+            "stored": judged(lambda: load_model(Path(folder))[0]), "porter": judged(by_porter),
+        }  # fmt: skip
 
 
 def _judged(load: Callable[[], Any], ids: Any, exact: Any, rounding: float) -> dict[str, Any]:
@@ -94,12 +92,13 @@ def _judged(load: Callable[[], Any], ids: Any, exact: Any, rounding: float) -> d
         found = np.array(load()(mx.array(ids)).astype(mx.float32), np.float64)
     except Exception as error:  # noqa: BLE001 -- mlx-lm's files raise anything
         return {"state": "fails", "why": f"{type(error).__name__}: {error}"[:300]}
-    gap = _rms(found, exact)
+    gap = relative_rms(found, exact)
     equal = gap <= SEMANTIC * max(rounding, 2.0**-24)
     return {"state": "equal" if equal else "off", "error": gap}
 
 
-def _rms(z: Any, y: Any) -> float:
+def relative_rms(z: Any, y: Any) -> float:
+    """RMS(z - y) / RMS(y)."""
     return float(np.sqrt(((z - y) ** 2).mean() / (y**2).mean()))
 
 
@@ -136,12 +135,48 @@ def _cell(text: str) -> str:
     return text if len(text) <= WIDTH else text[:WIDTH] + "…"
 
 
-def run(kind: str, output: Path) -> None:
-    """Appends the record of one type to `output`."""
+def run_types(
+    about: str | None,
+    file: str,
+    measure: Callable[[str], Record],
+    table: Callable[[list[Record]], str],
+) -> None:
+    """The command line: measures each type that has no record in `file` yet, then prints the table of all records."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("types", nargs="*")
+    chosen = parser.parse_args()
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    output = chosen.output / file
+    import torch
+    import transformers
+    import transformers.modeling_utils
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    done = {record["type"] for record in _records(output)}
+    for kind in chosen.types or list(types()):
+        if kind not in done:
+            _run(kind, measure, output)
+    print(table(_records(output)))
+
+
+def _records(file: Path) -> list[Record]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _run(kind: str, measure: Callable[[str], Record], output: Path) -> None:
+    """Appends the record of one type, which is measured in a process of its own, to `output`."""
     child = os.fork()
     if child == 0:
-        signal.alarm(SECONDS)
-        record = measure(kind)
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
+        try:
+            record = measure(kind)
+        except Exception as error:  # noqa: BLE001 -- one type of many
+            text = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
+            record = {"type": kind, "failed": text[:300]}
         with output.open("a") as out:
             out.write(json.dumps(record) + "\n")
         os._exit(0)
@@ -151,28 +186,5 @@ def run(kind: str, output: Path) -> None:
             out.write(json.dumps({"type": kind, "failed": f"ended with status {status}"}) + "\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("types", nargs="*")
-    chosen = parser.parse_args()
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    output = chosen.output / "mlx_lm.jsonl"
-    known = (
-        [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
-    )
-    done = {record["type"] for record in known}
-    import torch
-    import transformers
-    import transformers.modeling_utils
-
-    torch.set_num_threads(1)
-    transformers.logging.set_verbosity_error()
-    for kind in chosen.types or list(types()):
-        if kind not in done:
-            run(kind, output)
-    print(table([json.loads(line) for line in output.read_text().splitlines()]))
-
-
 if __name__ == "__main__":
-    main()
+    run_types(__doc__, "mlx_lm.jsonl", measure, table)

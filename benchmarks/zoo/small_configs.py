@@ -75,12 +75,16 @@ def candidates(config_class: type, changes: dict[str, Any]) -> Iterator[tuple[Sc
 
     `changes` are fields that are set after shrinking; a dict changes a nested configuration.
     """
-    default = config_class()
     for scale in SCALES:
         try:
-            yield scale, config_class(**_merge(_shrunk(default, scale, {}), changes))
+            yield scale, scaled(config_class, scale, changes)
         except Exception:  # noqa: BLE001, S112 -- configurations validate themselves, each in its own way
             continue
+
+
+def scaled(config_class: type, scale: Scale, changes: dict[str, Any]) -> Any:
+    """The default configuration made as small as `scale` says, with the fields of `changes` set after that."""
+    return config_class(**_merge(_shrunk(config_class(), scale, {}), changes))
 
 
 def _merge(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
