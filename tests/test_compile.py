@@ -603,3 +603,18 @@ def test_the_middle_of_a_list_is_read_after_its_end() -> None:
 
     result = port_of(Taps, (torch.randn(2, 6),))
     result.check(torch.randn(2, 6))
+
+
+class Normed(nn.Module):
+    def __init__(self, dim: int = 8, eps: float = 1e-5):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, eps=eps)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+def test_a_setting_at_the_default_of_mlx_is_written():
+    """Another checkpoint may have it differently."""
+    ported = port_of(Normed, [torch.randn(2, 5, 8)], {"x": TOKENS})
+    assert "nn.LayerNorm(args.dim, eps=args.eps)" in ported.port.model_py

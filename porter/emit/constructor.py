@@ -9,7 +9,7 @@ from typing import Any
 from porter.emit.arguments import Arguments
 from porter.emit.attributes import Attributes, Place
 from porter.emit.expressions import Code, Vector, is_constant, literal
-from porter.emit.layers import CONSTRUCTORS, MLX_LM
+from porter.emit.layers import CONSTRUCTORS, MLX_LM, SYNONYMS
 from porter.emit.syntax import dtype_text
 from porter.emit.variants import Variants
 from porter.errors import UnsupportedError
@@ -18,6 +18,9 @@ from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.tree import Block, Loop, layer_path, module_form
 
 Instances = list[tuple[int, Any]]  # (instance of the class, what the item is there)
+
+#: Numbers that no shape shows: where a setting gives them they are written even if they are MLX's default.
+_SETTINGS = ("eps", "base")
 
 
 class Constructor:
@@ -74,7 +77,8 @@ class Constructor:
             if name not in node.attrs:
                 continue
             vector = {i: other.attrs[name] for i, other in items}
-            if is_constant(vector) and _same(vector[min(vector)], default):
+            usual = is_constant(vector) and _same(vector[min(vector)], default)
+            if usual and not (name in _SETTINGS and self._is_setting(items[0][1], name, vector)):
                 continue
             if (
                 name == "stride"
@@ -84,6 +88,11 @@ class Constructor:
                 continue
             parts.append(f"{name}={self._number(items, name)}")
         return f"{MLX_LM.get(node.op, node.op)}({', '.join(parts)})"
+
+    def _is_setting(self, node: Node, name: str, vector: Vector) -> bool:
+        """Whether a setting of the source gives the number, which another checkpoint may have differently."""
+        hint = _hint(node, name)
+        return self.arguments.look_up(vector, hint, *SYNONYMS.get(hint, ()), exact=True) is not None
 
     def _scaled_rope(self, items: Instances) -> str:
         """A rotation whose frequencies follow the source's description, which mlx-lm reads too."""
@@ -107,10 +116,7 @@ class Constructor:
     def _number(self, items: Instances, name: str) -> str:
         vector = {i: _as_code(other.attrs[name]) for i, other in items}
         vector = vector | self.variants.numbers(self.cls, items, name)
-        if items[0][1].op == "nn.RoPE":
-            name = {"dims": "rotary_dim", "base": "rope_theta", "scale": "rope_scale"}.get(
-                name, name
-            )
+        name = _hint(items[0][1], name)
         attribute = layer_path(items[0][1]).rpartition(".")[2]
         fallback = f"{attribute}_{name}" if attribute.isidentifier() else ""
         return self.arguments.resolve(vector, name, fallback=fallback)
@@ -440,6 +446,13 @@ def _runs(texts: list[str], total: str | None = None) -> list[str]:
         else:
             result += [text] * count
     return result
+
+
+def _hint(node: Node, name: str) -> str:
+    """What sources call a layer's constructor argument, where MLX has another word for it."""
+    if node.op == "nn.RoPE":
+        return {"dims": "rotary_dim", "base": "rope_theta", "scale": "rope_scale"}.get(name, name)
+    return name
 
 
 def _same(value: Any, default: Any) -> bool:

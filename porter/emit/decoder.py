@@ -67,6 +67,7 @@ IMPORTS = {
     "RotatingKVCache": "mlx_lm.models.cache",
     "SwitchLinear": "mlx_lm.models.switch_layers",
     "initialize_rope": "mlx_lm.models.rope_utils",
+    "swiglu": "mlx_lm.models.activations",
 }
 
 #: What the arguments for state are annotated with.
