@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import product
+from math import prod
 from typing import Any
 
 from porter.emit.names import words
@@ -170,7 +171,12 @@ def _is_head_size(name: str, value: Any) -> bool:
         type(value) is int
         and value > 1
         and bool(words(name) & {"dim", "kv", "heads", "hidden", "channels", "model"})
+        and not _counts_heads(name)
     )
+
+
+def _counts_heads(name: str) -> bool:
+    return {"num", "heads"} <= words(name) and "dim" not in words(name)
 
 
 def _is_size_of_head(name: str, value: Any) -> bool:
@@ -185,12 +191,16 @@ def _is_heads(name: str, value: Any) -> bool:
     return type(value) is int and value > 1 and "heads" in words(name)
 
 
+def _is_key_heads(name: str, value: Any) -> bool:
+    return _is_heads(name, value) and bool(words(name) & {"kv", "key"})
+
+
 def _is_width(name: str, *_: str) -> bool:
     """Whether a config's field speaks of the model's width, of which other sizes are multiples."""
     return bool(words(name) & {"dim", "hidden", "model"}) and "num" not in words(name)
 
 
-def _of_heads_or_patches(whole: str, part: str) -> bool:
+def _of_heads_or_patches(whole: str, part: str, *_: str) -> bool:
     """Whether one of the names speaks of a width and the other of heads, or of an image and its patches."""
     return "patch" in words(part) or ("heads" in words(part) and "heads" not in words(whole))
 
@@ -211,6 +221,12 @@ def _squared_quotient(a: int, b: int) -> int | None:
 COMPOSITES: tuple[Pattern, ...] = (
     Pattern("int({} * {})", lambda a, ratio: int(a * ratio), (_is_size, _is_ratio), _is_width),
     Pattern("{} * {}", lambda a, b: a * b, (_is_size_of_head, _is_heads), lambda *_: True),
+    Pattern(
+        "{} // {} * {}",
+        lambda a, b, c: None if a % b else a // b * c,
+        (_is_size, _is_heads, _is_key_heads),
+        _of_heads_or_patches,
+    ),
     *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,), _is_width) for k in (2, 3, 4)),
     *(Pattern(f"{{}} // {k}", lambda a, k=k: _quotient(a, k), (_is_size,)) for k in (2, 4)),
     Pattern("{} ** 2", lambda a: a * a, (_is_size,)),
@@ -262,8 +278,8 @@ CONDITIONS: tuple[Pattern, ...] = (
 )
 
 
-#: Among more names than this, a form with three of them is found by chance, and slowly.
-_MANY = 16
+#: Among more choices of names than this, a form with three of them is found by chance, and slowly.
+_MOST = 4096
 
 
 def _named(name: str) -> Expression:
@@ -280,7 +296,10 @@ def _exact(
     exact = [name for name in numbers if _equal(vector, numbers[name])]
     wanted = set().union(*map(words, hints)) if hints else set()
     telling = wanted - {"in", "out", "num", "size"}
-    related = [name for name in exact if words(name) & telling]
+    of_size = "dim" in wanted and "num" not in wanted  # a number of heads is no size of one
+    related = [
+        name for name in exact if words(name) & telling and not (of_size and _counts_heads(name))
+    ]
     value = next(iter(vector.values()))
     constant = is_constant(vector)
     small = constant and isinstance(value, int) and abs(value) <= 3
@@ -298,15 +317,14 @@ def _first(
     for pattern in patterns:
         if constant and pattern.constant is None:
             continue
-        if len(pattern.accepts) > 2 and len(numbers) > _MANY:
-            continue
         pools = [
             [name for name, symbol in numbers.items() if all(test(name, symbol[i]) for i in vector)]
             for test in pattern.accepts
         ]
-        candidates = set().union(*pools)
-        for names in permutations([n for n in numbers if n in candidates], len(pools)):
-            if any(name not in pool for name, pool in zip(names, pools, strict=True)):
+        if len(pools) > 2 and prod(map(len, pools)) > _MOST:
+            continue
+        for names in product(*pools):
+            if len(set(names)) < len(names):
                 continue
             if constant and pattern.constant is not None and not pattern.constant(*names):
                 continue

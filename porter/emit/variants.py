@@ -23,6 +23,8 @@ _AXES = {
     "input_dims": -1, "output_dims": 0, "in_channels": -1, "out_channels": 0, "num_features": 0,
     "num_embeddings": 0,
 }  # fmt: skip
+#: The same where a layer's weight is stacked.
+_STACKED = {"nn.SwitchLinear": {"num_experts": 0, "output_dims": 1, "input_dims": 2}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Variants:
     def _number(self, node: Node, name: str, variant: Variant) -> Any:
         path = layer_path(node)
         here, there = self.modules.get(path), variant.modules.get(path)
-        if name not in _AXES and name != "dims" and name != "kernel_size":
+        axes = _STACKED.get(node.op, _AXES)
+        if name not in axes and name != "dims" and name != "kernel_size":
             if here is None or there is None or name not in there.attributes:
                 return None
             same = _number_of(here.attributes.get(name)) == _number_of(node.attrs[name])
@@ -83,7 +86,7 @@ class Variants:
         if name == "kernel_size":
             kernel = shape[1:-1]
             return kernel[0] if isinstance(node.attrs[name], int) else kernel
-        axis = _AXES.get(name, -1)
+        axis = axes.get(name, -1)
         if weight.shape[axis] == node.attrs[name]:
             return shape[axis]
         groups = there.attributes.get("groups") if there is not None else None
