@@ -26,6 +26,10 @@ SECONDS = 20.0
 
 #: What a size is multiplied by; the small ones divide the large ones, so that heads still divide widths.
 _LARGE, _SMALL = (2, 3, 4, 6, 10), (1, 2, 3)
+_HEADS = re.compile(r"heads?$")
+_WIDTH = re.compile(r"dim|hidden|width|embd|d_model")
+#: How often numbers are drawn until they go together.
+_TRIES = 20
 _DEPTH = re.compile(r"layer|depth|block|stage|repeat")
 #: What tables of positions are made for: their size grows with the square of it.
 _EXTENT = re.compile(r"im(a)?g|resolution|input_size|length|position|context|seq")
@@ -145,18 +149,38 @@ class _Settings:
     def drawn(
         self, chosen: list[tuple[str | None, str]], draw: random.Random, alike: bool
     ) -> dict[str, Any]:
-        """The arguments with the chosen numbers changed; the source's own stay as they are."""
+        """The arguments with the chosen numbers changed; the source's own stay as they are.
+
+        Heads still divide the widths that they divide in the source, as far as a few draws find such numbers.
+        """
+        values = {place: self._values[place] for place in self.names}
+        for _ in range(_TRIES):
+            changed = {p: _changed(p[1], self._values[p], draw, alike) for p in chosen}
+            if self._heads_divide(values | changed):
+                break
         arguments = {
             name: copy.deepcopy(value) if name in config_objects(self.arguments) else value
             for name, value in self.arguments.items()
         }
-        for holder, name in chosen:
-            value = _changed(name, self._values[holder, name], draw, alike)
+        for (holder, name), value in changed.items():
             if holder is None:
                 arguments[name] = value
             else:
                 vars(arguments[holder])[name] = value
         return arguments
+
+    def _heads_divide(self, values: dict[tuple[str | None, str], Any]) -> bool:
+        """Whether each width is a multiple of each number of heads of which it is one in the source."""
+        here = {place: n for place, n in self._values.items() if type(n) is int and n > 1}
+        return all(
+            values[width] % values[heads] == 0
+            for heads in here.keys() & values.keys()
+            if _HEADS.search(heads[1])
+            for width in here.keys() & values.keys()
+            if _WIDTH.search(width[1])
+            and here[width] > here[heads]
+            and here[width] % here[heads] == 0
+        )
 
 
 def _is_size(name: str, value: Any) -> bool:

@@ -119,6 +119,18 @@ def test_simple_sizes():
     assert text(3, config, "in_channels") is None
 
 
+def test_a_number_of_heads_is_no_size_of_one():
+    config = alike(hidden_size=64, num_attention_heads=8, num_key_value_heads=8)
+    assert (
+        text(8, config, "rotary_dim", "head_dim") == "args.hidden_size // args.num_attention_heads"
+    )
+    scale = text(8**-0.5, config, "scale")
+    assert scale == "(args.hidden_size // args.num_attention_heads) ** -0.5"
+    grouped = alike(hidden_size=96, num_attention_heads=8, num_key_value_heads=2)
+    shared = text(24, grouped, "out_features")
+    assert shared == "args.hidden_size // args.num_attention_heads * args.num_key_value_heads"
+
+
 def test_the_hinted_name_goes_first():
     symbols = alike(width=64, out_channels=64)
     assert text(64, symbols, "out_channels") == "args.out_channels"

@@ -106,6 +106,18 @@ def test_other_sizes_are_of_the_same_class_with_other_settings(tmp_path):
     assert dataclasses.asdict(source.called_with["config"])["width"] == 48  # the source's own stays
 
 
+def test_heads_divide_widths_where_the_class_does_not_ask_for_it(tmp_path):
+    path = tmp_path / "net.py"
+    lines = SOURCE.replace("heads: int = 4", "heads: int = 32").replace(
+        "width: int = 48", "width: int = 256"
+    )
+    path.write_text(lines.replace("assert config.width % config.heads == 0", "pass"))
+    others = OtherSizes(resolve(f"{path}:small", SourceOptions())).together()
+    changed = [other.constructors[""] for other in others]
+    assert len({settings["heads"] for settings in changed}) > 1
+    assert all(settings["width"] % settings["heads"] == 0 for settings in changed)
+
+
 def test_a_module_changed_after_it_was_built_has_no_other_sizes(tmp_path):
     source = resolved(tmp_path)
     source.module.tokens = torch.nn.Embedding(50, 48)
