@@ -16,6 +16,7 @@ SIZES = {
     "input_dims": "in_features", "output_dims": "out_features", "in_channels": "in_channels", "out_channels": "out_channels",
     "num_features": "num_features", "dims": "dim", "num_embeddings": "num_embeddings", "input_size": "input_size",
     "hidden_size": "hidden_size", "num_groups": "num_groups", "groups": "groups", "dim": "dim",
+    "hidden_dims": "hidden_dims", "num_experts": "num_experts",
 }  # fmt: skip
 _SMALL = 3
 

@@ -65,6 +65,7 @@ IMPORTS = {
     "scaled_dot_product_attention": "mlx_lm.models.base",
     "KVCache": "mlx_lm.models.cache",
     "RotatingKVCache": "mlx_lm.models.cache",
+    "SwitchGLU": "mlx_lm.models.switch_layers",
     "SwitchLinear": "mlx_lm.models.switch_layers",
     "initialize_rope": "mlx_lm.models.rope_utils",
     "swiglu": "mlx_lm.models.activations",

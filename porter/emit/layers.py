@@ -35,6 +35,7 @@ CONSTRUCTORS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "nn.RoPE": (("dims",), {"traditional": False, "base": 10000.0, "scale": 1.0}),
     "nn.SwitchLinear": (("input_dims", "output_dims", "num_experts"), {"bias": True}),
+    "nn.SwitchGLU": (("input_dims", "hidden_dims", "num_experts"), {"bias": False}),
     "nn.InstanceNorm": (("dims",), {"eps": 1e-5, "affine": False}),
     **{f"nn.{cell}": (("input_size", "hidden_size"), {"bias": True}) for cell in ("LSTM", "GRU")},
     "nn.RNN": (("input_size", "hidden_size"), {"bias": True, "nonlinearity": None}),
@@ -44,7 +45,7 @@ CONSTRUCTORS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 
 #: Layers that mlx-lm has and mlx.nn lacks.
-MLX_LM = {"nn.SwitchLinear": "SwitchLinear"}
+MLX_LM = {"nn.SwitchLinear": "SwitchLinear", "nn.SwitchGLU": "SwitchGLU"}
 
 #: Other names under which sources know a constructor argument.
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -58,6 +59,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "eps": ("eps", "norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps"),
     "kernel_size": ("kernel_size", "patch_size"),
     "stride": ("stride", "patch_size"),
+    "hidden_dims": ("moe_intermediate_size", "intermediate_size", "intermediate_dim"),
+    "num_experts": ("num_experts", "num_local_experts", "n_routed_experts"),
     "rotary_dim": ("rotary_dim", "head_dim", "dim"),
     "rope_theta": ("rope_theta", "rotary_emb_base", "rope_base", "base"),
 }

@@ -24,7 +24,10 @@ _AXES = {
     "num_embeddings": 0,
 }  # fmt: skip
 #: The same where a layer's weight is stacked.
-_STACKED = {"nn.SwitchLinear": {"num_experts": 0, "output_dims": 1, "input_dims": 2}}
+_STACKED = {
+    "nn.SwitchLinear": {"num_experts": 0, "output_dims": 1, "input_dims": 2},
+    "nn.SwitchGLU": {"num_experts": 0, "hidden_dims": 1, "input_dims": 2},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class Variants:
                 return None
             same = _number_of(here.attributes.get(name)) == _number_of(node.attrs[name])
             return _number_of(there.attributes[name]) if same else None
-        weight = node.params.get("weight")
+        weight = node.params.get("weight", node.params.get("gate_proj.weight"))
         shape = _shape(weight, variant)
         if weight is None or shape is None:
             return None

@@ -19,6 +19,7 @@ from porter.passes.fuse.fuse_experts import fuse_experts
 from porter.passes.fuse.fuse_norms import fuse_norms
 from porter.passes.fuse.fuse_rope import fuse_rope
 from porter.passes.fuse.fuse_swiglu import fuse_swiglu
+from porter.passes.fuse.fuse_switch_glu import fuse_switch_glu
 from porter.passes.fuse.misses import sentences
 from porter.passes.fuse.share_heads import share_heads
 from porter.passes.hoist_concatenate import hoist_concatenate
@@ -52,6 +53,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (keep_rows, "what the experts' result is added to"),
     (lift_cache, "a decoder's keys and values go through a cache"),
     (fuse_swiglu, "a decoder's gate is mlx-lm's compiled function"),
+    (fuse_switch_glu, "gated experts are one layer of mlx-lm's"),
     (fuse_causal, "a causal mask built from positions is MLX's own"),
     (compose_views, "nn.MultiheadAttention's views come down to one reshape and one transpose"),
     (fold_parameters, "a parameter that is reshaped or permuted first is stored that way"),
