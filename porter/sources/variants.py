@@ -15,6 +15,7 @@ import torch
 from porter.sources.constructors import config_objects, record_constructors
 from porter.sources.meta_parameters import meta_parameters
 from porter.sources.running import deterministic
+from porter.sources.shapes_only import ShapesOnly
 from porter.sources.source import Source
 from porter.time_limit import time_limit
 
@@ -97,7 +98,7 @@ class OtherSizes:
                 deterministic(source.options.seed),
                 record_constructors() as log,
                 meta_parameters(),
-                _NoInitialization(),
+                ShapesOnly(),
                 torch.no_grad(),
             ):
                 module = type(source.module)(**arguments)
@@ -109,25 +110,6 @@ class OtherSizes:
             constructors=log.by_path(module),
             config=_config_of(module) if source.config else None,
         )
-
-
-class _NoInitialization(torch.overrides.TorchFunctionMode):
-    """Writes into tensors without elements are left out: they cost most of the time of building a model on meta."""
-
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        name = getattr(func, "__name__", "")
-        kwargs = kwargs or {}
-        if name.endswith("_") and not name.endswith("__"):
-            written = args[0] if args else kwargs.get("tensor")
-            if isinstance(written, torch.Tensor) and written.is_meta:
-                return written
-        return func(*args, **kwargs)
 
 
 class _Settings:
