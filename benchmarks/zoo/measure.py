@@ -168,7 +168,7 @@ def _to_port(port: Port, named: dict[str, torch.Tensor]) -> list[mx.array]:
     for place, given in enumerate(port.inputs):
         tensor = named.get(given["name"], by_place[place] if place < len(by_place) else None)
         assert tensor is not None, f"the port has an input {given['name']} that the module lacks"
-        arrays.append(mx.array(np.ascontiguousarray(permuted(tensor.numpy(), given["permute"]))))
+        arrays.append(mx.array(np.asarray(permuted(tensor.numpy(), given["permute"]), order="C")))
     return arrays
 
 

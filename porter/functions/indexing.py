@@ -89,19 +89,24 @@ def masked_select(x: mx.array, mask: mx.array) -> mx.array:
     return x[tuple(nonzero(mask).T)]
 
 
+def runs(is_first: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """Where runs begin, the run of each element, and the runs' lengths; waits for their number on the host."""
+    firsts = nonzero(is_first)[:, 0]
+    ends = mx.concatenate([firsts[1:], mx.array([is_first.size], mx.int64)])
+    return firsts, mx.cumsum(is_first.astype(mx.int64)) - 1, ends - firsts
+
+
 def unique(x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     """The different elements in rising order, which of them each element is, and how often each occurs.
 
     Waits for their number on the host: the size of the result depends on the data.
     """
-    order = mx.argsort(x.flatten())
-    rising = x.flatten()[order]
-    is_first = mx.concatenate([mx.array([True]), rising[1:] != rising[:-1]])
-    group = mx.cumsum(is_first.astype(mx.int64)) - 1
-    places = mx.put_along_axis(group, order, group, axis=0).reshape(x.shape)
-    firsts = nonzero(is_first)[:, 0]
-    ends = mx.concatenate([firsts[1:], mx.array([x.size])])
-    return rising[firsts], places, ends - firsts
+    flat = x.flatten()
+    order = mx.argsort(flat)
+    rising = flat[order]
+    firsts, group, counts = runs(mx.concatenate([mx.array([True]), rising[1:] != rising[:-1]]))
+    places = mx.put_along_axis(group, order, group, axis=0)
+    return rising[firsts], places.reshape(x.shape), counts
 
 
 def unique_consecutive(x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
@@ -110,11 +115,76 @@ def unique_consecutive(x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     Waits for their number on the host: the size of the result depends on the data.
     """
     flat = x.flatten()
-    is_first = mx.concatenate([mx.array([True]), flat[1:] != flat[:-1]])
-    places = (mx.cumsum(is_first.astype(mx.int64)) - 1).reshape(x.shape)
-    firsts = nonzero(is_first)[:, 0]
-    ends = mx.concatenate([firsts[1:], mx.array([x.size])])
-    return flat[firsts], places, ends - firsts
+    firsts, group, counts = runs(mx.concatenate([mx.array([True]), flat[1:] != flat[:-1]]))
+    return flat[firsts], group.reshape(x.shape), counts
+
+
+def unique_slices(
+    x: mx.array, axis: int, consecutive: bool = False
+) -> tuple[mx.array, mx.array, mx.array]:
+    """The different slices along an axis in rising order (or as they come, the first of each run), as `unique` does it."""
+    moved = mx.moveaxis(x, axis, 0)
+    rows = moved.reshape(len(moved), -1)
+    order = mx.arange(len(rows))
+    for column in [] if consecutive else reversed(range(rows.shape[1])):
+        order = order[mx.argsort(rows[order, column])]
+    rising = rows[order]
+    changes = (rising[1:] != rising[:-1]).any(axis=1)
+    firsts, group, counts = runs(mx.concatenate([mx.array([True]), changes]))
+    places = mx.put_along_axis(group, order, group, axis=0)
+    return mx.moveaxis(moved[order[firsts]], 0, axis), places, counts
+
+
+def repeat_by(x: mx.array, repeats: mx.array, axis: int, total: int | None = None) -> mx.array:
+    """Each slice along an axis as often as `repeats` says; waits for their number on the host without `total`."""
+    ends = mx.cumsum(mx.broadcast_to(repeats, (x.shape[axis],)))
+    count: int = ends[-1].item() if total is None else total  # type: ignore[assignment]
+    return mx.take(
+        x, mx.searchsorted(ends, mx.arange(count, dtype=ends.dtype), side="right"), axis=axis
+    )
+
+
+def nonzero_padded(x: mx.array, count: int, fill: int = -1) -> mx.array:
+    """The first `count` positions (count, axes) of what is not 0, in order; `fill` where there are fewer."""
+    flags = (x != 0).flatten()
+    cells = mx.sort(mx.where(flags, mx.arange(flags.size), flags.size))[:count]
+    cells = mx.pad(cells, (0, count - cells.size), constant_values=mx.array(flags.size))
+    places: list[mx.array] = []
+    rest = cells
+    for size in reversed(x.shape):
+        places.insert(0, rest % size)
+        rest = rest // size
+    return mx.where((cells < flags.size)[:, None], mx.stack(places, axis=-1), fill).astype(mx.int64)
+
+
+def pairs(count: int) -> tuple[mx.array, mx.array]:
+    """The first and the second of every pair of different numbers below `count`, in order."""
+    found = mx.array([[i, j] for i in range(count) for j in range(i + 1, count)], dtype=mx.int32)
+    found = found.reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def embedding_bag(
+    weight: mx.array,
+    indices: mx.array,
+    offsets: mx.array,
+    mode: str = "sum",
+    scales: mx.array | None = None,
+    padding: int | None = None,
+) -> mx.array:
+    """Rows of the weight, joined bag by bag: `offsets` says where each bag of indices begins. An empty bag gives 0."""
+    bag = mx.searchsorted(offsets, mx.arange(indices.size, dtype=offsets.dtype), side="right") - 1
+    counted = (indices >= 0 if padding is None else indices != padding)[:, None]
+    rows = weight[indices] if scales is None else weight[indices] * scales[:, None]
+    result = mx.zeros((offsets.size, weight.shape[1]), dtype=weight.dtype)
+    number = (
+        mx.zeros((offsets.size, 1), dtype=weight.dtype).at[bag].add(counted.astype(weight.dtype))
+    )
+    if mode == "max":
+        most = (result - mx.inf).at[bag].maximum(mx.where(counted, rows, -mx.inf))
+        return mx.where(number > 0, most, 0)
+    result = result.at[bag].add(mx.where(counted, rows, 0))
+    return result / mx.maximum(number, 1) if mode == "mean" else result
 
 
 def bincount(x: mx.array, weights: mx.array | None = None, least: int = 0) -> mx.array:
@@ -126,8 +196,16 @@ def bincount(x: mx.array, weights: mx.array | None = None, least: int = 0) -> mx
     return mx.zeros(size, dtype=weights.dtype).at[x].add(weights)
 
 
-def histogram(x: mx.array, bins: int, low: float, high: float) -> mx.array:
-    """How many elements fall into each of `bins` equal parts from low to high; the last holds high as well."""
+def histogram(
+    x: mx.array, bins: int, low: float | None = None, high: float | None = None
+) -> mx.array:
+    """How many elements fall into each of `bins` equal parts from low to high; the last holds high as well.
+
+    Without bounds from the least element to the largest, or one to each side of them where they are equal.
+    """
+    if low is None or high is None:
+        least, most = x.min(), x.max()
+        low, high = least - (least == most), most + (least == most)
     inside = (x >= low) & (x <= high)
     places = mx.clip(mx.floor((x - low) * (bins / (high - low))), 0, bins - 1).astype(mx.int32)
     return mx.zeros(bins, dtype=x.dtype).at[places].add(inside.astype(x.dtype))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 from typing import Any
 
 from porter.ir import Value
+from porter.ir.builder import broadcast_shapes
 from porter.lowering.axes import axis_of
+from porter.lowering.creation import made
 from porter.lowering.reductions import vector_norm
-from porter.lowering.refusal import refuse
+from porter.lowering.refusal import absent, refuse
 from porter.lowering.registry import Call, lowering
 
 _CPU: dict[str, Any] = {"stream": "mx.cpu"}
@@ -96,11 +98,21 @@ def eigvalsh(call: Call, x: Value, triangle: str = "L") -> Value:
     return _one(call, "mx.linalg.eigvalsh", x, **options, **_CPU)
 
 
-@lowering("aten.linalg_solve.default", "aten.linalg_solve_ex.default")
+@lowering(
+    "aten.linalg_solve.default", "aten.linalg_solve_ex.default", "aten._linalg_solve_ex.default"
+)
 def solve(call: Call, a: Value, b: Value, *, left: bool = True, **_: Any) -> Any:
     _only_floats(call, a, b)
-    if not left:
-        raise refuse(call, "left=False")
+    if not left:  # x @ a = b is the transposed system
+        if b.rank == 1:
+            raise refuse(call, "left=False with a vector")
+        shape, dtype = call.outputs[0]
+        turned = replace(
+            call, outputs=[((*shape[:-2], shape[-1], shape[-2]), dtype), *call.outputs[1:]]
+        )
+        result = solve(turned, _turned(call, a), _turned(call, b))
+        result, *errors = result if isinstance(result, list) else [result]
+        return [_turned(call, result), *errors] if errors else _turned(call, result)
     build = call.build
     shape = call.outputs[0][0]
     is_vector = b.rank == 1 or (b.rank == a.rank - 1 and b.shape == a.shape[:-1])
@@ -119,18 +131,138 @@ def solve(call: Call, a: Value, b: Value, *, left: bool = True, **_: Any) -> Any
     result = build.op("mx.linalg.solve", a, b, shape=wide, dtype=a.dtype, **_CPU)
     if is_vector:
         result = build.op(".squeeze", result, len(wide) - 1, shape=shape, dtype=result.dtype)
-    return [result, _no_errors(call)] if "_ex" in call.name else result
+    if "_ex" not in call.name:
+        return result
+    inner = [absent(call, place, "the factorization") for place in range(1, len(call.outputs) - 1)]
+    return [result, *inner, _no_errors(call)]
 
 
 @lowering("aten.linalg_solve_triangular.default")
 def solve_triangular(
     call: Call, a: Value, b: Value, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Value:
+    """From the right by the transposed system; a diagonal of ones is written over what stands there."""
     _only_floats(call, a, b)
-    if not left or unitriangular or a.shape[:-2] != b.shape[:-2]:
-        raise refuse(call, "left=False, unitriangular, or batches of different shapes")
+    build = call.build
+    if unitriangular:
+        size = a.shape[-1]
+        part = build.op(
+            "mx.triu" if upper else "mx.tril", a, 1 if upper else -1, shape=a.shape, dtype=a.dtype
+        )
+        ones = made(call, "mx.eye", size, shape=(size, size), dtype=a.dtype)
+        a = build.op("+", part, ones, shape=a.shape, dtype=a.dtype)
+    if not left:
+        a, b, upper = _turned(call, a), _turned(call, b), not upper
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = _in_batch(call, a, batch), _in_batch(call, b, batch)
     options: dict[str, Any] = {"upper": True} if upper else {}
-    return _one(call, "mx.linalg.solve_triangular", a, b, **options, **_CPU)
+    result = build.op(
+        "mx.linalg.solve_triangular", a, b, shape=b.shape, dtype=call.dtype, **options, **_CPU
+    )
+    return result if left else _turned(call, result)
+
+
+@lowering("aten.triangular_solve.default")
+def triangular_solve(
+    call: Call, b: Value, a: Value, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> list[Value]:  # fmt: skip
+    """The solution and a copy of the matrix."""
+    matrix = _turned(call, a) if transpose else a
+    x = solve_triangular(call, matrix, b, upper=upper != transpose, unitriangular=unitriangular)
+    return [x, _in_batch(call, a, call.outputs[1][0][:-2])]
+
+
+def _turned(call: Call, x: Value) -> Value:
+    return call.build.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2))
+
+
+def _in_batch(call: Call, x: Value, batch: tuple[Any, ...]) -> Value:
+    shape = (*batch, *x.shape[-2:])
+    if x.shape == shape:
+        return x
+    return call.build.op("mx.broadcast_to", x, shape, shape=shape, dtype=x.dtype)
+
+
+@lowering(
+    "aten.linalg_lu_factor_ex.default", "aten.linalg_lu_factor.default", "aten._lu_with_info.default"
+)  # fmt: skip
+def lu_factor(call: Call, x: Value, pivot: bool = True, *_: Any, **__: Any) -> list[Value]:
+    """The packed factors, the pivots (torch's count from 1), and no errors."""
+    _only_floats(call, x)
+    if not pivot:
+        raise refuse(call, "a factorization without pivots")
+    build = call.build
+    shapes = [shape for shape, _ in call.outputs[:2]]
+    lu, pivots = build.node(
+        "mx.linalg.lu_factor", x, shapes=shapes, dtypes=["float32", "uint32"], **_CPU
+    ).outputs
+    pivots = build.op("+", build.cast(pivots, "int32"), 1, shape=pivots.shape, dtype="int32")
+    return [lu, pivots, *([_no_errors(call)] if len(call.outputs) > 2 else [])]
+
+
+@lowering("aten.linalg_lu.default")
+def lu(call: Call, x: Value, *, pivot: bool = True) -> list[Value]:
+    """P, L and U with P @ L @ U = x; MLX gives the order of L's rows."""
+    _only_floats(call, x)
+    if not pivot:
+        raise refuse(call, "a factorization without pivots")
+    build = call.build
+    p_shape, l_shape, u_shape = (shape for shape, _ in call.outputs)
+    order, lower, upper = build.node(
+        "mx.linalg.lu", x, shapes=[p_shape[:-1], l_shape, u_shape], dtypes=["uint32", "float32", "float32"], **_CPU
+    ).outputs  # fmt: skip
+    cells = made(call, "mx.arange", p_shape[-1], shape=p_shape[-1:], dtype="uint32")
+    rows = build.op("mx.expand_dims", order, order.rank, shape=(*order.shape, 1), dtype="uint32")
+    matrix = build.op("==", rows, cells, shape=p_shape, dtype="bool")
+    return [build.cast(matrix, "float32"), lower, upper]
+
+
+@lowering("aten.lu_unpack.default")
+def lu_unpack(
+    call: Call, packed: Value, pivots: Value, unpack_data: bool = True, unpack_pivots: bool = True
+) -> list[Value]:
+    _only_floats(call, packed)
+    build = call.build
+    p_shape, l_shape, u_shape = (shape for shape, _ in call.outputs)
+    nothing = made(call, "mx.zeros", (0,), shape=(0,), dtype="float32")
+    matrix, lower, upper = nothing, nothing, nothing
+    if unpack_pivots:
+        rows = packed.shape[-2]
+        order = build.op("fn.permutation_of", pivots, rows, shape=p_shape[:-1], dtype="int32")
+        matrix = build.op("fn.permutation_matrix", order, shape=p_shape, dtype="float32")
+    if unpack_data:
+        lower, upper = build.node(
+            "fn.unpack_lu", packed, shapes=[l_shape, u_shape], dtypes=["float32"] * 2
+        ).outputs
+    return [matrix, lower, upper]
+
+
+@lowering("aten.linalg_lu_solve.default", "aten.lu_solve.default")
+def lu_solve(call: Call, *args: Any, left: bool = True, adjoint: bool = False) -> Value:
+    """The older op has the right side first."""
+    packed, pivots, b = args if "linalg" in call.name else (*args[1:], args[0])
+    _only_floats(call, packed, b)
+    if not left:  # x @ A = b is the transposed system
+        b, adjoint = _turned(call, b), not adjoint
+    packed, b = _in_batch(call, packed, call.shape[:-2]), _in_batch(call, b, call.shape[:-2])
+    if pivots.shape[:-1] != call.shape[:-2]:
+        shape = (*call.shape[:-2], pivots.shape[-1])
+        pivots = call.build.op("mx.broadcast_to", pivots, shape, shape=shape, dtype=pivots.dtype)
+    options: dict[str, Any] = {"adjoint": True} if adjoint else {}
+    x = call.build.op("fn.solve_by_lu", packed, pivots, b, shape=b.shape, dtype=b.dtype, **options)
+    return x if left else _turned(call, x)
+
+
+@lowering("aten.linalg_matrix_exp.default", "aten.matrix_exp.default")
+def matrix_exp(call: Call, x: Value) -> Value:
+    _only_floats(call, x)
+    return _one(call, "fn.matrix_exponential", x)
+
+
+@lowering("aten.linalg_householder_product.default", "aten.orgqr.default")
+def householder_product(call: Call, vectors: Value, scales: Value) -> Value:
+    _only_floats(call, vectors, scales)
+    return _one(call, "fn.householder_product", vectors, scales)
 
 
 @lowering("aten.linalg_det.default", "aten.det.default")
@@ -139,10 +271,21 @@ def determinant(call: Call, x: Value) -> Value:
     return _one(call, "mx.linalg.det", x, **_CPU)
 
 
-@lowering("aten.linalg_slogdet.default", "aten.slogdet.default")
-def log_determinant(call: Call, x: Value) -> list[Value]:
+@lowering(
+    "aten.linalg_slogdet.default", "aten.slogdet.default", "aten._linalg_slogdet.default", "aten.logdet.default"
+)  # fmt: skip
+def log_determinant(call: Call, x: Value) -> Any:
+    """Sign and logarithm; torch's inner op gives its factorization besides, which nobody reads."""
     _only_floats(call, x)
-    return _several(call, "mx.linalg.slogdet", x, **_CPU)
+    shapes = [x.shape[:-2]] * 2
+    found = call.build.node(
+        "mx.linalg.slogdet", x, shapes=shapes, dtypes=[x.dtype] * 2, **_CPU
+    ).outputs
+    if call.name == "aten.logdet.default":
+        sign, size = found
+        negative = call.build.op("<", sign, 0, shape=sign.shape, dtype="bool")
+        return _one(call, "mx.where", negative, nan, size)
+    return [*found, *(absent(call, k, "the factorization") for k in range(2, len(call.outputs)))]
 
 
 @lowering("aten.linalg_cross.default", "aten.cross.default")
@@ -179,22 +322,56 @@ def cdist(call: Call, x: Value, y: Value, p: float = 2.0, *_: Any) -> Value:
     return vector_norm(call, gap, p, -1)
 
 
+@lowering("aten.pdist.default", "aten._pdist_forward.default")
+def pdist(call: Call, x: Value, p: float = 2.0) -> Value:
+    """The norm of the difference of every two rows."""
+    build, shape = call.build, call.shape
+    places = build.node("fn.pairs", x.shape[0], shapes=[shape] * 2, dtypes=["int32"] * 2).outputs
+    wide = (*shape, x.shape[-1])
+    first, second = (build.index(x, (place,), wide) for place in places)
+    return vector_norm(call, build.op("-", first, second, shape=wide, dtype=x.dtype), p, -1)
+
+
 @lowering("aten.pinverse.default", "aten.linalg_pinv.default")
 def pinverse(call: Call, x: Value, rcond: float = 1e-15, hermitian: bool = False) -> Value:
-    _only_floats(call, x)
-    if hermitian:
-        raise refuse(call, "hermitian=True: only one triangle of the matrix is read")
-    return _one(call, "fn.pseudoinverse", x, rcond)
+    return _pseudoinverse(call, x, hermitian, rcond)
 
 
-@lowering("aten.linalg_pinv.atol_rtol_tensor", "aten.linalg_pinv.atol_rtol_float")
+@lowering(
+    "aten.linalg_pinv.atol_rtol_tensor", "aten.linalg_pinv.atol_rtol_float", "aten.linalg_pinv.rcond_tensor"
+)  # fmt: skip
 def pinv(
-    call: Call, x: Value, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
+    call: Call, x: Value, *rcond: Any, atol: Any = None, rtol: Any = None, hermitian: bool = False
 ) -> Value:
+    """Singular values up to the larger of the two tolerances count as 0."""
+    if rcond:
+        rtol, hermitian = rcond[0], rcond[1] if len(rcond) > 1 else hermitian
+    if atol is not None and rtol is None:
+        rtol = 0.0
+    column = [
+        call.build.op("mx.expand_dims", t, t.rank, shape=(*t.shape, 1), dtype=t.dtype)
+        if isinstance(t, Value) and t.rank
+        else t
+        for t in (rtol, atol)
+    ]
+    return _pseudoinverse(call, x, hermitian, *column)
+
+
+def _pseudoinverse(call: Call, x: Value, hermitian: bool, rtol: Any, atol: Any = None) -> Value:
     _only_floats(call, x)
-    if hermitian or atol is not None or rtol is not None:
-        raise refuse(call, "a tolerance of its own, or hermitian=True")
-    return _one(call, "fn.pseudoinverse", x)
+    if hermitian:  # torch reads the lower triangle
+        low = call.build.op("mx.tril", x, -1, shape=x.shape, dtype=x.dtype)
+        whole = call.build.op("mx.tril", x, shape=x.shape, dtype=x.dtype)
+        x = call.build.op("+", whole, _turned(call, low), shape=x.shape, dtype=x.dtype)
+    options = {
+        key: value for key, value in (("tolerance", rtol), ("least", atol)) if value is not None
+    }
+    return _one(call, "fn.pseudoinverse", x, **options)
+
+
+@lowering("aten._linalg_check_errors.default")
+def check_errors(call: Call, *_: Any, **__: Any) -> None:
+    """MLX raises by itself where a matrix has no inverse."""
 
 
 @lowering("aten.linalg_matrix_norm.default")

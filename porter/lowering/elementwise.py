@@ -9,7 +9,6 @@ from typing import Any
 from porter.ir import Value
 from porter.lowering.arithmetic import names_of
 from porter.lowering.promotion import is_float, is_scalar, natural_dtype, promoted
-from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
 # Functions of one array that give a float (of an int array too), and their MLX names.
@@ -78,10 +77,18 @@ def _rounding(op: str) -> Callable[..., Value]:
         if not is_float(x.dtype):
             return x
         if decimals:
-            raise refuse(call, "rounding to decimals differs between the two in the last bit")
+            return _round_to(call, x, decimals)
         return call.build.op(op, x, shape=call.shape, dtype=call.dtype)
 
     return lower
+
+
+def _round_to(call: Call, x: Value, decimals: int) -> Value:
+    """As torch does it: by the power of ten as a float, and back, in x's own type."""
+    build, scale = call.build, float(10 ** abs(decimals))
+    there, back = ("*", "/") if decimals > 0 else ("/", "*")
+    scaled = build.op("mx.round", build.op(there, x, scale))
+    return build.op(back, scaled, scale, shape=call.shape, dtype=call.dtype)
 
 
 def _predicate(op: str) -> Callable[..., Value]:
@@ -293,3 +300,10 @@ def signbit(call: Call, x: Value) -> Value:
 def float_power(call: Call, x: Any, exponent: Any) -> Value:
     """torch's result is a float64, which MLX does not have: float32 here, as for every float64."""
     return call.build.op("**", *promoted(call, x, exponent), shape=call.shape, dtype=call.dtype)
+
+
+@lowering(*names_of("hypot", "default"), "prims.hypot.default")
+def hypot(call: Call, x: Value, other: Value) -> Value:
+    """By the larger of the two, so that no square overflows."""
+    x, other = promoted(call, x, other)
+    return call.build.op("fn.hypot", x, other, shape=call.shape, dtype=call.dtype)

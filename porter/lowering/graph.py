@@ -158,7 +158,8 @@ class _Lowerer:
         kwargs = {key: importer.argument(item) for key, item in node.kwargs.items()}
         builder = Builder(importer.frames(node), importer.location(node))
         outputs = importer.outputs(node)
-        call = Call(builder, outputs, target, builder.location, _unread(node, len(outputs)))
+        unread = _unread(node, len(outputs))
+        call = Call(builder, outputs, target, builder.location, unread, _is_plain(node))
         result = self.table[target](call, *args, **kwargs)
         if target.split(".")[1].rstrip("_") not in _AUTHORS:
             for new in builder.nodes:
@@ -197,12 +198,22 @@ class _Lowerer:
     def stand_in(self, node: Any) -> None:
         """Values in the place of a refused node's, so that the others are still looked at."""
         values = [Value(shape, dtype) for shape, dtype in self.importer.outputs(node)]
-        self.importer.environment[node] = values[0] if len(values) == 1 else values
+        is_list = isinstance(node.meta.get("val"), (list, tuple))
+        self.importer.environment[node] = values if is_list else values[0]
 
 
 def _is_tuple(node: Any) -> bool:
     """A decomposition may put its results into a named tuple."""
     return isinstance(node.target, type) and issubclass(node.target, tuple)
+
+
+def _is_plain(node: Any) -> bool:
+    """Whether the first argument is no view of other memory, nor in another order; asked for by as_strided alone."""
+    if "as_strided" not in str(node.target):
+        return True
+    tensor = node.args[0].meta["val"]
+    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return bool(tensor.is_contiguous() and whole)
 
 
 def _unread(node: Any, count: int) -> frozenset[int]:

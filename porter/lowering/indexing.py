@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import sympy
 
 from porter.ir import Value
-from porter.ir.builder import broadcast_shapes
+from porter.ir.builder import broadcast_shapes, simplify
 from porter.lowering.axes import axis_of, on_one_axis
 from porter.lowering.creation import made
 from porter.lowering.promotion import is_float
@@ -52,14 +53,14 @@ def without_masks(call: Call, indices: Sequence[Value | None]) -> list[Value | N
 def nonzero(call: Call, x: Value) -> Value:
     """How many there are is a size that depends on the data: the function waits for it."""
     if x.rank == 0:
-        raise refuse(call, "a scalar")
+        raise refuse(call, "a scalar, whose positions have no axes")
     return call.build.op("fn.nonzero", x, shape=call.shape, dtype=call.dtype)
 
 
 @lowering("aten.nonzero_numpy.default")
 def nonzero_numpy(call: Call, x: Value) -> list[Value]:
     if x.rank == 0:
-        raise refuse(call, "a scalar")
+        x = call.build.reshape(x, (1,))
     count = call.shape[0]
     places = call.build.op("fn.nonzero", x, shape=(count, x.rank), dtype=call.dtype)
     return [call.build.index(places, (slice(None), axis), (count,)) for axis in range(x.rank)]
@@ -89,11 +90,73 @@ def unique(call: Call, x: Value, *args: Any, **names: Any) -> list[Value]:
     """Sorted in any case; how many there are is a size that depends on the data."""
     name = "unique" if "_unique2" in call.name else "unique_consecutive"
     dim = names.get("dim", args[2] if name == "unique_consecutive" and len(args) > 2 else None)
-    if (dim is not None and x.rank > 1) or x.rank == 0:
-        raise refuse(call, "a scalar, or whole slices that are compared")
-    shapes = [call.shape, x.shape, call.shape]
-    dtypes = [x.dtype, "int64", "int64"]
-    return call.build.node(f"fn.{name}", x, shapes=shapes, dtypes=dtypes).outputs
+    if dim is not None and x.rank > 1:
+        return _unique_slices(call, x, dim, consecutive=True)
+    count = call.shape if call.shape else call.outputs[0][0]
+    flat = x if x.rank else call.build.reshape(x, (1,))
+    found = call.build.node(
+        f"fn.{name}", flat, shapes=[count, flat.shape, count], dtypes=[x.dtype, "int64", "int64"]
+    ).outputs
+    return found if x.rank else [found[0], call.build.reshape(found[1], ()), found[2]]
+
+
+@lowering("aten.unique_dim.default", "aten.unique_dim_consecutive.default")
+def unique_dim(call: Call, x: Value, dim: int, *_: Any, **__: Any) -> list[Value]:
+    return _unique_slices(call, x, dim, consecutive="consecutive" in call.name)
+
+
+def _unique_slices(call: Call, x: Value, dim: int, consecutive: bool) -> list[Value]:
+    axis = axis_of(dim, x.rank)
+    count = call.shape[axis]
+    options: dict[str, Any] = {"consecutive": True} if consecutive else {}
+    return call.build.node(
+        "fn.unique_slices", x, axis, shapes=[call.shape, (x.shape[axis],), (count,)],
+        dtypes=[x.dtype, "int64", "int64"], **options,
+    ).outputs  # fmt: skip
+
+
+@lowering("aten.repeat_interleave.self_Tensor")
+def repeat_by(
+    call: Call, x: Value, repeats: Value, dim: int | None = None, *, output_size: Any = None
+) -> Value:
+    """How many there are is a size that depends on the data, unless the author says it."""
+    if dim is None:
+        x, dim = call.build.reshape(x, (simplify(prod(x.shape)),)), 0
+    options = {} if output_size is None else {"total": output_size}
+    return call.build.op(
+        "fn.repeat_by", x, repeats, axis_of(dim, x.rank), shape=call.shape, dtype=x.dtype, **options
+    )
+
+
+@lowering("aten.repeat_interleave.Tensor")
+def places_repeated(call: Call, repeats: Value, *, output_size: Any = None) -> Value:
+    size = repeats.shape[0]
+    cells = made(call, "mx.arange", size, shape=(size,), dtype=call.dtype)
+    return repeat_by(call, cells, repeats, 0, output_size=output_size)
+
+
+@lowering("aten.nonzero_static.default")
+def nonzero_static(call: Call, x: Value, *, size: Any, fill_value: int = -1) -> Value:
+    if x.rank == 0:  # positions in a scalar have no axes
+        return made(call, "mx.zeros", (size, 0), shape=(size, 0), dtype="int64")
+    options: dict[str, Any] = {} if fill_value == -1 else {"fill": fill_value}
+    return call.build.op("fn.nonzero_padded", x, size, shape=call.shape, dtype="int64", **options)
+
+
+@lowering("aten._unsafe_masked_index.default")
+def masked_index(call: Call, x: Value, mask: Value, indices: Sequence[Any], fill: Any) -> Value:
+    """Where the mask is false the index may lie outside."""
+    read = index(call, x, _inside(call, x, indices))
+    return call.build.op("mx.where", mask, read, fill, shape=call.shape, dtype=call.dtype)
+
+
+def _inside(call: Call, x: Value, indices: Sequence[Value | None]) -> list[Value | None]:
+    return [
+        i
+        if i is None
+        else call.build.op("mx.clip", i, -size, simplify(size - 1), shape=i.shape, dtype=i.dtype)
+        for i, size in zip(indices, x.shape, strict=False)
+    ]
 
 
 @lowering("aten.bincount.default")
@@ -111,11 +174,12 @@ def histc(
     call: Call, x: Value, bins: int = 100, low: Any = 0, high: Any = 0, **names: Any
 ) -> Value:
     low, high = names.get("min", low), names.get("max", high)
-    if low == high or not is_float(x.dtype):
-        raise refuse(call, "the bounds are the data's own, or it is over integers")
-    return call.build.op(
-        "fn.histogram", x, bins, float(low), float(high), shape=call.shape, dtype=call.dtype
-    )
+    if not is_float(x.dtype):
+        raise refuse(call, "it is over integers")
+    bounds = () if low == high == 0 else (float(low), float(high))
+    if bounds and low == high:
+        bounds = (low - 1.0, high + 1.0)
+    return call.build.op("fn.histogram", x, bins, *bounds, shape=call.shape, dtype=call.dtype)
 
 
 @lowering(

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from porter.ir import Value
+from porter.ir.builder import simplify
 from porter.lowering.axes import axis_of
 from porter.lowering.parameters import are_parameters, permuted
-from porter.lowering.promotion import is_float
-from porter.lowering.refusal import refuse
+from porter.lowering.promotion import category, is_float
+from porter.lowering.refusal import absent, refuse
 from porter.lowering.registry import Call, lowering
 
 
@@ -17,10 +18,9 @@ from porter.lowering.registry import Call, lowering
 def linear(call: Call, x: Value, weight: Value, bias: Value | None = None) -> Value:
     """x @ weight.T + bias; a layer where the parameters are the model's own."""
     build = call.build
-    if not is_float(call.dtype):
-        raise refuse(call, "MLX multiplies only matrices of floats")
     if (
-        weight.rank == 2
+        category(x) >= 2
+        and weight.rank == 2
         and are_parameters(weight)
         and (bias is None or are_parameters(bias))
         and x.rank > 0
@@ -37,7 +37,7 @@ def linear(call: Call, x: Value, weight: Value, bias: Value | None = None) -> Va
             bias=bias is not None,
         )
     turned = build.transpose(weight, (1, 0)) if weight.rank == 2 else weight
-    product = build.op("@", x, turned, shape=call.shape, dtype=call.dtype)
+    product = product_of(call, x, turned, call.shape)
     return (
         product
         if bias is None
@@ -45,18 +45,24 @@ def linear(call: Call, x: Value, weight: Value, bias: Value | None = None) -> Va
     )
 
 
+def product_of(call: Call, x: Value, y: Value, shape: Sequence[Any]) -> Value:
+    """x @ y; of whole numbers, which MLX's matmul does not take, by a function."""
+    op = "fn.integer_matmul" if category(x) < 2 else "@"
+    return call.build.op(op, x, y, shape=shape, dtype=call.dtype)
+
+
 @lowering("aten.matmul.default", "aten.mm.default", "aten.bmm.default", "aten.mv.default", "aten.dot.default",
           "aten.inner.default", "aten.vdot.default", "aten.linalg_matmul.default")  # fmt: skip
 def matmul(call: Call, x: Value, y: Value) -> Value:
-    if not is_float(call.dtype):
-        raise refuse(call, "MLX multiplies only matrices of floats")
     if "inner" in call.name and 0 in (x.rank, y.rank):
         return call.build.op("*", x, y, shape=call.shape, dtype=call.dtype)
     if "inner" in call.name and y.rank > 1:
         if y.rank > 2:
             raise refuse(call, "the second operand has more than two axes")
         y = call.build.transpose(y, (1, 0))
-    return call.build.op("@", x, y, shape=call.shape, dtype=call.dtype)
+    if "vdot" in call.name and x.dtype == "complex64":
+        x = call.build.op("mx.conjugate", x, shape=x.shape, dtype=x.dtype)
+    return product_of(call, x, y, call.shape)
 
 
 @lowering("aten.addmm.default", "aten.addmv.default", "aten.baddbmm.default")
@@ -64,10 +70,9 @@ def addmm(
     call: Call, x: Value, first: Value, second: Value, *, beta: Any = 1, alpha: Any = 1
 ) -> Value:
     """beta * x + alpha * (first @ second)"""
-    if not is_float(call.dtype):
-        raise refuse(call, "MLX multiplies only matrices of floats")
     build = call.build
-    plain = call.name.startswith("aten.addmm.") and alpha == beta == 1
+    is_whole = _is_whole(call, first, alpha, beta)
+    plain = call.name.startswith("aten.addmm.") and alpha == beta == 1 and not is_whole
     if plain and are_parameters(x, second) and x.shape == second.shape[1:]:
         return build.layer(
             "nn.Linear",
@@ -80,11 +85,11 @@ def addmm(
         )
     if "addmm" in call.name:
         factors = ({} if alpha == 1 else {"alpha": alpha}) | ({} if beta == 1 else {"beta": beta})
-        if beta != 0:
+        if beta != 0 and not is_whole and not isinstance(alpha * beta, complex):
             return build.op(
                 "mx.addmm", x, first, second, shape=call.shape, dtype=call.dtype, **factors
             )
-    product = build.op("@", first, second, shape=call.shape, dtype=call.dtype)
+    product = product_of(call, first, second, (*first.shape[:-1], *second.shape[first.rank - 1 :]))
     if alpha != 1:
         product = build.op("*", alpha, product)
     if beta == 0:
@@ -93,9 +98,17 @@ def addmm(
     return build.op("+", added, product, shape=call.shape, dtype=call.dtype)
 
 
+def _is_whole(call: Call, x: Value, *factors: Any) -> bool:
+    """Whether the product is of whole numbers. Raises where a factor is none: torch cuts it off."""
+    is_whole = category(x) < 2
+    if is_whole and any(isinstance(factor, float) for factor in factors):
+        raise refuse(call, "alpha or beta is a float beside whole numbers")
+    return is_whole
+
+
 @lowering("aten.einsum.default")
 def einsum(call: Call, equation: str, operands: Sequence[Value], path: Any = None) -> Value:
-    if not is_float(call.dtype):
+    if category(operands[0]) < 2:
         raise refuse(call, "it is over integers")
     letters = _letters(equation.replace(" ", ""), [x.rank for x in operands])
     return call.build.op("mx.einsum", letters, *operands, shape=call.shape, dtype=call.dtype)
@@ -128,7 +141,8 @@ def addbmm(
 ) -> Value:
     """beta * x + alpha * the sum of the batch's products."""
     shape = (first.shape[0], first.shape[1], second.shape[2])
-    product = call.build.op("@", first, second, shape=shape, dtype=call.dtype)
+    _is_whole(call, first, alpha, beta)
+    product = product_of(call, first, second, shape)
     total = call.build.op("mx.sum", product, shape=shape[1:], dtype=call.dtype, axis=0)
     if alpha != 1:
         total = call.build.op("*", alpha, total)
@@ -154,6 +168,34 @@ def embedding(call: Call, weight: Value, indices: Value, *_: Any, **__: Any) -> 
         )  # fmt: skip
         return node.output
     return call.build.op("mx.take", weight, indices, shape=call.shape, dtype=call.dtype, axis=0)
+
+
+_BAGS = ("sum", "mean", "max")
+
+
+@lowering(
+    "aten.embedding_bag.default", "aten.embedding_bag.padding_idx", "aten._embedding_bag.default",
+    "aten._embedding_bag_forward_only.default",
+)  # fmt: skip
+def embedding_bag(
+    call: Call, weight: Value, indices: Value, offsets: Value, scale_grad_by_freq: bool = False, mode: int = 0,
+    sparse: bool = False, per_sample_weights: Value | None = None, include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> list[Value]:  # fmt: skip
+    """The joined rows; the other three outputs serve the gradient."""
+    if include_last_offset:
+        count = simplify(offsets.shape[0] - 1)
+        offsets = call.build.index(offsets, (slice(None, -1),), (count,))
+    options: dict[str, Any] = {} if mode == 0 else {"mode": _BAGS[mode]}
+    if per_sample_weights is not None:
+        options["scales"] = per_sample_weights
+    is_given = padding_idx is not None and (padding_idx >= 0 or "padding_idx" in call.name)
+    if is_given and isinstance(padding_idx, int):
+        options["padding"] = padding_idx % weight.shape[0]
+    bags = call.build.op(
+        "fn.embedding_bag", weight, indices, offsets, shape=call.shape, dtype=call.dtype, **options
+    )
+    return [bags, *(absent(call, place, "the bookkeeping") for place in (1, 2, 3))]
 
 
 @lowering("aten.bilinear.default")

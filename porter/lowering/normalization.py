@@ -9,6 +9,7 @@ from typing import Any
 from porter.ir import Value
 from porter.ir.builder import simplify
 from porter.lowering.axes import channels_first, channels_last
+from porter.lowering.creation import made
 from porter.lowering.parameters import are_parameters, reshaped
 from porter.lowering.refusal import absent
 from porter.lowering.registry import Call, lowering
@@ -59,7 +60,15 @@ def native_batch_norm(
     momentum: Any,
     eps: float,
 ) -> list[Value]:
+    """Without the batch's statistics: torch gives empty arrays for them."""
     normed = batch_norm(call, x, weight, bias, mean, var, False, momentum, eps)
+    nothing = [
+        made(call, "mx.zeros", tuple(shape), shape=shape, dtype=dtype)
+        for place, (shape, dtype) in enumerate(call.outputs[1:], 1)
+        if place not in call.unread and shape == (0,)
+    ]
+    if len(nothing) == 2:
+        return [normed, *nothing]
     return [normed, absent(call, 1, "the mean"), absent(call, 2, "the deviation")]
 
 
@@ -193,9 +202,38 @@ def layer_norm(
 def native_layer_norm(
     call: Call, x: Value, sizes: Sequence[Any], weight: Value | None, bias: Value | None, eps: float
 ) -> list[Value]:
-    """Without the statistics, which only the gradient needs."""
+    """The statistics, which only the gradient needs, where something reads them."""
     normed = layer_norm(call, x, sizes, weight, bias, eps)
-    return [normed, absent(call, 1, "the mean"), absent(call, 2, "the deviation")]
+    axes = tuple(range(x.rank - len(sizes), x.rank))
+    return [normed, *_statistics(call, x, axes, eps)]
+
+
+@lowering("aten.native_group_norm.default")
+def native_group_norm(
+    call: Call, x: Value, weight: Value | None, bias: Value | None, n: Any, c: Any, hw: Any, groups: int, eps: float
+) -> list[Value]:  # fmt: skip
+    normed = group_norm(call, x, groups, weight, bias, eps)
+    if {1, 2} <= call.unread:
+        return [normed, *_statistics(call, x, (), eps)]
+    size = simplify(prod(x.shape[1:])) // groups
+    return [
+        normed, *_statistics(call, call.build.reshape(x, (x.shape[0], groups, size)), (2,), eps)
+    ]  # fmt: skip
+
+
+def _statistics(call: Call, x: Value, axes: tuple[int, ...], eps: float) -> list[Value]:
+    """The mean and 1 / sqrt(variance + eps) over `axes`, of the shapes that torch gives them; or what stands for them."""
+    if {1, 2} <= call.unread:
+        return [absent(call, 1, "the mean"), absent(call, 2, "the deviation")]
+    build = call.build
+    (mean_shape, mean_dtype), (shape, dtype) = call.outputs[1:]
+    wide = build.cast(x, mean_dtype)
+    options: dict[str, Any] = {"axis": axes[0] if len(axes) == 1 else axes}
+    if len(mean_shape) == x.rank:
+        options["keepdims"] = True
+    mean = build.op("mx.mean", wide, shape=mean_shape, dtype=mean_dtype, **options)
+    var = build.op("mx.var", wide, shape=shape, dtype=dtype, **options)
+    return [mean, build.op("mx.rsqrt", build.op("+", var, eps))]
 
 
 @lowering("aten.rms_norm.default")

@@ -36,6 +36,7 @@ FAMILIES = (
     "porter.lowering.sampling",
     "porter.lowering.losses",
     "porter.lowering.algebra",
+    "porter.lowering.special",
     "porter.lowering.primitives",
     "porter.lowering.detection",
 )
@@ -50,6 +51,9 @@ class Call:
     name: str
     location: Location | None = None
     unread: frozenset[int] = frozenset()  # outputs of several that nothing reads
+    is_plain: bool = (
+        True  # the first argument's memory holds its elements in their order and nothing else
+    )
 
     @property
     def shape(self) -> tuple[Size, ...]:

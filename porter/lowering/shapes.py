@@ -292,3 +292,21 @@ def meshgrid(call: Call, tensors: Sequence[Value], indexing: str = "ij") -> list
     return call.build.node(
         "mx.meshgrid", *tensors, shapes=shapes, dtypes=dtypes, indexing=indexing
     ).outputs
+
+
+@lowering("aten.as_strided.default", "aten.as_strided_copy.default")
+def as_strided(
+    call: Call, x: Value, size: Sequence[Any], stride: Sequence[Any], offset: Any = None
+) -> Value:
+    if not call.is_plain:
+        raise refuse(call, "a view of another tensor's memory")
+    return strided(call, x, size, stride, offset)
+
+
+def strided(call: Call, x: Value, size: Sequence[Any], stride: Sequence[Any], offset: Any) -> Value:
+    """A view by strides in the row-major order of x."""
+    rest = () if offset in (None, 0) else (offset,)
+    shape = tuple(size)
+    return call.build.op(
+        "mx.as_strided", x, shape, tuple(stride), *rest, shape=shape, dtype=x.dtype
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -9,6 +10,7 @@ from porter.ir import Size, Value
 from porter.ir.builder import simplify
 from porter.lowering.axes import axis_of, on_one_axis
 from porter.lowering.creation import made
+from porter.lowering.promotion import is_float
 from porter.lowering.registry import Call, lowering
 
 
@@ -137,3 +139,35 @@ def running_extremum(call: Call, x: Value, dim: int) -> list[Value]:
     marks = build.op("mx.where", reached, cells, 0, shape=x.shape, dtype=cells.dtype)
     places = build.op("mx.cummax", marks, shape=x.shape, dtype=cells.dtype, axis=axis)
     return [values, places]
+
+
+@lowering("aten.nanmedian.default")
+def nanmedian(call: Call, x: Value) -> Value:
+    flat = call.build.reshape(x, (simplify(prod(x.shape)),)) if x.rank else x
+    outputs = [((), x.dtype), ((), "int64")]
+    return nanmedian_along(replace(call, outputs=outputs), flat, 0)[0]
+
+
+@lowering("aten.nanmedian.dim")
+def nanmedian_along(call: Call, x: Value, dim: int = -1, keepdim: bool = False) -> list[Value]:
+    """The lower middle one of those that are no NaN, which sort before the others."""
+    if not is_float(x.dtype):
+        return median_along(call, x, dim, keepdim)
+    if x.rank == 0:
+        return on_one_axis(call, nanmedian_along, x, 0, True)
+    axis = axis_of(dim, x.rank)
+    build = call.build
+    order = order_along(call, x, dim, False)
+    shape = tuple(1 if a == axis else size for a, size in enumerate(x.shape))
+    counted = build.op("==", x, x, shape=x.shape, dtype="bool")
+    count = build.op("mx.sum", counted, shape=shape, dtype="int32", axis=axis, keepdims=True)
+    below = build.op("mx.maximum", build.op("-", count, 1), 0, shape=shape, dtype="int32")
+    middle = build.op("//", below, 2, shape=shape, dtype="int32")
+    places = build.op("mx.take_along_axis", order, middle, shape=shape, dtype="uint32", axis=axis)
+    values = build.op("mx.take_along_axis", x, places, shape=shape, dtype=x.dtype, axis=axis)
+    found = [values, build.cast(places, call.outputs[1][1])]
+    if keepdim:
+        return found
+    return [
+        build.op(".squeeze", array, axis, shape=call.shape, dtype=array.dtype) for array in found
+    ]

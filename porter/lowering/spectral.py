@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import pi
 from typing import Any
@@ -21,7 +21,7 @@ def transform(call: Call, x: Value, n: Any = None, dim: int = -1, norm: str | No
     function = call.name.split(".")[1].removeprefix("fft_")
     length = [] if n is None else [n]
     return call.build.op(
-        f"mx.fft.{function}", _transformable(call, x, function), *length, shape=call.shape, dtype=call.dtype,
+        f"mx.fft.{function}", _transformable(call, x), *length, shape=call.shape, dtype=call.dtype,
         axis=axis_of(dim, x.rank), **_norm(norm),
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ def transform_axes(
     if s is not None and -1 in options["s"]:
         raise refuse(call, "a size of -1")
     return call.build.op(
-        f"mx.fft.{function.rstrip('2n')}n", _transformable(call, x, function), shape=call.shape, dtype=call.dtype,
+        f"mx.fft.{function.rstrip('2n')}n", _transformable(call, x), shape=call.shape, dtype=call.dtype,
         **options, axes=axes, **_norm(norm),
     )  # fmt: skip
 
@@ -48,27 +48,33 @@ def _norm(norm: str | None) -> dict[str, Any]:
     return {} if norm in (None, "backward") else {"norm": norm}
 
 
-def _transformable(call: Call, x: Value, function: str) -> Value:
+def _transformable(call: Call, x: Value) -> Value:
     """Whole numbers as floats."""
     return x if x.dtype in ("float32", "complex64") else call.build.cast(x, "float32")
 
 
 @lowering("aten.fft_hfft.default", "aten.fft_ihfft.default")
 def hermitian(call: Call, x: Value, n: Any = None, dim: int = -1, norm: str | None = None) -> Value:
+    return _hermitian(call, x, norm, lambda *args: transform(*args[:2], n, dim, args[2]))
+
+
+@lowering(*(f"aten.fft_{name}.default" for name in ("hfft2", "ihfft2", "hfftn", "ihfftn")))
+def hermitian_axes(
+    call: Call, x: Value, s: Any = None, dim: Any = None, norm: str | None = None
+) -> Value:
+    return _hermitian(call, x, norm, lambda *args: transform_axes(*args[:2], s, dim, args[2]))
+
+
+def _hermitian(call: Call, x: Value, norm: str | None, real: Callable[..., Value]) -> Value:
     """The real transform of the other direction, conjugated."""
     other = {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}[norm]
     build = call.build
-    is_inverse = "ihfft" in call.name
-    x = _transformable(call, x, "")
-    if not is_inverse:
-        x = build.op("mx.conjugate", x, shape=x.shape, dtype=x.dtype)
-    result = build.op(
-        f"mx.fft.{'rfft' if is_inverse else 'irfft'}", x, *([] if n is None else [n]), shape=call.shape,
-        dtype=call.dtype, axis=axis_of(dim, x.rank), **_norm(other),
-    )  # fmt: skip
-    if is_inverse:
+    x = _transformable(call, x)
+    if "ihfft" in call.name:
+        result = real(replace(call, name=call.name.replace("ihfft", "rfft")), x, other)
         return build.op("mx.conjugate", result, shape=call.shape, dtype=call.dtype)
-    return result
+    x = build.op("mx.conjugate", x, shape=x.shape, dtype=x.dtype)
+    return real(replace(call, name=call.name.replace("hfft", "irfft")), x, other)
 
 
 @lowering("aten.fft_fftshift.default", "aten.fft_ifftshift.default")
@@ -102,7 +108,7 @@ def stft(
         raise refuse(call, "a window of ones that is shorter than the frame")
     if normalized:
         options["norm"] = "ortho"
-    if onesided is False:
+    if onesided is False or (onesided is None and x.dtype == "complex64"):
         options["onesided"] = False
     return build.op(
         "fn.stft", x, n_fft, hop_length or n_fft // 4, shape=call.shape, dtype=call.dtype, **options

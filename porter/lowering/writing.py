@@ -7,12 +7,13 @@ from math import inf, prod
 from typing import Any
 
 from porter.ir import Size, Value
-from porter.ir.builder import simplify
+from porter.ir.builder import broadcast_shapes, simplify
 from porter.lowering.axes import axis_of, on_one_axis
 from porter.lowering.creation import made
 from porter.lowering.promotion import is_float, is_scalar
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
+from porter.lowering.shapes import strided
 
 _END = 2**63 - 1
 
@@ -127,6 +128,23 @@ def index_put(
     name = "fn.index_add" if accumulate else "fn.index_put"
     values = values if isinstance(values, Value) else _spread(call, values, (), x.dtype)
     return call.build.op(name, x, list(indices), values, shape=x.shape, dtype=x.dtype)
+
+
+@lowering("aten._unsafe_masked_index_put_accumulate.default")
+def masked_index_put(
+    call: Call, x: Value, mask: Value, indices: Sequence[Value | None], values: Value
+) -> Value:
+    """Adds nothing where the mask is false, where the index may lie outside."""
+    build = call.build
+    shape = broadcast_shapes(mask.shape, values.shape)
+    values = build.op("mx.where", mask, values, 0, shape=shape, dtype=values.dtype)
+    inside = [
+        i
+        if i is None
+        else build.op("mx.clip", i, -size, simplify(size - 1), shape=i.shape, dtype=i.dtype)
+        for i, size in zip(indices, x.shape, strict=False)
+    ]
+    return index_put(call, x, inside, values, accumulate=True)
 
 
 def _put_by_mask(
@@ -288,13 +306,21 @@ _STARTS = {"sum": 0, "mean": 0, "prod": 1, "amax": -inf, "amin": inf}
 def _reduced(
     call: Call, x: Value, indices: list[Value | None], updates: Value, reduce: str, include_self: bool
 ) -> Value:  # fmt: skip
-    if reduce in ("mean", "amax", "amin") and not is_float(x.dtype):
-        raise refuse(call, f"{reduce} of integers")
+    is_whole = not is_float(x.dtype)
+    if (reduce == "mean" and is_whole) or (reduce in ("amax", "amin") and x.dtype == "bool"):
+        raise refuse(call, f"{reduce} of {x.dtype}")
     if reduce == "sum":
         zero = _spread(call, 0, (), x.dtype)
         x = call.build.op("fn.index_put", x, indices, zero, shape=x.shape, dtype=x.dtype)
         return call.build.op("fn.index_add", x, indices, updates, shape=x.shape, dtype=x.dtype)
-    start = {} if include_self else {"start": _STARTS[reduce]}
+    least = _STARTS[reduce]
+    if is_whole and reduce != "prod":
+        bits = int(x.dtype.lstrip("uint"))
+        low, high = (
+            (0, 2**bits - 1) if x.dtype[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        )
+        least = low if reduce == "amax" else high
+    start = {} if include_self else {"start": least}
     return call.build.op(
         "fn.scatter_reduce", x, indices, updates, reduce, shape=x.shape, dtype=x.dtype, **start
     )
@@ -379,3 +405,19 @@ def diagonal_scatter(
     source = build.cast(source, x.dtype)
     written = build.op("fn.index_put", turned, indices, source, shape=turned.shape, dtype=x.dtype)
     return build.transpose(written, [order.index(a) for a in range(x.rank)])
+
+
+@lowering("aten.as_strided_scatter.default")
+def as_strided_scatter(
+    call: Call, x: Value, source: Value, size: Sequence[Any], stride: Sequence[Any], offset: Any = None
+) -> Value:  # fmt: skip
+    """Into the flattened array, at the places that the strides name."""
+    if not call.is_plain:
+        raise refuse(call, "a view of another tensor's memory")
+    build, count = call.build, simplify(prod(x.shape))
+    cells = made(call, "mx.arange", count, shape=(count,), dtype="int32")
+    places = strided(call, cells, size, stride, offset)
+    flat = build.reshape(x, (count,))
+    source = build.cast(source, x.dtype)
+    written = build.op("fn.index_put", flat, [places], source, shape=flat.shape, dtype=x.dtype)
+    return build.reshape(written, x.shape)

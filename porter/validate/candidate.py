@@ -254,11 +254,11 @@ def _inventory(modules: dict[str, nn.Module]) -> list[dict[str, Any]]:
 
 def _deployed(array: Array, dtype: mx.Dtype) -> mx.array:
     if array.dtype.kind == "f":
-        return mx.array(np.ascontiguousarray(array, dtype=np.float32)).astype(dtype)
+        return mx.array(np.asarray(array, dtype=np.float32, order="C")).astype(dtype)
     if array.dtype == np.int64:  # MLX indexes with either; 64 bits where 32 don't suffice
         small = array.size == 0 or np.abs(array).max() < 2**31
         return mx.array(array.astype(np.int32) if small else array)
-    return mx.array(np.ascontiguousarray(array))
+    return mx.array(np.asarray(array, order="C"))
 
 
 def leaves(result: Any) -> Iterator[mx.array]:
@@ -285,7 +285,7 @@ def _finish(result: Any, described: list[dict[str, Any]]) -> tuple[list[Array | 
         permute = described[index].get("permute") if index < len(described) else None
         narrow = value.dtype in (mx.float16, mx.bfloat16)
         array = np.array(value.astype(mx.float32) if narrow else value)
-        arrays.append(np.ascontiguousarray(restored(array, permute)))
+        arrays.append(np.asarray(restored(array, permute), order="C"))
     return arrays, [str(value.dtype).rpartition(".")[2] for value in outputs]
 
 

@@ -164,7 +164,7 @@ def array(value: Any, wide: bool = False) -> Array:
     """A tensor or number as numpy: floats in float32, or float64 if `wide`."""
     tensor = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.tensor(value)
     tensor = cast(tensor, torch.float64 if wide else torch.float32)
-    return np.ascontiguousarray(tensor.resolve_conj().resolve_neg().numpy())
+    return np.asarray(tensor.resolve_conj().resolve_neg().numpy(), order="C")
 
 
 def _scaled(value: Any, scale: float, dtype: torch.dtype) -> Any:

@@ -210,7 +210,7 @@ def to_mlx(tensor: torch.Tensor) -> mx.array:
         return mx.array(tensor.float().numpy()).astype(mx.bfloat16)
     if tensor.dtype == torch.float64:
         tensor = tensor.float()
-    return mx.array(tensor.detach().contiguous().numpy())
+    return mx.array(tensor.detach().resolve_conj().resolve_neg().contiguous().numpy())
 
 
 def to_numpy(array: mx.array) -> np.ndarray:

@@ -3,12 +3,27 @@
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from lowering.check import Case, bools, check, rows
+from lowering.check import Case, bools, check, integers, rows
 from torch import nn
 
 IMAGE = (2, 4, 9, 11)
 
 LINEAR = [
+    Case("matmul-int", torch.matmul, [integers(2, 3, 5), integers(5, 4)]),
+    Case("matvec-int", torch.mv, [integers(3, 5), integers(5)]),
+    Case("dot-int32", torch.dot, [integers(5, dtype=torch.int32), integers(5, dtype=torch.int32)]),
+    Case(
+        "addmm-int",
+        lambda x, y, z: torch.addmm(x, y, z, alpha=2),
+        [integers(3, 4), integers(3, 5), integers(5, 4)],
+    ),
+    Case(
+        "matmul-complex",
+        lambda x, y: torch.view_as_real(torch.complex(x, x * 2) @ torch.complex(y, -y)),
+        [(3, 5), (5, 4)],
+        n=10,
+        kappa=4,
+    ),
     Case("linear", nn.Linear(5, 7), [(2, 3, 5)], axes=(0, 1), n=5),
     Case("linear-no-bias", nn.Linear(5, 7, bias=False), [(2, 5)], axes=(0,), n=5),
     Case("linear-vector", nn.Linear(5, 7), [(5,)], n=5),
@@ -117,6 +132,22 @@ CONVOLUTION = [
     Case("deconv3d", nn.ConvTranspose3d(2, 3, 3, stride=2), [(1, 2, 3, 4, 5)], n=54),
 ]
 NORMS = [
+    Case(
+        "native_layer_norm",
+        lambda x: torch.native_layer_norm(x, (3, 5), None, None, 1e-5),
+        [(2, 3, 5)],
+        n=15,
+        kappa=8,
+        probes=(1.0, 8.0),
+    ),
+    Case(
+        "native_group_norm",
+        lambda x: torch.native_group_norm(x, None, None, 2, 4, 15, 2, 1e-5),
+        [(2, 4, 3, 5)],
+        n=30,
+        kappa=8,
+        probes=(1.0, 8.0),
+    ),
     Case("batch_norm2d", nn.BatchNorm2d(4), [IMAGE], axes=(0, 2)),
     Case("batch_norm-eps", nn.BatchNorm2d(4, eps=1e-2), [IMAGE]),
     Case("batch_norm-plain", nn.BatchNorm2d(4, affine=False), [IMAGE]),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from lowering.check import Case, bools, check, integers, rows
 
 X = (5, 4)
@@ -46,6 +47,27 @@ CASES = [
     Case("mask-and-index", lambda x, m: x[m, I3[1:2]], [X, bools(5)]),
     Case("unique", lambda i: i.unique(return_inverse=True, return_counts=True), [PLACES]),
     Case("consecutive", lambda i: torch.unique_consecutive(i.flatten(), return_counts=True), [PLACES]),
+    Case("unique-scalar", lambda i: i[0, 0].unique(return_inverse=True, return_counts=True), [PLACES]),
+    Case("unique-rows", lambda i: torch.unique(i % 2, dim=0, return_inverse=True, return_counts=True),
+         [integers(9, 3, low=0, high=5)]),
+    Case("unique-columns", lambda i: torch.unique(i % 2, dim=1), [integers(3, 9, low=0, high=5)]),
+    Case("consecutive-rows", lambda i: torch.unique_consecutive(i // 3, dim=0, return_inverse=True),
+         [integers(9, 1, low=0, high=5)]),
+    Case("repeat-by", lambda x, i: x.repeat_interleave(i, 1), [X, torch.tensor([2, 0, 3, 1])]),
+    Case("repeat-by-total", lambda x, i: x.repeat_interleave(i, 1, output_size=6), [X, torch.tensor([2, 0, 3, 1])]),
+    Case("nonzero-tuple-of-scalar", lambda x: x.sum().nonzero(as_tuple=True), [X]),
+    Case("nonzero-static", lambda m: torch.nonzero_static(m, size=30), [MASK]),
+    Case("nonzero-static-cut", lambda m: torch.nonzero_static(m, size=3, fill_value=7), [MASK]),
+    Case("strided", lambda x: (x * 1).as_strided((3, 4), (2, 1), 1), [X]),
+    Case("strided-scatter", lambda x, y: (x * 1).as_strided_scatter(y, (2, 3), (7, 2), 1), [X, (2, 3)]),
+    *(Case(f"embedding-bag-{mode}", lambda w, i, mode=mode: F.embedding_bag(i.flatten(), w, torch.tensor([0, 3, 3, 7]),
+           mode=mode, padding_idx=1), [X, PLACES], n=8) for mode in ("sum", "mean", "max")),
+    Case("embedding-bag-weights", lambda w, i, s: F.embedding_bag(i, w, per_sample_weights=s, mode="sum"), [X, PLACES, (3, 4)],
+         n=4, kappa=4),
+    *(Case(f"scatter-{how}-int-{own}", reduced(how, own), [integers(5, 4), PLACES, integers(3, 4)])
+      for how in ("sum", "prod", "amax", "amin") for own in (True, False)),
+    Case("nanmedian", lambda x: torch.where(x > 0.5, float("nan"), x).nanmedian(1), [X], probes=(1.0, 8.0)),
+    Case("histc-own-bounds", lambda x: torch.histc(x, 5), [X]),
     Case("bincount", lambda i: torch.bincount(i.flatten(), minlength=7), [PLACES]),
     Case("histc", lambda x: torch.histc(x, 5, -2, 2), [X], probes=(1.0, 8.0)),
     Case("searchsorted", lambda x: torch.searchsorted(torch.tensor([-1.0, 0.0, 1.0]).to(x), x, right=True), [X]),
