@@ -196,16 +196,19 @@ def bincount(x: mx.array, weights: mx.array | None = None, least: int = 0) -> mx
     return mx.zeros(size, dtype=weights.dtype).at[x].add(weights)
 
 
-def histogram(
-    x: mx.array, bins: int, low: float | None = None, high: float | None = None
-) -> mx.array:
-    """How many elements fall into each of `bins` equal parts from low to high; the last holds high as well.
+def histogram(x: mx.array, bins: int, low: float, high: float) -> mx.array:
+    """How many elements fall into each of `bins` equal parts from low to high; the last holds high as well."""
+    return counts_between(x, bins, mx.array(low), mx.array(high))
 
-    Without bounds from the least element to the largest, or one to each side of them where they are equal.
-    """
-    if low is None or high is None:
-        least, most = x.min(), x.max()
-        low, high = least - (least == most), most + (least == most)
+
+def own_histogram(x: mx.array, bins: int) -> mx.array:
+    """The histogram from the least element to the largest, or from one less to one more where they are equal."""
+    low, high = x.min(), x.max()
+    return counts_between(x, bins, low - (low == high), high + (low == high))
+
+
+def counts_between(x: mx.array, bins: int, low: mx.array, high: mx.array) -> mx.array:
+    """How many elements fall into each of `bins` equal parts between two scalars."""
     inside = (x >= low) & (x <= high)
     places = mx.clip(mx.floor((x - low) * (bins / (high - low))), 0, bins - 1).astype(mx.int32)
     return mx.zeros(bins, dtype=x.dtype).at[places].add(inside.astype(x.dtype))

@@ -54,6 +54,8 @@ def _filled(call: Call, value: Any) -> Value:
     if value == 0 or value == 1:
         name = "mx.ones" if value == 1 else "mx.zeros"
         return made(call, name, shape, shape=shape, dtype=call.dtype)
+    if call.dtype == "complex64":  # mx.full takes a float's type for its result
+        value = complex(value)
     return made(call, "mx.full", shape, value, shape=shape, dtype=call.dtype)
 
 

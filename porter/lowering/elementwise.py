@@ -9,6 +9,7 @@ from typing import Any
 from porter.ir import Value
 from porter.lowering.arithmetic import names_of
 from porter.lowering.promotion import is_float, is_scalar, natural_dtype, promoted
+from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
 # Functions of one array that give a float (of an int array too), and their MLX names.
@@ -63,8 +64,13 @@ BINARY = {
 }
 
 
+NO_COMPLEX = ("mx.expm1", "mx.sigmoid")
+
+
 def _unary(op: str) -> Callable[..., Value]:
     def lower(call: Call, x: Value) -> Value:
+        if op in NO_COMPLEX and x.dtype == "complex64":
+            raise refuse(call, f"MLX has no {op} of complex numbers")
         if op == "mx.abs" and x.dtype == "complex64":
             return call.build.op(op, x, shape=call.shape, dtype=call.dtype)
         return call.build.op(op, *promoted(call, x), shape=call.shape, dtype=call.dtype)

@@ -176,10 +176,13 @@ def histc(
     low, high = names.get("min", low), names.get("max", high)
     if not is_float(x.dtype):
         raise refuse(call, "it is over integers")
-    bounds = () if low == high == 0 else (float(low), float(high))
-    if bounds and low == high:
-        bounds = (low - 1.0, high + 1.0)
-    return call.build.op("fn.histogram", x, bins, *bounds, shape=call.shape, dtype=call.dtype)
+    if low == high == 0:
+        return call.build.op("fn.own_histogram", x, bins, shape=call.shape, dtype=call.dtype)
+    if low == high:
+        low, high = low - 1, high + 1
+    return call.build.op(
+        "fn.histogram", x, bins, float(low), float(high), shape=call.shape, dtype=call.dtype
+    )
 
 
 @lowering(

@@ -11,7 +11,7 @@ from porter.ir.builder import simplify
 from porter.lowering.axes import channels_first, channels_last
 from porter.lowering.creation import made
 from porter.lowering.parameters import are_parameters, reshaped
-from porter.lowering.refusal import absent
+from porter.lowering.refusal import absent, refuse
 from porter.lowering.registry import Call, lowering
 
 # torch's eps of an rms_norm that names none.
@@ -245,6 +245,8 @@ def rms_norm(
     eps: float | None = None,
 ) -> Value:
     build = call.build
+    if x.dtype not in _EPSILON:
+        raise refuse(call, f"a norm of {x.dtype}")
     eps = _EPSILON[x.dtype] if eps is None else eps
     flat, weight, _ = _over_last_axis(call, x, sizes, weight, None)
     if weight is not None and weight.is_parameter and eps > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -223,7 +224,7 @@ def var_mean(
     dims = names.get("dim", dims)
     return [
         var_corrected(call, x, dims, correction=correction, keepdim=keepdim),
-        mean_along(call, x, dims, keepdim),
+        mean_along(replace(call, outputs=call.outputs[1:]), x, dims, keepdim),
     ]
 
 
@@ -268,7 +269,10 @@ def logcumsumexp(call: Call, x: Value, dim: int) -> Value:
 def vector_norm(
     call: Call, x: Value, order: Any = 2, dims: Any = None, keepdim: bool = False, dtype: Any = None
 ) -> Value:
-    x, order = _wide(call, x), 2 if order is None else order
+    order = 2 if order is None else order
+    if x.dtype == "complex64":  # by magnitudes
+        x = call.build.op("mx.abs", x, shape=x.shape, dtype="float32")
+    x = _wide(call, x)
     if x.rank == 0:
         return on_one_axis(call, vector_norm, x, order, 0, True)
     size = x if order == 2 else call.build.op("mx.abs", x)

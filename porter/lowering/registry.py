@@ -103,6 +103,10 @@ def register_table(table: dict[str, str]) -> None:
 
 def _row(op: str) -> Lowering:
     def lower(call: Call, *args: Any, **_: Any) -> Value:
+        if op.startswith("nn.") and call.dtype == "complex64":
+            from porter.lowering.refusal import refuse
+
+            raise refuse(call, f"{op} takes no complex numbers")
         return call.build.op(op, *args, shape=call.shape, dtype=call.dtype)
 
     lower.__name__ = op

@@ -144,7 +144,7 @@ def running_extremum(call: Call, x: Value, dim: int) -> list[Value]:
 @lowering("aten.nanmedian.default")
 def nanmedian(call: Call, x: Value) -> Value:
     flat = call.build.reshape(x, (simplify(prod(x.shape)),)) if x.rank else x
-    outputs = [((), x.dtype), ((), "int64")]
+    outputs: list[tuple[tuple[Size, ...], str]] = [((), x.dtype), ((), "int64")]
     return nanmedian_along(replace(call, outputs=outputs), flat, 0)[0]
 
 

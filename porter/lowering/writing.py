@@ -21,6 +21,7 @@ _END = 2**63 - 1
 def _spread(call: Call, x: Any, shape: Sequence[Size], dtype: str) -> Value:
     """The value to write, of the shape and type of what it replaces."""
     if not isinstance(x, Value):
+        x = complex(x) if dtype == "complex64" else x
         return call.build.node(
             "mx.full", tuple(shape), x, shapes=[tuple(shape)], dtypes=[dtype], dtype=dtype
         ).output
