@@ -130,7 +130,7 @@ class NodeText:
             {i: o.args[1 + p] for i, o in enumerate(others) if o is not None} for p in range(count)
         ]
         wrote = author_sizes(node.location, count)
-        split = splits(node)
+        split = splits(node) if self._everywhere(node, splits) else {}
         inputs = [v for v in self.cls.template.inputs if not v.is_parameter]
         texts: list[str | None] = []
         used: list[Key] = []  # axes that a size of this shape is taken from

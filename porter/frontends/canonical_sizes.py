@@ -21,6 +21,12 @@ class CanonicalSizes:
         self._by_values: dict[tuple[Any, ...], Any] = {}
         self._points: dict[sympy.Symbol, int] = {}
 
+    def learn(self, size: sympy.Expr, number: int) -> None:
+        """Takes it from outside that `size` is always `number`: an export may bound the sizes that it holds for."""
+        values = self._values(size)
+        if values is not None:
+            self._by_values[values] = number
+
     def __call__(self, size: sympy.Expr) -> Any:
         if size not in self._known:
             self._known[size] = self._canonical(size)

@@ -25,6 +25,7 @@ from porter.sources.foreign_files import file_name
 if TYPE_CHECKING:
     from porter.sources import Source
 
+_RESHAPES = {"aten.reshape.default", "aten.view.default", "aten.flatten.using_ints"}
 _SIDE_EFFECTS = {"profiler._record_function_enter_new", "profiler._record_function_exit"}
 
 
@@ -90,6 +91,26 @@ class GraphReader:
             self._name_dims(node.name, tensor)
             value.shape = tuple(self.size(size) for size in tensor.shape)
             self.program.inputs.append(value)
+        self._learn_ones()
+
+    def _learn_ones(self) -> None:
+        """Axes that a reshape drops have size 1, whatever expression torch keeps for them.
+
+        torch.export bounds the sizes by it: a pool over 2560 cells gives one cell for any image that is not larger.
+        """
+        for node in self.graph.nodes:
+            if node.op != "call_function" or _target(node) not in _RESHAPES:
+                continue
+            before, after = node.args[0].meta["val"].shape, node.meta["val"].shape
+            ones = [
+                size.node.expr for size in before if isinstance(size, torch.SymInt) and size.node.hint == 1
+            ]
+            if not ones:
+                continue
+            dropped = sympy.prod(map(_expression, before)) / sympy.prod(map(_expression, after))
+            if simplify(dropped - sympy.prod(ones)) == 0:
+                for one in ones:
+                    self.canonical.learn(one.subs(self.symbols), 1)
 
     def _name_dims(self, name: str, tensor: torch.Tensor) -> None:
         """Input axes of one dim name share one symbol."""
@@ -306,6 +327,10 @@ def _class_name(module: torch.nn.Module) -> str:
     ):
         return _type_name(torch.nn.Sequential)  # a subclass that only names its members
     return _type_name(type(module))
+
+
+def _expression(size: Any) -> Any:
+    return size.node.expr if isinstance(size, torch.SymInt) else size
 
 
 def _type_name(cls: type) -> str:

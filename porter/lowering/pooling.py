@@ -70,6 +70,20 @@ def pooled(
     return call.build.layer(f"nn.{cls}{len(kernel)}d", x, {}, shape, **attrs)
 
 
+def _is_whole(
+    out: Sequence[Size], kernel: Any, stride: Any, padding: Any, ceil_mode: bool
+) -> bool:
+    """Whether the one window covers its input: with ceil_mode one that doesn't leaves room for a second."""
+    steps = zip(kernel, stride, strict=True)
+    return ceil_mode and not any(padding) and all(n == 1 for n in out) and all(k >= s for k, s in steps)
+
+
+def _over_all(call: Call, op: str, x: Value, count: int) -> Value:
+    """A reduction over the last axes, which stay with size 1."""
+    axis: Any = x.rank - 1 if count == 1 else tuple(range(x.rank - count, x.rank))
+    return call.build.op(op, x, shape=call.shape, dtype=x.dtype, axis=axis, keepdims=True)
+
+
 def max_pool(
     call: Call,
     x: Value,
@@ -86,6 +100,8 @@ def max_pool(
         spread(dilation, count),
     )
     stride = spread(stride, count) if stride not in (None, []) else kernel
+    if set(dilation) == {1} and _is_whole(call.shape[-count:], kernel, stride, padding, ceil_mode):
+        return _over_all(call, "mx.max", x, count)
     x, shape = batched(call, x, count)
     last, out = call.build.transpose(x, channels_last(x.rank)), shape[2:]
     if set(dilation) != {1}:
@@ -195,6 +211,8 @@ def avg_pool(
         raise refuse(call, "the mean of integers")
     kernel, padding = spread(kernel, count), spread(padding, count)
     stride = spread(stride, count) if stride not in (None, []) else kernel
+    if divisor is None and _is_whole(call.shape[-count:], kernel, stride, padding, ceil_mode):
+        return _over_all(call, "mx.mean", x, count)
     x, shape = batched(call, x, count)
     build = call.build
     last, out = build.transpose(x, channels_last(x.rank)), shape[2:]

@@ -198,6 +198,7 @@ POOLING = [
         axes=(0, 2, 3),
     ),
     Case("max_pool2d-ceil-dropped", nn.MaxPool2d(2, 2, 1, ceil_mode=True), [(2, 4, 9, 11)]),
+    Case("max_pool2d-ceil-whole", nn.MaxPool2d(640, ceil_mode=True), [(2, 4, 9, 11)]),
     Case("max_pool2d-ceil-apart", nn.MaxPool2d(1, 3, ceil_mode=True), [(2, 4, 9, 11)]),
     Case("max_pool2d-dilated", nn.MaxPool2d(2, 2, 1, dilation=3), [IMAGE]),
     Case("max_pool2d-dilated-ceil", nn.MaxPool2d(3, 2, 1, dilation=2, ceil_mode=True), [IMAGE]),
@@ -212,6 +213,7 @@ POOLING = [
         axes=(0, 2, 3),
         n=9,
     ),
+    Case("avg_pool2d-ceil-whole", nn.AvgPool2d(640, ceil_mode=True), [(2, 4, 9, 11)]),
     Case(
         "avg_pool2d-ceil", nn.AvgPool2d(3, 2, ceil_mode=True), [(2, 4, 10, 11)], axes=(0, 2, 3), n=9
     ),

@@ -622,6 +622,40 @@ def test_as_many_windows_as_a_window_is_long():
     result.check(x(3, 16, 16, 6))
 
 
+def test_one_head_is_split_and_merged_as_several_are():
+    class Heads(nn.Module):
+        """Attention with linear scores: its transposes move nothing where there is one head."""
+
+        def __init__(self, dim: int, heads: int):
+            super().__init__()
+            self.heads = heads
+            self.q, self.k, self.v = (nn.Linear(dim, dim) for _ in range(3))
+
+        def split(self, a):
+            b, n, c = a.shape
+            return a.view(b, n, self.heads, c // self.heads).permute(0, 2, 1, 3)
+
+        def forward(self, a):
+            b, n, c = a.shape
+            q, k, v = self.split(self.q(a)), self.split(self.k(a)), self.split(self.v(a))
+            context = torch.einsum("bhlt,bhtv->bhlv", torch.einsum("bhlk,bhtk->bhlt", q, k), v)
+            return context.permute(0, 2, 1, 3).reshape(b, n, c)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.down, self.three = Heads(4, 1), nn.Linear(4, 12), Heads(12, 3)
+
+        def forward(self, a):
+            return self.three(self.down(self.one(a))[:, ::2])
+
+    result = port_of(Net, (x(2, 8, 4),), {"a": {0: "batch"}})
+    result.check(x(3, 8, 4))
+    check_source(result.port.model_py)
+    assert result.port.model_py.count("class Heads") == 1
+    assert "use_transpose" not in result.port.model_py
+
+
 def test_lists_of_other_lengths_are_other_classes():
     class Stage(nn.Module):
         def __init__(self, depth: int):

@@ -1,11 +1,13 @@
-"""A reshape in the form of another block's reshape, transpose and reshape.
+"""A reshape in the form of another block's reshapes and transpose.
 
-Windows of a feature map are cut by that chain; where the map is one window, all that is left of it is a reshape. Written out,
+Windows of a feature map are cut by reshape, transpose and reshape; where the map is one window, all that is left of it is a
+reshape. Heads are split by reshape and transpose; where there is one head, nothing moves, and a reshape is left. Written out,
 it is an instance of the chain again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -13,37 +15,53 @@ from porter.ir import Node, Size, Value
 from porter.ir.builder import Builder, simplify
 from porter.passes.layout.permutations import reshape_blocks
 
-Chain = tuple[Node, Node, Node]
+#: A transpose with the reshape before it, after it, or both.
+Chain = tuple[Node, ...]
 
 
-def chain_to(node: Node, writers: dict[Value, Any]) -> Chain | None:
-    """The reshape, transpose and reshape that end in `node`, all of one block."""
-    if node.op != ".reshape":
-        return None
-    turn = writers.get(node.args[0])
+def chain_to(node: Any, writers: dict[Value, Any]) -> Chain:
+    """The reshape, transpose and reshape that end in `node`, all of one block, or two of these; else nothing."""
+    if not isinstance(node, Node) or node.op not in (".reshape", ".transpose"):
+        return ()
+    turn = node if node.op == ".transpose" else writers.get(node.args[0])
     if not isinstance(turn, Node) or turn.op != ".transpose":
-        return None
+        return ()
     split = writers.get(turn.args[0])
-    return (split, turn, node) if isinstance(split, Node) and split.op == ".reshape" else None
+    before = (split,) if isinstance(split, Node) and split.op == ".reshape" else ()
+    chain = (*before, turn) if node is turn else (*before, turn, node)
+    return chain if len(chain) > 1 else ()
 
 
-def expanded(chain: Chain, node: Node) -> Chain | None:
-    """The reshape `node` as an instance of the chain; None where it is none. The last of the three has no output yet."""
-    split, turn, _ = chain
+def expanded(chain: Chain, node: Node) -> Chain:
+    """The reshape `node` as an instance of the chain, or nothing where it is none. The last of it has no output yet."""
     source, target = node.args[0].shape, node.output.shape
-    if len(source) != split.args[0].rank or len(target) != chain[2].output.rank:
-        return None
-    shape = _middle(split, turn, source)
-    if shape is None:
-        return None
+    if len(source) != chain[0].args[0].rank or len(target) != chain[-1].output.rank:
+        return ()
+    turn = next(part for part in chain if part.op == ".transpose")
+    axes: Sequence[int] = turn.args[1:]
+    shape: Sequence[Size] | None = source
+    if turn is chain[-1]:
+        shape = [target[axes.index(axis)] for axis in range(len(axes))]
+    elif turn is not chain[0]:
+        shape = _middle(chain[0], turn, source)
+    if shape is None or not _moves_nothing(shape, axes):
+        return ()
     builder = Builder(node.scope, node.location)
-    middle = builder.op(".reshape", node.args[0], *shape, shape=shape, dtype=node.output.dtype)
-    axes = turn.args[1:]
-    turned = builder.op(
-        ".transpose", middle, *axes, shape=[shape[axis] for axis in axes], dtype=node.output.dtype
-    )
-    last = Node(".reshape", [turned, *target], scope=node.scope, location=node.location)
-    return builder.nodes[0], builder.nodes[1], last
+    value, dtype = node.args[0], node.output.dtype
+    if turn is not chain[0]:
+        value = builder.op(".reshape", value, *shape, shape=shape, dtype=dtype)
+    turned = [shape[axis] for axis in axes]
+    value = builder.op(".transpose", value, *axes, shape=turned, dtype=dtype)
+    if turn is not chain[-1]:
+        builder.op(".reshape", value, *target, shape=target, dtype=dtype)
+    builder.nodes[-1].outputs = []
+    return tuple(builder.nodes)
+
+
+def _moves_nothing(shape: Sequence[Size], axes: Sequence[int]) -> bool:
+    """Whether all axes but those of size 1 stay in their order."""
+    order = [axis for axis in axes if shape[axis] != 1]
+    return order == sorted(order)
 
 
 def _middle(split: Node, turn: Node, source: tuple[Size, ...]) -> tuple[Size, ...] | None:
@@ -67,8 +85,7 @@ def _middle(split: Node, turn: Node, source: tuple[Size, ...]) -> tuple[Size, ..
         count: Size = 1
         for size in shape:
             count = count * size
-        order = [axis for axis in turn.args[1:] if shape[axis] != 1]
-        if simplify(count - total) == 0 and order == sorted(order):
+        if simplify(count - total) == 0 and _moves_nothing(shape, turn.args[1:]):
             found.append(shape)
     # Where there are as many windows as a window is long, the inner axes are the window's.
     return max(found, key=lambda shape: _spread(shape), default=None)

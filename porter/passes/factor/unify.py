@@ -45,8 +45,11 @@ class Unifier:
         if not all(self._value(x, y) for x, y in zip(a.outputs, b.outputs, strict=True)):
             return False
         matched = {item for item in self.items.values() if item is not None}
-        self.chains = {n: c for n, c in self.chains.items() if n not in matched and c[2] in matched}
-        if len(matched) != len(b.items) + 2 * len(self.chains):
+        self.chains = {
+            n: c for n, c in self.chains.items() if n not in matched and c[-1] in matched
+        }
+        written = sum(len(chain) - 1 for chain in self.chains.values())
+        if len(matched) != len(b.items) + written:
             return False
         for item in a.items:
             self.items.setdefault(item, None)
@@ -59,8 +62,8 @@ class Unifier:
     def write_out(self) -> None:
         """Puts the chains in the place of the reshapes that they stand for."""
         for node, chain in self.chains.items():
-            chain[2].outputs = node.outputs
-            node.output.node = chain[2]
+            chain[-1].outputs = node.outputs
+            node.output.node = chain[-1]
             position = self.block.items.index(node)
             self.block.items[position : position + 1] = chain
 
@@ -82,27 +85,28 @@ class Unifier:
                 return True
             return item_a is not None and self._skip(a, item_a, b)
         saved = (dict(self.values), dict(self.items))
-        if self._item(item_a, item_b) and item_a.outputs.index(a) == item_b.outputs.index(b):
-            return True
-        self.values, self.items = dict(saved[0]), dict(saved[1])
-        if self._chain(a, item_a, b, item_b):
-            return True
-        self.values, self.items = saved
+        for attempt in (self._chain, self._same):
+            if attempt(a, item_a, b, item_b):
+                return True
+            self.values, self.items = dict(saved[0]), dict(saved[1])
         return self._skip(a, item_a, b)
 
+    def _same(self, a: Value, item_a: Item, b: Value, item_b: Item) -> bool:
+        return self._item(item_a, item_b) and item_a.outputs.index(a) == item_b.outputs.index(b)
+
     def _chain(self, a: Value, item_a: Item, b: Value, item_b: Item) -> bool:
-        """The other's reshape does what the template's reshape, transpose and reshape do."""
-        if not isinstance(item_a, Node) or not isinstance(item_b, Node) or item_b.op != ".reshape":
+        """The other's reshape does what the template's reshapes and transpose do."""
+        if not isinstance(item_b, Node) or item_b.op != ".reshape":
             return False
         chain = chain_to(item_a, self._writers[0])
-        if chain is None or item_b in self.items.values():
+        if not chain or item_b in self.items.values() or chain_to(item_b, self._writers[1]):
             return False
         found = expanded(chain, item_b)
-        if found is None:
+        if not found:
             return False
         self.items.update(zip(chain, found, strict=True))
         self.values[a] = b
-        for ours, theirs in zip(chain[:2], found[:2], strict=True):
+        for ours, theirs in zip(chain[:-1], found[:-1], strict=True):
             self.values[ours.output] = theirs.output
         self.chains[item_b] = found
         return self._value(chain[0].args[0], item_b.args[0])
