@@ -7,13 +7,14 @@ import logging
 import os
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.export import Dim, ExportedProgram
 
 from porter.errors import InputError, UnsupportedError
+from porter.frontends.bounded_sizes import bounded_dims
 from porter.time_limit import TimeLimitExceeded, time_limit
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def export_program(
         try:
             with (
                 _quiet(),
-                time_limit(EXPORT_SECONDS),
+                time_limit(EXPORT_SECONDS) if dims else nullcontext(),
                 _fake_parameters(module) as mode,
                 torch.no_grad(),
             ):
@@ -123,6 +124,13 @@ def export_program(
             program, more = export_program(source, fixed | {*one_sided})
             for dim, name in one_sided.items():
                 notes.append(f"{dim} stayed fixed: the model takes one size of it in {name}")
+            return program, notes + more
+        if bounded := bounded_dims(program, named, dims):
+            program, more = export_program(source, fixed | {*bounded})
+            for dim, guard in bounded.items():
+                notes.append(
+                    f"{dim} stayed fixed: the graph holds for sizes near the traced one only ({guard})"
+                )
             return program, notes + more
         return program, notes
     raise UnsupportedError(

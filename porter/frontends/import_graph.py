@@ -103,7 +103,9 @@ class GraphReader:
                 continue
             before, after = node.args[0].meta["val"].shape, node.meta["val"].shape
             ones = [
-                size.node.expr for size in before if isinstance(size, torch.SymInt) and size.node.hint == 1
+                size.node.expr
+                for size in before
+                if isinstance(size, torch.SymInt) and size.node.hint == 1
             ]
             if not ones:
                 continue

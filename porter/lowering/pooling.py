@@ -70,12 +70,15 @@ def pooled(
     return call.build.layer(f"nn.{cls}{len(kernel)}d", x, {}, shape, **attrs)
 
 
-def _is_whole(
-    out: Sequence[Size], kernel: Any, stride: Any, padding: Any, ceil_mode: bool
-) -> bool:
+def _is_whole(out: Sequence[Size], kernel: Any, stride: Any, padding: Any, ceil_mode: bool) -> bool:
     """Whether the one window covers its input: with ceil_mode one that doesn't leaves room for a second."""
     steps = zip(kernel, stride, strict=True)
-    return ceil_mode and not any(padding) and all(n == 1 for n in out) and all(k >= s for k, s in steps)
+    return (
+        ceil_mode
+        and not any(padding)
+        and all(n == 1 for n in out)
+        and all(k >= s for k, s in steps)
+    )
 
 
 def _over_all(call: Call, op: str, x: Value, count: int) -> Value:

@@ -254,3 +254,42 @@ def test_any_number_of_inputs_may_have_dynamic_dims():
     source = built_source("test", SourceOptions(), "module", "Many", Many(), (x(2, 3), x(2, 3)), {})
     _, notes = export_program(source)
     assert notes == []
+
+
+def test_sizes_that_the_export_confines_stay_fixed_and_wide_bounds_do_not():
+    class Windows(nn.Module):
+        def forward(self, a):
+            n = a.shape[1] // 4
+            return a.reshape(a.shape[0], n, -1, 2).sum() if n == 2 else a.sum()
+
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(40, 2))
+
+        def forward(self, a):
+            return a + self.weight[: a.shape[1]]
+
+    dims = {"a": {0: "batch", 1: "length"}}
+    program, notes = imported(Windows(), x(2, 8, 2), dynamic=dims)
+    assert [dim for dim, _ in program.dims.values()] == ["batch"]
+    assert notes == [
+        "length stayed fixed: the graph holds for sizes near the traced one only ((length // 4) == 2)"
+    ]
+    program, notes = imported(Table(), x(2, 8, 2), dynamic=dims)
+    assert [dim for dim, _ in program.dims.values()] == ["batch", "length"]
+    assert notes == []
+
+
+def test_an_axis_that_a_reshape_drops_has_size_1():
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = nn.AvgPool2d(640, ceil_mode=True)
+
+        def forward(self, a):
+            return self.pool(a).reshape(a.shape[:2])
+
+    dims = {"a": {0: "batch", 2: "height", 3: "width"}}
+    program, _ = imported(Pooled(), x(2, 3, 8, 6), dynamic=dims)
+    assert ops(program)["mx.mean"] == 1
