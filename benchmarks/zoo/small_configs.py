@@ -39,6 +39,7 @@ _NOT_LAYERS = re.compile(
 _INDEXES = re.compile(
     r"index(es)?$|indices$|_idxs?$|global_attention_blocks|^return_idx|_layers$|interaction"
 )
+_HEADS = re.compile(r"(^|_)(num|n)_(\w+_)?heads?$|attention_heads$")
 _EXPERTS = re.compile(
     r"(num|n)_(local_|routed_)?experts$|^moe_num_experts$|^num_moe_experts$|_num_experts$"
 )
@@ -55,16 +56,20 @@ _POSITIONS = re.compile(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scale:
-    """How small: widths are divided by `width`; `layers` at most; whether vocabulary and images shrink."""
+    """How small: widths are divided by `width`; `layers` at most; whether vocabulary and images shrink.
+
+    With `heads` their number is divided instead of their size.
+    """
 
     width: int = 16
     layers: int = 2
     vocabulary: bool = True
     image: bool = True
+    heads: bool = False
 
 
 SCALES = (
-    Scale(16), Scale(8), Scale(4), Scale(16, image=False), Scale(1), Scale(4, image=False),
+    Scale(16), Scale(16, heads=True), Scale(8), Scale(4), Scale(16, image=False), Scale(1), Scale(4, image=False),
     Scale(1, image=False), Scale(4, vocabulary=False), Scale(1, vocabulary=False, image=False), Scale(4, layers=99),
     Scale(1, 99, False, False),
 )  # fmt: skip
@@ -177,6 +182,10 @@ def _field(
         return min(value, 2)
     if _LAYERS.search(name) and not _NOT_LAYERS.search(name):
         return min(value, scale.layers)
+    if scale.heads and _HEADS.search(name):
+        return max(1, value // scale.width)
+    if scale.heads and name.endswith(("head_dim", "head_size")):
+        return value
     if _WIDTH.search(name) and not _NOT_WIDTH.search(name):
         return value // scale.width if value % scale.width == 0 else value
     return value

@@ -347,7 +347,8 @@ class NodeText:
     @staticmethod
     def _axis(node: Node, others: list[tuple[int, Node]]) -> Text | None:
         """The last axis is -1."""
-        ranks = [value.rank for value in node.inputs()]
+        stacks = node.op == "mx.stack"  # whose axis is one of the result's
+        ranks = [node.output.rank if stacks else value.rank for value in node.inputs()]
         axis = node.kwargs["axis"]
         last = isinstance(axis, int) and ranks and ranks[0] > 2 and axis == ranks[0] - 1
         return Text("-1") if last and all(o.kwargs["axis"] == axis for _, o in others) else None

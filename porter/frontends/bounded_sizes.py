@@ -1,7 +1,7 @@
 """Dims that torch.export calls free but that its own guards confine to sizes near the traced one.
 
-A window that covers the whole image, a position for each of 49 patches: such an author's code runs at other sizes in another way,
-or not at all, and the graph at hand is not it.
+A window that covers the whole image, a position for each of 49 patches: at other sizes the author's code goes another way, or
+does not run, and the graph at hand is not it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def _traced(size: Any) -> int:
 
 def _holds(guard: str, shapes: dict[str, _Shape]) -> bool:
     try:
-        return bool(eval(guard, {"L": shapes, "min": min, "max": max, "__builtins__": {}}))  # noqa: S307 -- torch's own text
+        return bool(
+            eval(guard, {"L": shapes, "min": min, "max": max, "__builtins__": {}})
+        )  # torch's own text
     except Exception:  # noqa: BLE001 -- about a nested input, say: it says nothing here
         return True
 

@@ -15,8 +15,10 @@ from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, set
 
 #: What a model of several modalities is given, where its signature has it.
 _MODALITIES = ("input_ids", "pixel_values", "input_features", "input_values", "pixel_values_videos")
+#: What some models need although their signature gives it a default.
+_OPTIONAL = ("encoder_hidden_states", "visual_feats", "visual_pos")
 #: Shapes are tried together up to this many combinations.
-_MOST_TRIED = 24
+_MOST_TRIED = 32
 
 
 @dataclass(slots=True)
@@ -54,10 +56,7 @@ def example_inputs(module: Any, config: Any, seed: int) -> Examples:
         alone = not any(shapes_of(name, config) for name in wanted)
         writes = alone and _writes_text(module, config)
         _add_text(names, config, generator, examples, writes)
-    # A layer with cross-attention needs what it looks at, though the signature gives it a default.
-    crossed = getattr(config, "cross_attention_frequency", None) is not None
-    looks = "encoder_hidden_states" in names and crossed and "query_embeds" in names
-    for name in [*required, *(["encoder_hidden_states"] if looks else [])]:
+    for name in required:
         _add_partner(name, config, generator, examples)
     if "decoder_input_ids" in names and getattr(config, "is_encoder_decoder", False):
         ids = _ids(config, setting_of_decoder(config), LENGTH // 2, generator)
@@ -74,7 +73,23 @@ def example_inputs(module: Any, config: Any, seed: int) -> Examples:
             f"{', '.join(names)}); describe them: --input NAME=float32[batch=2,3,224,224]"
         )
     _add_floats(module, config, names, floats, generator, examples)
+    _add_needed(module, config, names, generator, examples)
     return examples
+
+
+def _add_needed(
+    module: Any, config: Any, names: list[str], generator: torch.Generator, examples: Examples
+) -> None:
+    """Where the module does not run with what its signature demands: what else is known, if it runs with that."""
+    known = [name for name in names if name in _OPTIONAL and name not in examples.values]
+    if not known or runs(module, examples.values):
+        return
+    trial = Examples(dict(examples.values), dict(examples.dynamic))
+    for name in known:
+        _add_partner(name, config, generator, trial)
+        if runs(module, trial.values):
+            examples.values, examples.dynamic = trial.values, trial.dynamic
+            return
 
 
 def _wanted(module: Any, names: list[str], required: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from porter.sources.running import deterministic, foreign_code
 from porter.weights.readers import Tensors
 
 #: Experts as products with gathered weights: the one form whose graph does not depend on how tokens spread over experts.
-_EXPERTS = "batched_mm"
+EXPERTS = "batched_mm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def build_empty(plan: ModelPlan) -> tuple[torch.nn.Module, ConstructorLog]:
                         config,
                         dtype=plan.dtype,
                         attn_implementation=attention,
-                        experts_implementation=_EXPERTS,
+                        experts_implementation=EXPERTS,
                     )
                 break
             except ValueError as error:
@@ -97,7 +97,7 @@ def convert_in_memory(plan: ModelPlan) -> tuple[torch.nn.Module, tuple[str, ...]
             config=plan.config,
             dtype=plan.dtype,
             attn_implementation=plan.config._attn_implementation,
-            experts_implementation=_EXPERTS,
+            experts_implementation=EXPERTS,
             output_loading_info=True,
             local_files_only=True,
         )

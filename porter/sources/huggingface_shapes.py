@@ -9,6 +9,7 @@ from typing import Any
 BATCH = 2
 LENGTH = 16
 AUDIO_SAMPLES = 16_000  # one second at 16 kHz
+EVEN_SAMPLES = 15_360  # a little less, of whole frames of 96, 320, 512, 1920 samples
 FRAMES = 128  # of a spectrogram
 
 #: A shape, and the names of the axes that may change.
@@ -70,9 +71,10 @@ def _image(config: Any) -> tuple[int, int, int]:
 def _pixels(config: Any) -> list[Shape]:
     image = ((BATCH, *_image(config)), {0: "batch", 2: "height", 3: "width"})
     video = _video(config)
+    pair = ((BATCH, 2, *_image(config)), {0: "batch"})
     if isinstance(setting(config, "num_frames"), int):
         return [*video, image]
-    return [image, *video]
+    return [image, *video, pair]
 
 
 def _video(config: Any) -> list[Shape]:
@@ -85,20 +87,30 @@ def _waveform(config: Any) -> list[Shape]:
     channels = setting(config, "audio_channels", "channels", "num_channels", "in_channels") or 1
     plain = ((BATCH, AUDIO_SAMPLES), {0: "batch", 1: "length"})
     shaped = ((BATCH, channels, AUDIO_SAMPLES), {0: "batch", 2: "length"})
+    even = [
+        ((BATCH, EVEN_SAMPLES), {0: "batch"}), ((BATCH, channels, EVEN_SAMPLES), {0: "batch"}),
+    ]  # fmt: skip
     spectrogram = (
         (BATCH, setting(config, "max_length", "spec_size") or FRAMES, bins),
         {0: "batch"},
     )
     image = ((BATCH, 1, *(spectrogram[0][1:])), {0: "batch"})
-    return [plain, shaped, *([spectrogram, image] if isinstance(bins, int) else [])]
+    mono = [((BATCH, 1, AUDIO_SAMPLES), shaped[1])] if channels != 1 else []
+    return [plain, shaped, *mono, *([spectrogram, image] if isinstance(bins, int) else []), *even]
 
 
 def _spectrogram(config: Any) -> list[Shape]:
-    bins = setting(
-        config, "num_mel_bins", "feature_projection_input_dim", "input_feat_size", "num_mel_channels",
-        "n_mels", "input_dim", "input_size", "feature_size", "mel_dim", "feat_in", "n_mel_bins",
+    names = (
+        "num_mel_bins", "feature_projection_input_dim", "input_feat_size", "num_mel_channels", "n_mels", "input_dim",
+        "input_size", "feature_size", "mel_dim", "feat_in", "n_mel_bins",
     )  # fmt: skip
-    bins = bins if isinstance(bins, int) else 80
+    widths = dict.fromkeys(
+        value for name in names if isinstance(value := setting(config, name), int)
+    )
+    return [shape for bins in widths or (80,) for shape in _spectrogram_of(config, bins)]
+
+
+def _spectrogram_of(config: Any, bins: int) -> list[Shape]:
     longest = setting(config, "max_source_positions")
     whole = 2 * longest if isinstance(longest, int) else FRAMES
     by_bins = [((BATCH, bins, whole), {0: "batch"})]  # the positions are learned: one length

@@ -36,6 +36,7 @@ JOINS = [
     Case("cat-types", lambda x, y: torch.cat([x, y]), [X, integers(1, 3, 5)]),
     Case("cat-empty", lambda x: torch.cat([torch.zeros(0), x]), [X]),
     Case("cat-self", lambda x: torch.cat([x, x], 1), [X], axes=(0, 1)),
+    Case("stack-before-last", lambda x: torch.stack([x, x + 1], x.ndim - 1), [X], axes=(0,)),
     Case("stack", lambda x: torch.stack([x, x + 1], -1), [X], axes=(0,)),
     Case("meshgrid", lambda x, y: torch.meshgrid(x, y, indexing="ij"), [(3,), (4,)]),
     Case("meshgrid-xy", lambda x, y: torch.meshgrid(x, y, indexing="xy"), [(3,), (4,)]),

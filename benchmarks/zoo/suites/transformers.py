@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.zoo.case import Built, Case
 from benchmarks.zoo.small_configs import candidates
+from porter.sources.huggingface_model import EXPERTS
 
 PRELOAD = ("transformers", "transformers.modeling_utils", "transformers.models.auto.modeling_auto")
 #: A model over this many parameters is not run here.
@@ -34,7 +35,12 @@ HEADS = {
 NOT_CAUSAL = ("MODEL_FOR_MASKED_LM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM", "MODEL_FOR_SPEECH_SEQ_2_SEQ")
 #: Fields that shrinking by rule gets wrong, and why.
 CHANGES: dict[str, dict[str, Any]] = {
-    "esm": {"vocab_size": 33},  # the default has none
+    # the defaults have none
+    "esm": {"vocab_size": 33},
+    "blip-2": {"image_token_index": 150},
+    "instructblip": {"image_token_index": 150},
+    "instructblipvideo": {"video_token_index": 150},
+    "autoformer": {"prediction_length": 8},
 }
 
 
@@ -97,21 +103,21 @@ def _instance(cls: Any, config: Any) -> torch.nn.Module:
     for part in (config, *(getattr(config, key, None) for key in config.sub_configs)):
         if hasattr(part, "use_cache"):
             part.use_cache = False
-    attention = "sdpa"
+    options = {"attn_implementation": "sdpa", "experts_implementation": EXPERTS}
     try:
         with torch.device("meta"):
-            empty = cls._from_config(config, attn_implementation=attention)
+            empty = cls._from_config(config, **options)
     except ValueError as error:
         if "attention" not in str(error):
             raise
-        attention = "eager"
+        options["attn_implementation"] = "eager"
         with torch.device("meta"):
-            empty = cls._from_config(config, attn_implementation=attention)
+            empty = cls._from_config(config, **options)
     count = sum(parameter.numel() for parameter in empty.parameters())
     if count > MOST_PARAMETERS:
         raise ValueError(f"{count} parameters")
     torch.manual_seed(0)
-    module: torch.nn.Module = cls._from_config(config, attn_implementation=attention).float().eval()
+    module: torch.nn.Module = cls._from_config(config, **options).float().eval()
     return module
 
 
