@@ -10,6 +10,7 @@ from porter.passes.cache.lift_cache import lift_cache
 from porter.passes.cleanup import remove_dead, share_equal
 from porter.passes.compose_views import compose_views
 from porter.passes.constants import simplify_constants
+from porter.passes.fold_weights import fold_weights
 from porter.passes.fuse.fold_batchnorm import fold_batchnorm
 from porter.passes.fuse.fold_scale import fold_scale
 from porter.passes.fuse.fuse_activations import fuse_activations
@@ -42,6 +43,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
         "masks of ones, gathers by arange and fills of one number become what they are",
     ),
     (inline_scalars, "a tensor of one number is a number in MLX"),
+    (fold_weights, "weight norm and its like are computed once, by the recipe"),
     (fuse_norms, "RMS and layer norms spelled out become nn.RMSNorm and nn.LayerNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
     (fuse_rope, "rotations by cosines and sines of positions become nn.RoPE"),

@@ -162,6 +162,35 @@ def _negative(x: TensorSpec) -> TensorSpec:
     return x
 
 
+def _square(x: TensorSpec) -> TensorSpec:
+    if x.dtype == "bool":
+        raise ValueError("a bool has no square")
+    return x
+
+
+def _reduced(x: TensorSpec, axes: tuple[int, ...], keepdims: bool) -> TensorSpec:
+    gone = {_axis(x, axis) for axis in axes}
+    if len(gone) != len(axes):
+        raise ValueError(f"{list(axes)} names an axis of {list(x.shape)} twice")
+    if keepdims:
+        return TensorSpec(x.dtype, tuple(1 if a in gone else n for a, n in enumerate(x.shape)))
+    return TensorSpec(x.dtype, tuple(n for a, n in enumerate(x.shape) if a not in gone))
+
+
+def _sum(x: TensorSpec, axes: tuple[int, ...], keepdims: bool) -> TensorSpec:
+    if x.dtype == "bool" or (not DTYPES[x.dtype].floating and x.dtype != "complex64"):
+        raise ValueError(f"a recipe sums fractions, not {x.dtype}")
+    return _reduced(x, axes, keepdims)
+
+
+def _matmul(x: TensorSpec, y: TensorSpec) -> TensorSpec:
+    dtype = promote(x.dtype, y.dtype)
+    if not DTYPES[dtype].floating:
+        raise ValueError(f"a recipe multiplies matrices of fractions, not of {dtype}")
+    product = mx.matmul(mx.zeros(x.shape), mx.zeros(y.shape), stream=mx.cpu)  # not computed
+    return TensorSpec(dtype, tuple(product.shape))
+
+
 def _from_fp8(x: TensorSpec) -> TensorSpec:
     if x.dtype != "uint8":
         raise ValueError(f"float8 codes are uint8, not {x.dtype}")
@@ -202,5 +231,10 @@ SPECS: dict[str, Callable[..., TensorSpec]] = {
     "sqrt": _float,
     "rsqrt": _float,
     "exp": _float,
+    "square": _square,
+    "maximum": _arithmetic,
+    "matmul": _matmul,
+    "sum": _sum,
+    "mean": lambda x, axes, keepdims: _float(_reduced(x, axes, keepdims)),
     "constant": _constant,
 }

@@ -98,10 +98,12 @@ KINDS: dict[str, Callable[[Argument], bool]] = {
     "whole numbers": _is_ints,
     "a whole number or a list of them": lambda value: _is_int(value) or _is_ints(value),
     "numbers": _is_values,
+    "yes or no": lambda value: isinstance(value, bool),
 }
 
 _UNARY = ("a recipe",)
 _BINARY = ("a recipe or number", "a recipe or number")
+_REDUCTION = ("a recipe", "whole numbers", "yes or no")
 FUNCTIONS: dict[str, tuple[tuple[str, ...], Callable[..., Recipe]]] = {
     "source": (("text",), tree.source),
     # As written: tree.permute would drop [0, 1], and with it the check that x has two axes.
@@ -122,6 +124,11 @@ FUNCTIONS: dict[str, tuple[tuple[str, ...], Callable[..., Recipe]]] = {
     "add": (_BINARY, tree.add),
     "subtract": (_BINARY, tree.subtract),
     "multiply": (_BINARY, tree.multiply),
+    "maximum": (_BINARY, tree.maximum),
+    "matmul": (("a recipe", "a recipe"), tree.matmul),
+    "square": (_UNARY, tree.square),
+    "sum": (_REDUCTION, tree.sum),
+    "mean": (_REDUCTION, tree.mean),
     "divide": (_BINARY, tree.divide),
     "negative": (_UNARY, tree.negative),
     "sqrt": (_UNARY, tree.sqrt),

@@ -148,6 +148,31 @@ def rsqrt(x: Recipe) -> Recipe:
     return Recipe("rsqrt", (x,))
 
 
+def square(x: Recipe) -> Recipe:
+    """x * x."""
+    return Recipe("square", (x,))
+
+
+def maximum(x: Recipe | Number, y: Recipe | Number) -> Recipe:
+    """The larger of x and y, with NumPy's broadcasting."""
+    return Recipe("maximum", (_operand(x), _operand(y)))
+
+
+def matmul(x: Recipe, y: Recipe) -> Recipe:
+    """The matrix product of x and y, each of at least one axis."""
+    return Recipe("matmul", (x, y))
+
+
+def sum(x: Recipe, axes: Sequence[int], keepdims: bool) -> Recipe:  # noqa: A001
+    """x summed over `axes`, which stay as axes of one with `keepdims`."""
+    return Recipe("sum", (x, tuple(map(int, axes)), bool(keepdims)))
+
+
+def mean(x: Recipe, axes: Sequence[int], keepdims: bool) -> Recipe:
+    """The mean of x over `axes`, which stay as axes of one with `keepdims`."""
+    return Recipe("mean", (x, tuple(map(int, axes)), bool(keepdims)))
+
+
 def exp(x: Recipe) -> Recipe:
     """e to the x."""
     return Recipe("exp", (x,))

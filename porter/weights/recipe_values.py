@@ -122,5 +122,10 @@ VALUES: dict[str, Callable[..., mx.array]] = {
     "sqrt": _arithmetic(mx.sqrt, fractional=True),
     "rsqrt": _arithmetic(mx.rsqrt, fractional=True),
     "exp": _arithmetic(mx.exp, fractional=True),
+    "square": _arithmetic(mx.square),
+    "maximum": _arithmetic(mx.maximum),
+    "matmul": _arithmetic(mx.matmul, fractional=True),
+    "sum": lambda x, axes, keepdims: _arithmetic(lambda y: mx.sum(y, axes, keepdims))(x),
+    "mean": lambda x, axes, keepdims: _arithmetic(lambda y: mx.mean(y, axes, keepdims), True)(x),
     "constant": _constant,
 }

@@ -27,6 +27,7 @@ STATE = {
 }
 TENSORS = ModuleTensors(STATE)
 W, V, D, INTS = (r.source(key) for key in "wvdi")
+TABLE = r.cast(r.reshape(INTS, [2, 3]), "float32")
 F64 = {key: tensor.double().numpy() for key, tensor in STATE.items() if key in "wvhdi"}
 
 keys = st.text(st.characters(exclude_categories=[]), max_size=12) | st.sampled_from(
@@ -49,8 +50,8 @@ keys = st.text(st.characters(exclude_categories=[]), max_size=12) | st.sampled_f
 )
 ints = st.integers(-(2**70), 2**70)
 numbers = ints | st.floats(allow_nan=False)
-unary = st.sampled_from([r.sqrt, r.rsqrt, r.exp, r.negative, r.from_fp8])
-binary = st.sampled_from([r.add, r.subtract, r.multiply, r.divide])
+unary = st.sampled_from([r.sqrt, r.rsqrt, r.exp, r.negative, r.square, r.from_fp8])
+binary = st.sampled_from([r.add, r.subtract, r.multiply, r.divide, r.maximum])
 values = st.recursive(numbers | st.booleans(), lambda v: st.lists(v, max_size=3), max_leaves=5)
 
 
@@ -64,6 +65,10 @@ def extend(x):
         st.builds(r.slice, x, ints, ints | st.none(), ints | st.none()),
         st.builds(r.take, x, axes, ints),
         st.builds(r.cast, x, st.sampled_from(["float32", "bfloat16", "bool"])),
+        st.builds(
+            lambda f, y, a, k: f(y, a, k), st.sampled_from([r.sum, r.mean]), x, axes, st.booleans()
+        ),
+        st.builds(r.matmul, x, x),
         st.builds(lambda f, y: f(y), unary, x),
         st.builds(lambda f, a, b: f(a, b), binary, x | numbers, x | numbers),
     )
@@ -148,6 +153,14 @@ def test_other_text_is_refused(text):
         (r.negative(INTS), -F64["i"]),
         (r.sqrt(D), np.sqrt(F64["d"])),
         (r.exp(INTS), np.exp(F64["i"])),
+        (r.square(D), F64["d"] ** 2),
+        (r.maximum(0.5, D), np.maximum(0.5, F64["d"])),
+        (r.sum(r.reshape(D, [2, 2]), [-1], True), F64["d"].reshape(2, 2).sum(1, keepdims=True)),
+        (r.mean(r.reshape(D, [2, 2]), [0, 1], False), F64["d"].mean()),
+        (
+            r.matmul(TABLE, r.permute(TABLE, [1, 0])),
+            F64["i"].reshape(2, 3) @ F64["i"].reshape(2, 3).T,
+        ),
         (r.multiply(W, r.reshape(D, [4, 1, 1, 1])), F64["w"] * F64["d"].reshape(4, 1, 1, 1)),
         (r.constant(7, [2, 2], "int64"), np.full((2, 2), 7)),
         (r.constant([[1, 2], [3, 4]], [4], "bfloat16"), np.array([1, 2, 3, 4])),
@@ -219,6 +232,10 @@ def test_half_precision_is_rounded_once():
         r.take(W, [3], 1),
         r.add(W, V),
         r.add(1, 2),
+        r.matmul(W, V),
+        r.sum(W, [4], False),
+        r.mean(W, [1, -3], False),
+        r.sum(INTS, [0], False),
         r.negative(r.source("b")),
         r.from_fp8(V),
         r.constant([1, 2], [3]),

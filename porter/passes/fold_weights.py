@@ -1,0 +1,171 @@
+"""Weights that a layer computes from its parameters alone: weight normalization, standardization, spectral norms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from porter.ir import Node, Program, Value
+from porter.ir.builder import Builder
+from porter.passes.cleanup import remove_dead
+from porter.passes.fuse.match import producer, replace_node
+from porter.weights import recipes
+from porter.weights.recipes import Recipe
+
+#: A longer computation is no normalization but a network of its own.
+_MOST = 24
+_ARITHMETIC: dict[str, Callable[..., Recipe]] = {
+    "+": recipes.add, "-": recipes.subtract, "*": recipes.multiply, "/": recipes.divide, "@": recipes.matmul,
+    "mx.maximum": recipes.maximum, "mx.sqrt": recipes.sqrt, "mx.rsqrt": recipes.rsqrt, "mx.exp": recipes.exp,
+    "mx.square": recipes.square, "neg": recipes.negative,
+}  # fmt: skip
+_REDUCTIONS = {"mx.sum": recipes.sum, "mx.mean": recipes.mean}
+_VIEWS = (".reshape", "mx.expand_dims", ".squeeze", "mx.broadcast_to")
+
+
+class _Other(Exception):
+    """The weight is made of more than parameters, or by what no recipe can say."""
+
+
+def fold_weights(program: Program) -> int:
+    """A convolution or product whose weight follows from parameters alone becomes a layer, the weight its recipe.
+
+    So a port trains the weight itself, where the source trains its length and direction. Returns how many.
+    """
+    count = 0
+    for node in list(program.nodes):
+        place = node.args[1] if len(node.args) > 1 else None
+        if not _takes_weight(node) or not isinstance(place, Value) or place.is_parameter:
+            continue
+        turned = producer(place, ".transpose") if node.op == "@" else None
+        if node.op == "@" and (turned is None or place.rank != 2 or turned.args[1:] != [1, 0]):
+            continue
+        made = turned.args[0] if turned is not None else place
+        try:
+            leaves: list[Value] = []
+            recipe = _recipe(made, leaves, {})
+        except _Other:
+            continue
+        weight = Value(made.shape, made.dtype, path=_path(program, node, leaves), recipe=recipe)
+        _as_layer(program, node, weight)
+        count += 1
+    if count:
+        remove_dead(program)
+    return count
+
+
+def _takes_weight(node: Node) -> bool:
+    return node.op == "@" or (node.op.startswith("mx.conv") and node.op[-1] == "d")
+
+
+def _recipe(value: Value, leaves: list[Value], known: dict[Value, Recipe]) -> Recipe:
+    """What the value is made of; its parameters are added to `leaves`. It computes, so one without arithmetic is none."""
+    result = _traced(value, leaves, known)
+    if not any(v.node.op in _ARITHMETIC for v in known if v.node is not None):
+        raise _Other
+    return result
+
+
+def _traced(value: Value, leaves: list[Value], known: dict[Value, Recipe]) -> Recipe:
+    if value in known:
+        return known[value]
+    if value.is_parameter:
+        if value.data is not None:  # a constant, which the checkpoint may lack
+            raise _Other
+        leaves.append(value)
+        return value.recipe  # type: ignore[no-any-return]
+    node = value.node
+    if node is None or len(known) > _MOST or not all(isinstance(s, int) for s in value.shape):
+        raise _Other
+    if node.op in _ARITHMETIC and not node.kwargs:
+        parts = [_traced(a, leaves, known) if isinstance(a, Value) else a for a in node.args]
+        found = _ARITHMETIC[node.op](*parts)
+    elif node.op == ".transpose":
+        found = recipes.permute(_traced(node.args[0], leaves, known), node.args[1:])
+    elif node.op in _VIEWS and value.shape == node.args[0].shape:
+        found = _traced(node.args[0], leaves, known)
+    elif node.op in _VIEWS[:3]:
+        found = recipes.reshape(_traced(node.args[0], leaves, known), value.shape)
+    elif node.op in (*_REDUCTIONS, "mx.var"):
+        found = _reduced(node, _traced(node.args[0], leaves, known))
+    else:
+        raise _Other
+    known[value] = found
+    return found
+
+
+def _reduced(node: Node, x: Recipe) -> Recipe:
+    axes = node.kwargs.get("axis")
+    rank = node.args[0].rank
+    every = (
+        tuple(range(rank)) if axes is None else axes if isinstance(axes, (tuple, list)) else (axes,)
+    )
+    axes, keepdims = tuple(axis % rank for axis in every), bool(node.kwargs.get("keepdims", False))
+    if node.op in _REDUCTIONS:
+        return _REDUCTIONS[node.op](x, axes, keepdims)
+    count = 1
+    for axis in axes:
+        count *= node.args[0].shape[axis]
+    squares = recipes.square(recipes.subtract(x, recipes.mean(x, axes, True)))
+    return recipes.divide(recipes.sum(squares, axes, keepdims), count - node.kwargs.get("ddof", 0))
+
+
+def _path(program: Program, node: Node, leaves: list[Value]) -> str:
+    """`conv.weight` of what is made of conv.weight_v or conv.parametrizations.weight.original1; else the largest part's own."""
+    largest = max(leaves, key=lambda v: _count(v.shape)).path or "weight"
+    home = node.scope[-1].path if node.scope else ""
+    start = f"{home}." if home else ""
+    relative = largest.removeprefix(start).removeprefix("parametrizations.")
+    path = (
+        f"{start}weight" if largest.startswith(start) and relative.startswith("weight") else largest
+    )
+    readers = {v.path for n in program.nodes if n.is_layer for v in n.inputs() if v.is_parameter}
+    while path in readers:
+        path += "_computed"
+    return path
+
+
+def _count(shape: tuple[Any, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _as_layer(program: Program, node: Node, weight: Value) -> None:
+    """Puts a layer in the place of the product, and of the bias that is added to it."""
+    params, last = {"weight": weight}, node
+    readers = [n for n in program.nodes if node.output in n.inputs()]
+    outer = weight.shape[0]
+    if len(readers) == 1 and readers[0].op == "+" and node.output not in program.output_values():
+        bias = next((a for a in readers[0].args if a is not node.output), None)
+        if isinstance(bias, Value) and bias.is_parameter and bias.shape == (outer,):
+            params["bias"], last = bias, readers[0]
+    build = Builder(node.scope, node.location)
+    attrs: dict[str, Any] = {"bias": "bias" in params}
+    if node.op == "@":
+        name = "nn.Linear"
+        attrs |= {"input_dims": weight.shape[1], "output_dims": outer}
+    else:
+        rank = weight.rank - 2
+        name = f"nn.Conv{'Transpose' if 'transpose' in node.op else ''}{rank}d"
+        groups = node.kwargs.get("groups", 1)
+        if groups != 1 and (name.startswith("nn.ConvTranspose") or rank == 3):
+            node.args[1] = weight
+            return
+        kernel = weight.shape[1:-1]
+        moves = (
+            "stride",
+            "padding",
+            "dilation",
+            *(("output_padding",) if "Transpose" in name else ()),
+        )
+        attrs |= {
+            "in_channels": weight.shape[-1] * groups, "out_channels": outer,
+            "kernel_size": kernel[0] if len(set(kernel)) == 1 else kernel,
+            **{move: node.kwargs.get(move, 0 if "padding" in move else 1) for move in moves},
+        }  # fmt: skip
+        if "Transpose" not in name and rank < 3:
+            attrs["groups"] = groups
+    result = build.layer(name, node.args[0], params, last.output.shape, **attrs)
+    replace_node(program, last, build.nodes, result)

@@ -1,0 +1,86 @@
+"""fold_weights: weights that follow from parameters alone are computed by their recipes."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations
+
+from tests.random_modules.parity import check_source, port_of
+
+CHANNELS = 6
+
+
+class Standardized(nn.Conv2d):
+    """Weight standardization, as of Qiao et al. 2019."""
+
+    def forward(self, x):
+        mean = self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        var = self.weight.var(dim=(1, 2, 3), keepdim=True, unbiased=False)
+        weight = (self.weight - mean) / torch.sqrt(var + 1e-5)
+        return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Adapted(nn.Module):
+    """A low-rank change of a weight, added before the product."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, CHANNELS))
+        self.down, self.up = nn.Parameter(torch.randn(2, CHANNELS)), nn.Parameter(torch.randn(5, 2))
+
+    def forward(self, x):
+        return functional.linear(x, self.weight + 0.5 * (self.up @ self.down))
+
+
+LINES, IMAGES, ROWS = (2, CHANNELS, 12), (2, CHANNELS, 8, 8), (2, 3, CHANNELS)
+CASES = {
+    "weight norm": (
+        lambda: parametrizations.weight_norm(nn.Conv1d(CHANNELS, 8, 3, padding=2, dilation=2)),
+        LINES, "nn.Conv1d(",
+    ),
+    "weight norm by a hook": (
+        lambda: nn.utils.weight_norm(nn.Conv1d(CHANNELS, 8, 3, groups=2)), LINES, "nn.Conv1d(",
+    ),
+    "weight norm over another axis": (
+        lambda: nn.utils.weight_norm(nn.Conv1d(CHANNELS, 8, 3, bias=False), dim=2), LINES, "nn.Conv1d(",
+    ),
+    "transposed": (
+        lambda: parametrizations.weight_norm(nn.ConvTranspose1d(CHANNELS, 8, 4, stride=2, padding=1)),
+        LINES, "nn.ConvTranspose1d(",
+    ),
+    "a linear layer": (lambda: parametrizations.weight_norm(nn.Linear(CHANNELS, 4)), ROWS, "nn.Linear("),
+    "spectral norm": (lambda: parametrizations.spectral_norm(nn.Conv2d(CHANNELS, 8, 3)), IMAGES, "nn.Conv2d("),
+    "standardized": (lambda: Standardized(CHANNELS, 8, 3, stride=2), IMAGES, "nn.Conv2d("),
+    "adapted": (Adapted, ROWS, "nn.Linear("),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+@pytest.mark.parametrize("name", CASES)
+def test_folded(name):
+    build, shape, layer = CASES[name]
+    torch.manual_seed(0)
+    x = torch.randn(shape)
+    ported = port_of(lambda: nn.Sequential(build(), nn.Tanh()).eval(), [x], {"x": {0: "batch"}})
+    text = ported.port.model_py
+    check_source(text)
+    assert layer in text
+    for spelled in ("sqrt", "square", "sum(", "transpose(", "mx.conv", " @ "):
+        assert spelled not in text
+    ported.check(x)
+
+
+def test_a_weight_made_of_the_input_stays_in_the_forward():
+    class Modulated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, CHANNELS))
+
+        def forward(self, x):
+            return functional.linear(x, self.weight * x.mean(dim=(0, 1)))
+
+    x = torch.randn(ROWS)
+    ported = port_of(Modulated, [x], {"x": {0: "batch"}})
+    assert "nn.Linear" not in ported.port.model_py
+    ported.check(x)
