@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from porter.emit import Emission, emit
 from porter.emit.format import format_source
-from porter.errors import Gap, UnsupportedError
+from porter.errors import Gap, PorterError, UnsupportedError
 from porter.frontends.export import export_program
 from porter.frontends.import_graph import import_program, module_table
 from porter.ir import Program, Value, Variant
@@ -105,6 +105,9 @@ def compile_port(
         unknown = {dim: where for dim, where in emission.unknown.items() if dim != "batch"}
         if not (unknown := unknown or emission.unknown):
             break
+        if unknown.keys() <= fixed.keys():
+            where = "; ".join(f"{dim}: {place}" for dim, place in unknown.items())
+            raise PorterError(f"No array has the size of a dim where it is needed ({where}).")
         fixed |= unknown
     source_text = format_source(emission.source)
     lap("emit")

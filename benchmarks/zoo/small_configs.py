@@ -54,6 +54,19 @@ _POSITIONS = re.compile(
 )
 
 
+#: Default configurations that no model can be built from, with what published checkpoints have there.
+INCOMPLETE: dict[str, dict[str, Any]] = {
+    "dbrx": {"attn_config": {"rope_theta": 500000.0, "clip_qkv": 8.0}},
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50000.0},
+            "full_attention": None,
+        },
+    },
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scale:
     """How small: widths are divided by `width`; `layers` at most; whether vocabulary and images shrink.
@@ -89,7 +102,45 @@ def candidates(config_class: type, changes: dict[str, Any]) -> Iterator[tuple[Sc
 
 def scaled(config_class: type, scale: Scale, changes: dict[str, Any]) -> Any:
     """The default configuration made as small as `scale` says, with the fields of `changes` set after that."""
-    return config_class(**_merge(_shrunk(config_class(), scale, {}), changes))
+    default = config_class()
+    fields = _shrunk(default, scale, {})
+    return config_class(**_merge(_merge(fields, _completed(default, fields)), changes))
+
+
+def _completed(config: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """What a default configuration leaves open though its model can't run without it, and what shrinking broke."""
+
+    def value(name: str) -> Any:
+        return fields.get(name, getattr(config, name, None))
+
+    result = dict(INCOMPLETE.get(config.model_type, {}))
+    names = [field.name for field in dataclasses.fields(config)]
+    experts = [name for name in names if _EXPERTS.search(name)]
+    width, heads = value("hidden_size"), value("num_attention_heads")
+    if "head_dim" in names and value("head_dim") is None and width and heads:
+        result["head_dim"] = width // heads
+    result |= {name: 8 for name in experts if value(name) is None and name != "num_experts"}
+    result |= {
+        name: 2 for name in names if _CHOSEN.search(name) and value(name) is None and experts
+    }
+    result |= {name: 1 for name in names if name.endswith("shared_experts") and value(name) is None}
+    groups = value("n_group")
+    if isinstance(groups, int) and groups > 1:  # the best two of each group are added up
+        result |= {name: 2 * groups for name in experts if (value(name) or 0) < 2 * groups}
+    if value("num_kv_shared_layers") and isinstance(value("layer_types"), list):
+        # as many layers that share as layers that keep keys and values of their own, of each kind
+        kinds = list(dict.fromkeys(config.layer_types))
+        few, depth = fields.get("num_hidden_layers"), 2 * len(kinds)
+        lists = {
+            n: item for n, item in fields.items() if isinstance(item, list) and len(item) == few
+        }
+        result |= {name: (item * depth)[:depth] for name, item in lists.items()}
+        result |= {
+            "layer_types": 2 * kinds,
+            "num_hidden_layers": depth,
+            "num_kv_shared_layers": len(kinds),
+        }
+    return result
 
 
 def _merge(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +259,9 @@ def _list(
         return value
     if depth is not None and depth > scale.layers and len(value) == depth:
         others = [item for item in value if item != value[0]]
-        return kind([value[0], *(others or value[1:])[: scale.layers - 1]])
+        few = [value[0], *(others or value[1:])[: scale.layers - 1]]
+        single = all(type(item) is int for item in value)
+        return kind(_field(name, i, config, scale, ids, None) if single else i for i in few)
     if not numbers:
         if all(isinstance(item, (list, tuple)) for item in value):
             return kind(_list(name, item, config, scale, ids, None) for item in value)

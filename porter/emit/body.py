@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from porter.emit.arguments import Arguments
-from porter.emit.decoder import SLIDING
+from porter.emit.decoder import FULL, kind_of
 from porter.emit.expressions import Vector, literal
 from porter.emit.names import identifier, variable
 from porter.emit.node_text import NodeText
@@ -425,10 +425,11 @@ class Body:
 
     def _mask_of_turn(self, loop: Loop, slot: int) -> str:
         column = {
-            slots[slot].node.attrs["window"] is not None: self.names[slots[slot]]  # type: ignore[union-attr]
+            kind_of(slots[slot].node.attrs["sight"]): self.names[slots[slot]]  # type: ignore[union-attr]
             for slots in loop.slots
         }
-        return f'{column[True]} if kind == "{SLIDING}" else {column[False]}'
+        (kind, mask), (_, other) = sorted(column.items(), key=lambda item: item[0] == FULL)
+        return f'{mask} if kind == "{kind}" else {other}'
 
     def _turn(self, loop: Loop, turn: list[Item], word: str, place_names: dict[int, str]) -> None:
         """The loop's body: the call and what follows it, with the carried arrays assigned at the end."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from porter.emit.syntax import Text, call
+from porter.emit.syntax import ATOM, PRECEDENCE, Text, call
 
 if TYPE_CHECKING:
     from porter.emit.arguments import Arguments
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from porter.passes.masks import Sight
 
 #: The kinds of layers, as configurations name them in `layer_types`.
-SLIDING, FULL = "sliding_attention", "full_attention"
+SLIDING, CHUNKED, FULL = "sliding_attention", "chunked_attention", "full_attention"
 
 #: What sources call the number of tokens that a layer looks back on.
 _WINDOW = ("sliding_window", "window_size", "attention_window")
@@ -39,23 +39,32 @@ def _positions(writer: NodeText, node: Node, others: Others) -> Text:
 
 def _mask(writer: NodeText, node: Node, others: Others) -> Text:
     hidden, cache = map(writer.body.read, node.args)
-    window = {i: other.attrs["window"] for i, other in others}
+    window = {i: other.attrs["sight"].window for i, other in others}
     if len(set(writer.places.model.program.sights)) > 1:
-        kind = FULL if node.attrs["window"] is None else SLIDING
+        kind = kind_of(node.attrs["sight"])
         caches = cache.code.partition("[")[0]
         cache = Text(f'{caches}[{writer.places.layer_kinds()}.index("{kind}")]')
     given = {}
-    if node.attrs["window"] is not None:
+    if node.attrs["sight"].window is not None:
         given["window_size"] = Text(writer.arguments.resolve(window, *_WINDOW, in_call=True))
     if node.attrs["array"]:
         given["return_array"] = Text("True")
     return call("create_attention_mask", [hidden, cache], given)
 
 
+def _key_positions(writer: NodeText, node: Node, others: Others) -> Text:
+    """Of every key that attention sees: a mask has them all, and none is made for one token alone."""
+    mask, offset = map(writer.body.read, node.args[:2])
+    length = writer.part([(i, o.args[2]) for i, o in others], node, "length")
+    code = f"mx.arange({offset.at(PRECEDENCE['+'])} + {length.code} if {mask.code} is None else {mask.code}.shape[-1])"
+    return Text(code, ATOM, 2, offset.names | length.names | mask.names)
+
+
 STATE: dict[str, Callable[[Any, Any, Any], Text]] = {
     "cache.offset": _offset,
     "positions": _positions,
     "create_attention_mask": _mask,
+    "key_positions": _key_positions,
 }
 
 #: Where mlx-lm has what an emitted decoder uses.
@@ -81,7 +90,14 @@ STATE_TYPES = {
 
 def layer_types(sights: list[Sight]) -> tuple[str, ...]:
     """How far each layer looks back, by the words of configurations."""
-    return tuple(FULL if sight.window is None else SLIDING for sight in sights)
+    return tuple(map(kind_of, sights))
+
+
+def kind_of(sight: Sight) -> str:
+    """The word of configurations for a layer that looks back so far."""
+    if sight.chunk is not None:
+        return CHUNKED
+    return FULL if sight.window is None else SLIDING
 
 
 def imports_of(body: str, decoder: bool) -> list[str]:

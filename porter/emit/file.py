@@ -111,6 +111,8 @@ class ModelWriter:
         if self.program.sights:
             root = self.arguments[self.classes[self.root]]
             chunks[-1] += methods(self.program.sights, found.cached, root)
+            if "self.args." not in chunks[-1]:
+                chunks[-1] = chunks[-1].replace("        self.args = args\n", "")
             fields |= self.config.used
         source = self._file(title, fields, chunks)
         return Emission(

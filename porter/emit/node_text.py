@@ -485,6 +485,8 @@ def _role(node: Node, position: int) -> str:
         return "size"
     if node.op == "mx.arange":
         return "length"
+    if node.op == "fn.chunked_mask":
+        return "attention_chunk_size"
     return "scale" if node.op in ("*", "/") and isinstance(node.args[position], float) else ""
 
 

@@ -5,6 +5,7 @@ Two paths through a model often compute one length in two ways, `(a + 1) // 2` a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sympy
@@ -14,9 +15,13 @@ _POINTS = (40_320, 100_003, 65_536, 49_999, 75_600, 91_193)
 
 
 class CanonicalSizes:
-    """Gives every symbolic size the first expression seen that equals it, or the int that it always is."""
+    """Gives every symbolic size the first expression seen that equals it, or the int that it always is.
 
-    def __init__(self) -> None:
+    `dims` has each symbol's name and its size when traced.
+    """
+
+    def __init__(self, dims: Mapping[sympy.Symbol, tuple[str, int]]) -> None:
+        self._dims = dims
         self._known: dict[sympy.Expr, Any] = {}
         self._by_values: dict[tuple[Any, ...], Any] = {}
         self._points: dict[sympy.Symbol, int] = {}
@@ -40,8 +45,19 @@ class CanonicalSizes:
             return size
         first = values[0]
         if all(value == first for value in values) and first.is_Integer:
-            return int(first)
-        return self._by_values.setdefault(values, size)
+            found: Any = int(first)
+        else:
+            found = self._by_values.setdefault(values, size)
+        return found if self._equal_when_traced(size, found) else size
+
+    def _equal_when_traced(self, size: sympy.Expr, found: Any) -> bool:
+        """`Max(0, 96 - s)` is 0 at large sizes alone."""
+        if found is size or not any(
+            type(part).__name__ in ("Max", "Min") for part in sympy.preorder_traversal(size)
+        ):
+            return True
+        traced = {symbol: hint for symbol, (_, hint) in self._dims.items()}
+        return bool(size.subs(traced) == sympy.sympify(found).subs(traced))
 
     def _values(self, size: sympy.Expr) -> tuple[Any, ...] | None:
         """The size at each point; None where it has no value there."""

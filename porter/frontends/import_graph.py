@@ -54,7 +54,7 @@ class GraphReader:
         self.environment: dict[torch.fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}
         self.named = named_dims(source)
-        self.canonical = CanonicalSizes()
+        self.canonical = CanonicalSizes(self.program.dims)
         self._read_placeholders()
 
     def _read_placeholders(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
 
 
@@ -24,3 +26,23 @@ def soft_capped_attention(
         scores = mx.where(mask, scores, lowest) if hidden else scores + mask
     weights = mx.softmax(scores, axis=-1, precise=True)
     return (weights @ v[:, :, None]).reshape(batch, heads, length, -1)
+
+
+def biased_mask(mask: mx.array | None, bias: mx.array, x: mx.array) -> mx.array:
+    """What is added to the scores of attention on x: the bias, and almost nothing of the keys that the mask hides."""
+    bias = bias.astype(x.dtype)
+    return bias if mask is None else mx.where(mask, bias, mx.finfo(x.dtype).min)
+
+
+def chunked_mask(mask: mx.array | None, offset: Any, length: int, chunk: int) -> mx.array:
+    """The mask where queries see keys of their own chunk of positions alone; `offset` tokens stand before the queries."""
+    keys = offset + length if mask is None else mask.shape[-1]
+    last = mx.array(offset).reshape(-1, 1) + (length - 1)
+    chunks = (last + mx.arange(1 - keys, 1))[:, None, None] // chunk
+    same = chunks[..., -length:].swapaxes(-1, -2) == chunks
+    return same if mask is None else mask & same
+
+
+def narrowed_mask(mask: mx.array | None, kept: mx.array) -> mx.array:
+    """The keys that the mask shows and that are kept."""
+    return kept if mask is None else mask & kept

@@ -28,7 +28,8 @@ class Unknown(Exception):
 class Evaluator:
     """Evaluates values with `known` arrays in place of some of them and `sizes` in place of the symbols.
 
-    Parameters need `data`. Raises Unknown for what depends on anything else; layers with parameters are not run.
+    Parameters need `data`, or a place in `known`. Raises Unknown for what depends on anything else; of layers with parameters
+    only embeddings are run.
     """
 
     def __init__(self, known: dict[Value, mx.array], sizes: dict[sympy.Symbol, int]):
@@ -94,6 +95,8 @@ class Evaluator:
             return args[0].astype(_dtype(node.output.dtype))
         if op.startswith("."):
             return getattr(args[0], op[1:])(*args[1:], **kwargs)
+        if op == "nn.Embedding":
+            return self.known[node.params["weight"]][args[0]]
         if node.is_layer or node.params or not op.startswith(("mx.", "nn.")):
             raise Unknown(op)
         function: Any = {"mx": mx, "nn": nn}[op[:2]]

@@ -7,6 +7,7 @@ from typing import Any
 
 from porter.ir import Node, Program, Value
 from porter.ir.builder import promote
+from porter.passes.fuse.match import producer
 
 #: Ops that take a number where they take an array.
 _TAKES_NUMBERS = {
@@ -29,11 +30,17 @@ def inline_scalars(program: Program) -> int:
 
 
 def _number(argument: Any) -> bool | int | float | None:
-    if not isinstance(argument, Value) or not argument.is_parameter:
+    if not isinstance(argument, Value):
+        return None
+    filled = producer(argument, "mx.full")
+    if filled is not None and argument.shape == () and isinstance(filled.args[1], (int, float)):
+        number = filled.args[1]
+        return None if isinstance(number, float) and isnan(number) else number
+    if not argument.is_parameter:
         return None
     if argument.shape != () or argument.data is None or "complex" in argument.dtype:
         return None
-    number: bool | int | float = argument.data.item()
+    number = argument.data.item()
     return None if isinstance(number, float) and isnan(number) else number
 
 
@@ -47,4 +54,8 @@ def _keeps_type(node: Node, place: int) -> bool:
     ]
     if not others:
         return False
-    return node.output.dtype in ("bool", promote(*others))
+    made = promote(*others)
+    if node.op in ("**", "/") and made.startswith("int"):
+        made = "float32"  # with a fraction
+        return node.output.dtype == made and isinstance(_number(node.args[place]), float)
+    return node.output.dtype in ("bool", made)

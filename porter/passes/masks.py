@@ -14,7 +14,7 @@ from porter.passes.positions import as_array, at_length
 
 _SHORT = 40  # positions that a mask is evaluated on
 _SMALL = 5  # what stands in for a large window while its mask is evaluated on few positions
-_HIDDEN = -1e4  # an additive mask that is lower than this hides a key
+HIDDEN = -1e4  # an additive mask that is lower than this hides a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _evaluated(program: Program, mask: Value, length: int) -> np.ndarray | None:
     """(length, length) booleans: which key each query sees; None where samples or heads differ."""
     array = as_array(at_length(program, length)(mask))
     if array.dtype != bool:  # added to the scores
-        if not ((array == 0) | (array < _HIDDEN)).all():
+        if not ((array == 0) | (array < HIDDEN)).all():
             return None
         array = array == 0
     if array.shape[-2:] != (length, length):

@@ -10,6 +10,7 @@ from porter.passes.cache.lift_cache import lift_cache
 from porter.passes.cleanup import remove_dead, share_equal
 from porter.passes.compose_views import compose_views
 from porter.passes.constants import simplify_constants
+from porter.passes.fold_conditions import fold_conditions
 from porter.passes.fold_weights import fold_weights
 from porter.passes.fuse.fold_batchnorm import fold_batchnorm
 from porter.passes.fuse.fold_scale import fold_scale
@@ -19,12 +20,15 @@ from porter.passes.fuse.fuse_causal import fuse_causal
 from porter.passes.fuse.fuse_experts import fuse_experts
 from porter.passes.fuse.fuse_norms import fuse_norms
 from porter.passes.fuse.fuse_rope import fuse_rope
+from porter.passes.fuse.fuse_sinks import fuse_sinks
 from porter.passes.fuse.fuse_swiglu import fuse_swiglu
 from porter.passes.fuse.fuse_switch_glu import fuse_switch_glu
 from porter.passes.fuse.misses import sentences
 from porter.passes.fuse.share_heads import share_heads
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.inline_scalars import inline_scalars
+from porter.passes.keep_heads import keep_heads
+from porter.passes.keep_lookups import keep_lookups
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
 from porter.passes.name_roles import name_roles
@@ -32,7 +36,9 @@ from porter.passes.plain_positions import plain_positions
 from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, keep_rows, merge_reshapes
 from porter.passes.row_guards import drop_row_guards
 from porter.passes.share_parameters import share_parameters
+from porter.passes.split_complex import split_complex
 from porter.passes.tie_heads import tie_heads
+from porter.passes.tiles import broadcast_tiles
 
 Pass = Callable[[Program], int]
 
@@ -42,14 +48,20 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
         simplify_constants,
         "masks of ones, gathers by arange and fills of one number become what they are",
     ),
+    (keep_lookups, "rows are looked up by indices of any number of axes"),
     (inline_scalars, "a tensor of one number is a number in MLX"),
     (fold_weights, "weight norm and its like are computed once, by the recipe"),
+    (fold_conditions, "masks that are made numbers and asked again stay masks"),
     (fuse_norms, "RMS and layer norms spelled out become nn.RMSNorm and nn.LayerNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
+    (split_complex, "products of complex numbers are sums of products of their parts"),
     (fuse_rope, "rotations by cosines and sines of positions become nn.RoPE"),
+    (fuse_sinks, "a weight nothing gets that is worked out after the softmax is worked out in it"),
+    (keep_heads, "samples and heads stay two axes"),
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
     (fold_scale, "attention has a scale of its own"),
     (share_heads, "grouped queries need no repeated keys and values"),
+    (broadcast_tiles, "rows that every expert gets are not copied"),
     (keep_rows, "products take (batch, length, width) as it is"),
     (fuse_experts, "experts stay stacked, and each token takes its own from the stack"),
     (keep_rows, "what the experts' result is added to"),

@@ -30,10 +30,33 @@ def _rotated(x):
     return x * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin()
 
 
+def _bias(kind, table, length):
+    """What is added to the scores: by distance, by a table of distances, or nothing between chunks of positions."""
+    place = torch.arange(length)
+    if kind == "alibi":
+        slopes = 0.5 ** torch.arange(1, HEADS + 1)
+        return slopes[:, None, None] * torch.arange(1 - length, 1)
+    if kind == "table":
+        distance = (place[:, None] - place[None]).clamp(0, 7)
+        return table(distance).permute(2, 0, 1)
+    if kind == "position":
+        return (place % 3 == 0) * 1.0
+    return None
+
+
 class Attention(nn.Module):
-    def __init__(self, rope: bool, window: int | None, causal: bool):
+    def __init__(
+        self, rope: bool, window: int | None, causal: bool, bias: str | None, chunk: int | None
+    ):
         super().__init__()
-        self.rope, self.window, self.causal = rope, window, causal
+        self.rope, self.window, self.causal, self.bias, self.chunk = (
+            rope,
+            window,
+            causal,
+            bias,
+            chunk,
+        )
+        self.table = nn.Embedding(8, HEADS) if bias == "table" else None
         self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x):
@@ -46,14 +69,19 @@ class Attention(nn.Module):
         mask = place[None] <= place[:, None] if self.causal else place[None] >= -1
         if self.window is not None:
             mask = mask & (place[None] > place[:, None] - self.window)
+        if self.chunk is not None:
+            mask = mask & (place[None] // self.chunk == place[:, None] // self.chunk)
+        bias = _bias(self.bias, self.table, length)
+        if bias is not None:
+            mask = torch.where(mask, 0.0, torch.finfo(torch.float32).min) + bias
         x = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(x.transpose(1, 2).reshape(batch, length, WIDTH))
 
 
 class Layer(nn.Module):
-    def __init__(self, rope: bool, window: int | None, causal: bool):
+    def __init__(self, *options):
         super().__init__()
-        self.norm, self.attention = nn.LayerNorm(WIDTH), Attention(rope, window, causal)
+        self.norm, self.attention = nn.LayerNorm(WIDTH), Attention(*options)
         self.mlp = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x):
@@ -62,13 +90,19 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    def __init__(self, windows=(None, None), rope=True, causal=True, shifted=False):
+    def __init__(
+        self, windows=(None, None), rope=True, causal=True, shifted=False, bias=None, chunks=None
+    ):
         super().__init__()
         self.rope, self.shifted = rope, shifted
         self.embed = nn.Embedding(WORDS, WIDTH)
         if not rope:
             self.positions = nn.Embedding(32, WIDTH)
-        self.layers = nn.ModuleList(Layer(rope, window, causal) for window in windows)
+        chunks = chunks or (None,) * len(windows)
+        self.layers = nn.ModuleList(
+            Layer(rope, window, causal, bias, chunk)
+            for window, chunk in zip(windows, chunks, strict=True)
+        )
         self.head = nn.Linear(WIDTH, WORDS)
 
     def forward(self, ids):
@@ -92,6 +126,10 @@ CASES = {
     "one layer": ({"windows": (None,)}, "KVCache"),
     "windows": ({"windows": (4, 4)}, "RotatingKVCache"),
     "every other layer": ({"windows": (4, None, 4, None)}, "RotatingKVCache"),
+    "alibi": ({"bias": "alibi"}, "KVCache"),
+    "a table of distances": ({"bias": "table"}, "KVCache"),
+    "chunks": ({"chunks": (4, 4)}, "KVCache"),
+    "chunks and all": ({"chunks": (4, None)}, "KVCache"),
 }
 
 
@@ -117,7 +155,17 @@ def test_decode_equals_prefill(name):
         close(np.array(mx.concatenate(steps, axis=1)), expected, f"a prompt of {prompt}")
 
 
-@pytest.mark.parametrize("name", ["rope", "learned positions", "every other layer"])
+PADDED = [
+    "rope",
+    "learned positions",
+    "every other layer",
+    "alibi",
+    "a table of distances",
+    "chunks",
+]
+
+
+@pytest.mark.parametrize("name", PADDED)
 def test_padded_row_equals_the_row_alone(name):
     model = _ported(name).model
     row, padding = to_mlx(_ids(1))[:1], [0, 3]
@@ -143,6 +191,12 @@ def test_what_mixes_tokens_has_no_cache_and_says_why():
     with torch.no_grad():
         expected = ported.module(ids).numpy()
     close(np.array(ported.model(to_mlx(ids))), expected)
+
+
+def test_a_bias_by_position_has_no_cache_and_says_why():
+    ported = port_of(lambda: Decoder(bias="position"), [_ids()], TOKENS)
+    assert "cache:" not in ported.port.model_py
+    assert any("more than the distance of positions" in note for note in ported.port.notes)
 
 
 def test_an_encoder_has_none():

@@ -38,8 +38,13 @@ def build(kind: str, cls: str) -> Built:
     from porter.sources.huggingface_inputs import example_inputs
 
     config_class = transformers.CONFIG_MAPPING[kind]
+    changes = _windows(config_class)
+    if getattr(config_class(), "is_decoder", None) is False:
+        changes["is_decoder"] = True  # an encoder otherwise
     reason: Exception | None = None
-    for _, config in candidates(config_class, _windows(config_class)):
+    for _, config in candidates(config_class, changes):
+        if _is_thin(config):
+            continue
         try:
             module = _instance(getattr(transformers, cls), config)
             inputs = example_inputs(module, config, 0)
@@ -52,6 +57,18 @@ def build(kind: str, cls: str) -> Built:
     raise RuntimeError(
         f"no small configuration runs: {type(reason).__name__}: {reason}"
     ) from reason
+
+
+def _is_thin(config: Any) -> bool:
+    """Whether a head has so few features that sizes can't be told apart."""
+    width, heads = (
+        next((n for name in names if isinstance(n := getattr(config, name, None), int)), None)
+        for names in (
+            ("hidden_size", "n_embd", "d_model"),
+            ("num_attention_heads", "n_head", "n_heads"),
+        )
+    )
+    return width is not None and heads is not None and width < 4 * heads
 
 
 def _windows(config_class: Any) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,27 +9,16 @@ import sympy
 
 from porter.ir import Frame, Node, Program, Value
 from porter.ir.evaluate import Unknown
+from porter.passes.cache.lift_bias import divided
+from porter.passes.cache.make_masks import make_masks
+from porter.passes.cache.plan import NoCache, Plan, new_node
 from porter.passes.cache.tokenwise import mixes_tokens
-from porter.passes.cleanup import remove_dead
+from porter.passes.cache.widen_positions import widen_positions
+from porter.passes.cleanup import remove_dead, share_equal
 from porter.passes.factor.roll import list_position
 from porter.passes.fuse.fuse_attention import ATTENTION, SDPA
-from porter.passes.masks import Sight, sight_of
+from porter.passes.masks import Sight
 from porter.passes.positions import as_array, at_length, length_symbol, position_values
-
-
-class _NoCache(Exception):
-    """Why a decoder's cache can't be lifted."""
-
-
-@dataclass(slots=True)
-class _Plan:
-    """`holder`: the module calls around every attention; `counts`: positions that are read, and where they start."""
-
-    attentions: list[Node]
-    sights: list[Sight]
-    holder: tuple[Frame, ...]
-    ropes: dict[Node, int] = field(default_factory=dict)
-    counts: dict[Value, int] = field(default_factory=dict)
 
 
 def lift_cache(program: Program) -> int:
@@ -48,15 +35,17 @@ def lift_cache(program: Program) -> int:
     if not attentions:
         program.notes.append("no cache: no attention was found whose keys and values it could keep")
         return 0
+    widen_positions(program, length)
     try:
         plan = _plan(program, attentions, length)
-    except _NoCache as reason:
+        if plan is None:
+            return 0
+        _rewrite(program, plan)
+    except NoCache as reason:
         program.notes.append(f"no cache: {reason}")
         return 0
-    if plan is None:
-        return 0
-    _rewrite(program, plan)
     remove_dead(program)
+    share_equal(program)
     program.sights = plan.sights
     return len(plan.sights)
 
@@ -71,27 +60,27 @@ def _tokens(program: Program) -> sympy.Symbol | None:
     return length if fits and logits.rank == 3 and logits.shape[:2] == ids.shape else None
 
 
-def _plan(program: Program, attentions: list[Node], length: sympy.Symbol) -> _Plan | None:
-    known: dict[Any, Sight | None] = {}
+def _plan(program: Program, attentions: list[Node], length: sympy.Symbol) -> Plan | None:
+    known: dict[Any, tuple[Sight, Value | None] | None] = {}
     for node in attentions:
         mask = node.kwargs.get("mask")
         if mask not in known:
-            known[mask] = sight_of(program, mask)
+            known[mask] = divided(program, mask)
     if not any(known.values()):
         return None  # no decoder
-    sights = []
+    found = []
     for node in attentions:
-        sight = known[node.kwargs.get("mask")]
-        if sight is None or sight.chunk is not None:
-            raise _NoCache(f"the mask of the attention at {node.location} is no causal one")
+        parts = known[node.kwargs.get("mask")]
+        if parts is None:
+            raise NoCache(f"the mask of the attention at {node.location} is no causal one")
         if any(x.rank != 4 or x.shape[2] != length for x in node.args[:3]):
-            raise _NoCache(f"the attention at {node.location} runs over other things than tokens")
+            raise NoCache(f"the attention at {node.location} runs over other things than tokens")
         if any(x.shape[0] != program.inputs[0].shape[0] for x in node.args[:3]):
-            raise _NoCache(f"the attention at {node.location} has samples and heads on one axis")
-        sights.append(sight)
-    plan = _Plan(attentions, sights, _holder(attentions))
+            raise NoCache(f"the attention at {node.location} has samples and heads on one axis")
+        found.append(parts)
+    plan = Plan(attentions, [s for s, _ in found], [bias for _, bias in found], _holder(attentions))
     if len({plan.sights[0], *plan.sights}) > 2:
-        raise _NoCache("its layers look back in more than two ways")
+        raise NoCache("its layers look back in more than two ways")
     live = _live(program)
     _claim_ropes(plan, live)
     _find_counts(program, plan, live, length)
@@ -122,7 +111,7 @@ def _live(program: Program) -> list[Node]:
     return found[::-1]
 
 
-def _claim_ropes(plan: _Plan, live: list[Node]) -> None:
+def _claim_ropes(plan: Plan, live: list[Node]) -> None:
     """Every rotation belongs to the one attention that its result goes to."""
     for i, attention in enumerate(plan.attentions):
         stack = list(attention.args[:2])
@@ -139,10 +128,10 @@ def _claim_ropes(plan: _Plan, live: list[Node]) -> None:
                 stack += node.inputs()
     lost = [n for n in live if n.op == "nn.RoPE" and n not in plan.ropes]
     if lost:
-        raise _NoCache(f"the rotation at {lost[0].location} belongs to no attention")
+        raise NoCache(f"the rotation at {lost[0].location} belongs to no attention")
 
 
-def _find_counts(program: Program, plan: _Plan, live: list[Node], length: sympy.Symbol) -> None:
+def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.Symbol) -> None:
     """Positions that the model reads, and the check that nothing but attention looks at other tokens."""
     known: dict[Value, bool] = {}
     positions = {v for v in position_values(program) if _counts(v, length, known)}
@@ -153,7 +142,7 @@ def _find_counts(program: Program, plan: _Plan, live: list[Node], length: sympy.
         read = node.args[:3] if node.op in ATTENTION else list(node.inputs())
         stack += [v for v in read if v in positions]
         if node.op not in ATTENTION and (reason := mixes_tokens(node, length)) is not None:
-            raise _NoCache(f"{reason} at {node.location}")
+            raise NoCache(f"{reason} at {node.location}")
     seen: set[Value] = set()
     while stack:
         value = stack.pop()
@@ -166,9 +155,9 @@ def _find_counts(program: Program, plan: _Plan, live: list[Node], length: sympy.
             continue
         maker = value.node
         if maker is None:
-            raise _NoCache(f"{value!r} has a fixed number of positions")
+            raise NoCache(f"{value!r} has a fixed number of positions")
         if (reason := mixes_tokens(maker, length)) is not None:
-            raise _NoCache(f"{reason} at {maker.location}")
+            raise NoCache(f"{reason} at {maker.location}")
         stack += [v for v in maker.inputs() if v in positions]
 
 
@@ -199,24 +188,27 @@ def _start(program: Program, value: Value) -> int | None:
 # --- rewrite
 
 
-def _rewrite(program: Program, plan: _Plan) -> None:
+def _rewrite(program: Program, plan: Plan) -> None:
+    """Raises NoCache before anything is changed."""
     caches = Value((), "caches", name="cache", origin="cache")
-    program.inputs.append(caches)
-    items = [_node("cache[]", [caches], "cache", "cache", plan.holder, None) for _ in plan.sights]
+    items = [
+        new_node("cache[]", [caches], "cache", "cache", plan.holder, None) for _ in plan.sights
+    ]
     for i, item in enumerate(items):
         item.attrs = {"index": i}
     before: dict[Node, list[Node]] = {}
     replaced: dict[Value, Value] = {}
-    masks = _masks(program, plan, items, before)
     offsets: dict[tuple[int, tuple[Frame, ...]], Value] = {}
 
     def offset(i: int, scope: tuple[Frame, ...], place: Node) -> Value:
         if (i, scope) not in offsets:
-            node = _node("cache.offset", [items[i].output], "int32", "offset", scope, place)
+            node = new_node("cache.offset", [items[i].output], "int32", "offset", scope, place)
             before.setdefault(place, []).append(node)
             offsets[i, scope] = node.output
         return offsets[i, scope]
 
+    masks = make_masks(program, plan, items, before, offset)
+    program.inputs.append(caches)
     order = {node: k for k, node in enumerate(program.nodes)}
     for rope, i in sorted(plan.ropes.items(), key=lambda pair: order[pair[0]]):
         rope.kwargs["offset"] = offset(i, rope.scope, rope)
@@ -227,7 +219,7 @@ def _rewrite(program: Program, plan: _Plan) -> None:
         update.outputs = [Value(v.shape, v.dtype, update, v.name) for v in attention.args[1:3]]
         before.setdefault(attention, []).append(update)
         attention.args = [attention.args[0], *update.outputs]
-        attention.kwargs["mask"] = masks[plan.sights[i]]
+        attention.kwargs["mask"] = masks[i]
         if attention.op == SDPA:
             attention.kwargs = {"cache": cache, **attention.kwargs}
     for value, start in plan.counts.items():
@@ -237,11 +229,11 @@ def _rewrite(program: Program, plan: _Plan) -> None:
         if layer is None and scope[: len(plan.holder)] == plan.holder:
             scope = plan.holder  # where the ids' shape can be read
         read = offset(layer or 0, scope, place)
-        new = _node("positions", [read, value.shape[1]], value.dtype, value.name, scope, place)
+        new = new_node("positions", [read, value.shape[1]], value.dtype, value.name, scope, place)
         new.outputs[0].shape = (1, value.shape[1])
         nodes = [new]
         if start:
-            nodes.append(_node("+", [new.output, start], value.dtype, value.name, scope, place))
+            nodes.append(new_node("+", [new.output, start], value.dtype, value.name, scope, place))
             nodes[-1].outputs[0].shape = new.output.shape
         before.setdefault(place, []).extend(nodes)
         replaced[value] = nodes[-1].output
@@ -252,55 +244,7 @@ def _rewrite(program: Program, plan: _Plan) -> None:
     program.nodes = nodes
 
 
-def _around(place: Node, attention: Node, plan: _Plan) -> bool:
+def _around(place: Node, attention: Node, plan: Plan) -> bool:
     """Whether the node is in the layer of the attention."""
     depth = len(plan.holder) + 1
     return len(place.scope) >= depth and place.scope[:depth] == attention.scope[:depth]
-
-
-def _node(
-    op: str, args: list[Any], dtype: str, name: str | None, scope: tuple[Frame, ...], place: Any
-) -> Node:
-    node = Node(op, args, scope=scope, location=place.location if place is not None else None)
-    node.outputs = [Value((), dtype, node, name)]
-    return node
-
-
-def _masks(
-    program: Program, plan: _Plan, items: list[Node], before: dict[Node, list[Node]]
-) -> dict[Sight, Value]:
-    """One mask for each way of looking back, made where all layers get theirs."""
-    first, hidden = _first_layer(program, plan)
-    masks: dict[Sight, Value] = {}
-    for i, sight in enumerate(plan.sights):
-        if sight in masks:
-            continue
-        name = "sliding_mask" if sight.window and len(set(plan.sights)) > 1 else "mask"
-        node = _node(
-            "create_attention_mask", [hidden, items[i].output], "mask", name, plan.holder, first
-        )
-        own = [a for a, other in zip(plan.attentions, plan.sights, strict=True) if other == sight]
-        node.attrs = {"window": sight.window, "array": any(a.op != SDPA for a in own)}
-        source = plan.attentions[i].kwargs.get("mask")
-        node.output.origin = source.origin if isinstance(source, Value) else None
-        before.setdefault(first, []).append(node)
-        masks[sight] = node.output
-    return masks
-
-
-def _first_layer(program: Program, plan: _Plan) -> tuple[Node, Value]:
-    """The first node of the first layer, and the array (batch, length, ...) that the layer reads."""
-    depth = len(plan.holder) + 1
-    layer = plan.attentions[0].scope[:depth]
-    inside = [n for n in program.nodes if n.scope[:depth] == layer]
-    written = {value for node in inside for value in node.outputs}
-    shape = program.inputs[0].shape
-    for node in inside:
-        for value in _arrays(node):
-            if value not in written and value.rank > 2 and value.shape[:2] == shape:
-                return inside[0], value
-    return inside[0], program.inputs[0]
-
-
-def _arrays(node: Node) -> Iterator[Value]:
-    return (value for value in node.inputs() if not value.is_parameter)

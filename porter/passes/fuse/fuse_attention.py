@@ -93,6 +93,10 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
                 raise Missed("its scale applies to a boolean mask")
             masks.append(mask if scale == 1.0 else builder.op("*", mask, scale))
             continue
+        floor = producer(scores, "mx.maximum")
+        if floor is not None and is_number(floor.args[1]) and floor.args[1] <= _NEVER:
+            scores = floor.args[0]  # what is hidden stays hidden
+            continue
         scaled = producer(scores, "*", "/")
         if scaled is not None and is_number(scaled.args[1]):
             scale *= scaled.args[1] if scaled.op == "*" else 1 / scaled.args[1]

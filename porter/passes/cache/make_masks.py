@@ -1,0 +1,135 @@
+"""The masks of a decoder with caches: those that mlx-lm makes, and what a model adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import sympy
+
+from porter.ir import Frame, Node, Program, Value
+from porter.passes.cache.lift_bias import BiasLift, NotLifted, weights_of
+from porter.passes.cache.plan import NoCache, Plan, new_node
+from porter.passes.fuse.fuse_attention import SDPA
+from porter.passes.masks import Sight
+from porter.passes.positions import length_symbol
+
+Offset = Callable[[int, tuple[Frame, ...], Node], Value]
+
+
+def make_masks(
+    program: Program, plan: Plan, items: list[Node], before: dict[Node, list[Node]], offset: Offset
+) -> list[Value]:
+    """The mask of each attention: one for each way of looking back, made where all layers get theirs.
+
+    What is written goes to `before`, by the node that it stands in front of. Raises NoCache for a bias that can't be lifted.
+    """
+    first, hidden = _first_layer(program, plan)
+    several = len(set(plan.sights)) > 1
+    shown: dict[Sight, Value] = {}
+    biased: dict[tuple[Sight, Value, tuple[Frame, ...]], Value] = {}
+    lift = _Biases(program, plan, before, offset)
+    found = []
+    for i, (sight, bias) in enumerate(zip(plan.sights, plan.biases, strict=True)):
+        if sight not in shown:
+            name = "mask"
+            if several and (sight.window or sight.chunk):
+                name = "sliding_mask" if sight.window else "chunked_mask"
+            node = new_node(
+                "create_attention_mask", [hidden, items[i].output], "mask", name, plan.holder, first
+            )
+            node.attrs = {"sight": sight, "array": _needs_array(plan, sight)}
+            source = plan.attentions[i].kwargs.get("mask")
+            node.output.origin = source.origin if isinstance(source, Value) else None
+            before.setdefault(first, []).append(node)
+            shown[sight] = node.output
+            if sight.chunk is not None:
+                start = offset(i, plan.holder, first)
+                length = program.inputs[0].shape[1]
+                args = [node.output, start, length, sight.chunk]
+                node = new_node("fn.chunked_mask", args, "mask", name, plan.holder, first)
+                node.attrs = {"sight": sight}
+                before[first].append(node)
+                shown[sight] = node.output
+        if bias is None:
+            found.append(shown[sight])
+            continue
+        place, scope = first, plan.holder
+        if weights_of(bias):  # a table in a layer is looked up there
+            place, scope = plan.attentions[i], plan.attentions[i].scope
+        if (sight, bias, scope) not in biased:
+            start = offset(
+                i, scope, next(n for n in program.nodes if n.scope[: len(scope)] == scope)
+            )
+            x = hidden if place is first else plan.attentions[i].args[0]
+            biased[sight, bias, scope] = lift(shown[sight], bias, start, x, place, scope)
+        found.append(biased[sight, bias, scope])
+    if biased:
+        program.dims[lift.keys] = ("keys", program.dims[lift.length][1])
+    return found
+
+
+def _needs_array(plan: Plan, sight: Sight) -> bool:
+    """Whether something reads the mask that takes no "causal"."""
+    every = zip(plan.attentions, plan.sights, plan.biases, strict=True)
+    return sight.chunk is not None or any(
+        a.op != SDPA or bias is not None for a, other, bias in every if other == sight
+    )
+
+
+class _Biases:
+    """Writes biases for the keys of a cache; one row of positions serves all of a scope."""
+
+    def __init__(
+        self, program: Program, plan: Plan, before: dict[Node, list[Node]], offset: Offset
+    ):
+        length = length_symbol(program)
+        assert length is not None
+        self.program, self.plan, self.before = program, plan, before
+        self.length: sympy.Symbol = length
+        self.keys = sympy.Symbol("keys", integer=True, positive=True)
+        self.lifts: dict[tuple[Frame, ...], tuple[BiasLift, Value, Value]] = {}
+
+    def __call__(
+        self, mask: Value, bias: Value, start: Value, x: Value, place: Node, scope: tuple[Frame, ...]
+    ) -> Value:  # fmt: skip
+        nodes = self.before.setdefault(place, [])
+        if scope not in self.lifts:
+            counted = new_node("key_positions", [mask, start, self.length], "int32", "positions", scope, place)  # fmt: skip
+            counted.output.shape = (self.keys,)
+            queries = new_node("[]", [counted.output], "int32", None, scope, place)
+            queries.attrs = {"key": (slice(-self.length, None),)}
+            queries.output.shape = (self.length,)
+            nodes += [counted, queries]
+            lift = BiasLift(self.program, self.length, self.keys)
+            self.lifts[scope] = lift, counted.output, queries.output
+        lift, positions, queries_ = self.lifts[scope]
+        try:
+            lifted = lift.lift(bias, positions, queries_, scope)
+        except NotLifted as reason:
+            raise NoCache(f"the mask at {place.location} can't be made for a cache: {reason}") from reason  # fmt: skip
+        nodes += lift.nodes
+        lift.nodes = []
+        if lifted.dtype == "bool":
+            joined = new_node("fn.narrowed_mask", [mask, lifted], "mask", "mask", scope, place)
+        else:
+            joined = new_node("fn.biased_mask", [mask, lifted, x], "mask", "mask", scope, place)
+        nodes.append(joined)
+        return joined.output
+
+
+def _first_layer(program: Program, plan: Plan) -> tuple[Node, Value]:
+    """The first node of the first layer, and the array (batch, length, ...) that the layer reads."""
+    depth = len(plan.holder) + 1
+    layer = plan.attentions[0].scope[:depth]
+    inside = [n for n in program.nodes if n.scope[:depth] == layer]
+    written = {value for node in inside for value in node.outputs}
+    shape = program.inputs[0].shape
+    for node in inside:
+        for value in _arrays(node):
+            if value not in written and value.rank > 2 and value.shape[:2] == shape:
+                return inside[0], value
+    return inside[0], program.inputs[0]
+
+
+def _arrays(node: Node) -> Iterator[Value]:
+    return (value for value in node.inputs() if not value.is_parameter)

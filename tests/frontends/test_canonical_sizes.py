@@ -1,0 +1,20 @@
+"""CanonicalSizes: sizes that are one number in every case have one expression."""
+
+import sympy
+
+from porter.frontends.canonical_sizes import CanonicalSizes
+
+S = sympy.Symbol("s", integer=True, positive=True)
+
+
+def test_two_ways_to_one_length():
+    sizes = CanonicalSizes({S: ("length", 16)})
+    first = sizes(sympy.floor((S + 1) / 2))
+    assert sizes(sympy.floor((S - 1) / 2) + 1) is first
+
+
+def test_what_is_zero_at_large_sizes_alone_is_kept():
+    sizes = CanonicalSizes({S: ("length", 16)})
+    size = sympy.Max(0, 96 - S)
+    assert sizes(size) == size
+    assert sizes(1 - sympy.Max(0, 1 - S)) == 1
