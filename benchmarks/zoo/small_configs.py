@@ -57,6 +57,7 @@ _POSITIONS = re.compile(
 #: Default configurations that no model can be built from, with what published checkpoints have there.
 INCOMPLETE: dict[str, dict[str, Any]] = {
     "dbrx": {"attn_config": {"rope_theta": 500000.0, "clip_qkv": 8.0}},
+    "xmod": {"default_language": "en_XX"},
     "cohere_compass_text": {
         "layer_types": ["sliding_attention", "full_attention"],
         "rope_parameters": {

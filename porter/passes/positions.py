@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import mlx.core as mx
 import numpy as np
 import sympy
@@ -10,9 +12,9 @@ from porter.ir import Program, Value
 from porter.ir.evaluate import Evaluator
 
 
-def position_values(program: Program) -> set[Value]:
-    """The values that depend on no input and no weight, only on counts, constants at hand and sizes."""
-    found = {value for value in program.parameters.values() if value.data is not None}
+def position_values(program: Program, given: Collection[Value] = ()) -> set[Value]:
+    """The values that depend on no input and no weight, only on counts, constants at hand, sizes, and what is `given`."""
+    found = {value for value in program.parameters.values() if value.data is not None} | set(given)
     for node in program.nodes:
         own = node.params.values()
         if all(value in found for value in node.inputs() if value not in own) and not own:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from tests.random_modules.parity import check_source, close, port_of, to_mlx
 
 LENGTH, WORDS, WIDTH, HEADS = 11, 40, 16, 2
+PAD = 1
 TOKENS = {"ids": {0: "batch", 1: "length"}}
 
 
@@ -191,6 +192,28 @@ def test_what_mixes_tokens_has_no_cache_and_says_why():
     with torch.no_grad():
         expected = ported.module(ids).numpy()
     close(np.array(ported.model(to_mlx(ids))), expected)
+
+
+class Counted(Decoder):
+    """Positions are counted over tokens that are no padding, as in RoBERTa."""
+
+    def forward(self, ids):
+        kept = ids.ne(PAD).int()
+        x = self.embed(ids) + self.positions((torch.cumsum(kept, dim=1) * kept).long() + PAD)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+def test_positions_that_leave_out_padding():
+    ids = _ids().clamp(min=PAD + 1)
+    ported = port_of(lambda: Counted(rope=False), [ids], TOKENS)
+    assert any("padding" in note for note in ported.port.notes)
+    with torch.no_grad():
+        expected = ported.module(ids).numpy()
+    state = make_prompt_cache(ported.model)
+    steps = [ported.model(to_mlx(ids[:, t : t + 1]), cache=state) for t in range(LENGTH)]
+    close(np.array(mx.concatenate(steps, axis=1)), expected)
 
 
 def test_a_bias_by_position_has_no_cache_and_says_why():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.zoo.case import Built, Case
-from benchmarks.zoo.small_configs import candidates
+from benchmarks.zoo.small_configs import VOCABULARY, candidates
 from benchmarks.zoo.suites.transformers import MOST_PARAMETERS, PRELOAD, _name
 
 __all__ = ["PRELOAD", "cases"]
@@ -37,7 +37,9 @@ def build(kind: str, cls: str) -> Built:
 
     from porter.sources.huggingface_inputs import example_inputs
 
-    config_class = transformers.CONFIG_MAPPING[kind]
+    model_class = getattr(transformers, cls)
+    # of a model of several modalities the class may take the text's configuration alone
+    config_class = model_class.config_class or transformers.CONFIG_MAPPING[kind]
     changes = _windows(config_class)
     if getattr(config_class(), "is_decoder", None) is False:
         changes["is_decoder"] = True  # an encoder otherwise
@@ -46,17 +48,32 @@ def build(kind: str, cls: str) -> Built:
         if _is_thin(config):
             continue
         try:
-            module = _instance(getattr(transformers, cls), config)
+            module = _instance(model_class, config)
             inputs = example_inputs(module, config, 0)
+            values, dynamic = _text_alone(inputs.values, inputs.dynamic, config)
             with torch.no_grad():
-                module(**inputs.values)
+                module(**values)
         except Exception as error:  # noqa: BLE001 -- a configuration that does not fit fails anywhere
             reason = reason or error
             continue
-        return Built(module, (), inputs.values, inputs.dynamic, config.to_dict())
+        return Built(module, (), values, dynamic, config.to_dict())
     raise RuntimeError(
         f"no small configuration runs: {type(reason).__name__}: {reason}"
     ) from reason
+
+
+def _text_alone(
+    values: dict[str, torch.Tensor], dynamic: dict[str, dict[int, str]], config: Any
+) -> tuple[dict[str, torch.Tensor], dict[str, dict[int, str]]]:
+    """A text's ids, without the pictures or sounds that a model of several modalities takes too."""
+    if "input_ids" not in values or len(values) == 1:
+        return values, dynamic
+    text = config.get_text_config(decoder=True)
+    words = min(int(text.vocab_size), VOCABULARY)
+    draw = torch.Generator().manual_seed(0)
+    # special tokens stand at the ends of a vocabulary
+    ids = torch.randint(words // 8, words - words // 8, (2, 16), generator=draw)
+    return {"input_ids": ids}, {"input_ids": {0: "batch", 1: "length"}}
 
 
 def _is_thin(config: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import sympy
 
@@ -17,6 +18,7 @@ from porter.passes.cache.widen_positions import widen_positions
 from porter.passes.cleanup import remove_dead, share_equal
 from porter.passes.factor.roll import list_position
 from porter.passes.fuse.fuse_attention import ATTENTION, SDPA
+from porter.passes.fuse.match import is_number
 from porter.passes.masks import Sight
 from porter.passes.positions import as_array, at_length, length_symbol, position_values
 
@@ -134,7 +136,8 @@ def _claim_ropes(plan: Plan, live: list[Node]) -> None:
 def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.Symbol) -> None:
     """Positions that the model reads, and the check that nothing but attention looks at other tokens."""
     known: dict[Value, bool] = {}
-    positions = {v for v in position_values(program) if _counts(v, length, known)}
+    words, plain = _compared_words(program), position_values(program)
+    positions = {v for v in position_values(program, words) if _counts(v, length, known)}
     stack: list[Value] = []
     for node in live:
         if node.outputs[0] in positions:
@@ -149,10 +152,16 @@ def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.S
         if value in seen:
             continue
         seen.add(value)
-        start = _start(program, value)
+        start = _start(program, value, words)
         if start is not None:
             plan.counts[value] = start
+            if value not in plain:
+                program.notes.append(
+                    "the source gives padding tokens no position of their own; the port leaves padding to the cache"
+                )
             continue
+        if value in words:
+            continue  # which stands as it is
         maker = value.node
         if maker is None:
             raise NoCache(f"{value!r} has a fixed number of positions")
@@ -170,12 +179,29 @@ def _counts(value: Value, length: sympy.Symbol, known: dict[Value, bool]) -> boo
     return known[value]
 
 
-def _start(program: Program, value: Value) -> int | None:
-    """s, where a whole-number value of shape (1, length) or (batch, length) holds s, s + 1, ... in every row."""
+def _compared_words(program: Program) -> set[Value]:
+    """Which tokens are not a certain one: positions that leave out padding are counted from that."""
+    return {
+        node.output
+        for node in program.nodes
+        if node.op in ("!=", "mx.not_equal")
+        and node.args[0] is program.inputs[0]
+        and is_number(node.args[1])
+    }
+
+
+def _start(program: Program, value: Value, words: set[Value]) -> int | None:
+    """s, where a whole-number value of shape (1, length) or (batch, length) holds s, s + 1, ... in every row.
+
+    Padding is the cache's business: no token is taken for it.
+    """
     if value.rank != 2 or not value.dtype.startswith("int"):
         return None
     try:
-        rows = [as_array(at_length(program, n)(value)) for n in (6, 9)]
+        rows = []
+        for n in (6, 9):
+            known = dict.fromkeys(words, mx.ones((2, n), dtype=mx.bool_))
+            rows.append(as_array(at_length(program, n, known)(value)))
     except (Unknown, ValueError):
         return None
     start = int(rows[0].flat[0])
