@@ -19,7 +19,7 @@ Sizes are ints, or sympy expressions over the symbols of the exported program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -129,12 +129,14 @@ class Node:
     def is_layer(self) -> bool:
         return self.op.startswith("nn.") and self.op[3].isupper()
 
-    def inputs(self) -> Iterator[Value]:
+    def inputs(self) -> list[Value]:
         """Every value read, parameters included, in the order of the arguments."""
-        yield from values_in(self.args)
-        yield from values_in(self.kwargs)
-        yield from values_in(self.attrs)
-        yield from self.params.values()
+        found: list[Value] = []
+        for structure in (self.args, self.kwargs, self.attrs):
+            if structure:
+                _gather(structure, found)
+        found += self.params.values()
+        return found
 
     def replace_inputs(self, function: Callable[[Value], Value]) -> None:
         self.args = map_values(self.args, function)
@@ -199,18 +201,28 @@ class Program:
         return int(traced) if traced == int(traced) else float(traced)
 
 
-def values_in(structure: Any) -> Iterator[Value]:
+def values_in(structure: Any) -> list[Value]:
     """The values inside nested lists, tuples, dicts and slices."""
+    found: list[Value] = []
+    _gather(structure, found)
+    return found
+
+
+def _gather(structure: Any, found: list[Value]) -> None:
+    # Most passes ask every node for its inputs, and most of what is in one is a Value, a number or a short list.
     if isinstance(structure, Value):
-        yield structure
-    elif isinstance(structure, (list, tuple)):
-        for item in structure:
-            yield from values_in(item)
-    elif isinstance(structure, dict):
-        for item in structure.values():
-            yield from values_in(item)
+        found.append(structure)
+    elif isinstance(structure, (list, tuple, dict)):
+        for item in structure.values() if isinstance(structure, dict) else structure:
+            if type(item) is Value:
+                found.append(item)
+            elif type(item) not in _PLAIN:
+                _gather(item, found)
     elif isinstance(structure, slice):
-        yield from values_in([structure.start, structure.stop, structure.step])
+        _gather((structure.start, structure.stop, structure.step), found)
+
+
+_PLAIN = frozenset({int, float, str, bool, type(None)})
 
 
 def map_values(structure: Any, function: Callable[[Value], Any]) -> Any:

@@ -28,13 +28,13 @@ class ShapesOnly(torch.overrides.TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "")
         kwargs = kwargs or {}
+        if name == "__get__":  # of an attribute
+            return func(*args, **kwargs)
         writes = name.endswith("_") and not name.endswith("__")
         written = (args[0] if args else kwargs.get("tensor")) if writes else None
         if isinstance(written, torch.Tensor) and written.is_meta:
             return written
-        if name.startswith("__get") and name != "__getitem__":  # an attribute
-            return func(*args, **kwargs)
-        tensors = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        tensors = _tensors_in(args, kwargs)
         on_meta = sum(t.is_meta for t in tensors)
         creates = not tensors and func in _device_constructors()
         if on_meta == len(tensors) and not creates:
@@ -51,3 +51,10 @@ class ShapesOnly(torch.overrides.TorchFunctionMode):
             return func(*args, **kwargs)
         large = isinstance(result, torch.Tensor) and result.numel() > _LARGE
         return result if large else func(*args, **kwargs)
+
+
+def _tensors_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    items = [*args, *kwargs.values()]
+    if any(isinstance(item, (list, tuple, dict)) for item in items):
+        items = pytree.tree_leaves(items)
+    return [item for item in items if isinstance(item, torch.Tensor)]

@@ -211,6 +211,45 @@ def test_the_authors_permutes_go_too():
     assert ops(piped(Permuted(), [x(2, 3, 8, 8)]))[".transpose"] == 0
 
 
+class NormPermuted(nn.Module):
+    """LayerNorm2d as many write it, an activation after it, then convs and a residual: MambaOut's stem, EdgeNeXt."""
+
+    def __init__(self, dim: int = 6):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, dim, 2, 2), nn.Conv2d(dim, dim, 3, padding=1)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, a):
+        a = self.norm(self.first(a).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        a = F.gelu(a)
+        return (a + self.last(F.pad(a * 2, (1, 1, 1, 1)))[:, :, 1:-1, 1:-1]).mean((2, 3))
+
+
+class HeadsToImage(nn.Module):
+    """Attention whose values come back as an image: LowFormer, EfficientFormerV2."""
+
+    def __init__(self, dim: int = 6):
+        super().__init__()
+        self.qkv, self.last = nn.Conv2d(3, 3 * dim, 1), nn.Conv2d(dim, dim, 1)
+
+    def forward(self, a):
+        b, _, h, w = a.shape
+        q, k, v = self.qkv(a).reshape(b, 2, 9, h * w).permute(0, 1, 3, 2).chunk(3, dim=3)
+        v = F.scaled_dot_product_attention(q, k, v)
+        return self.last(v.permute(0, 1, 3, 2).reshape(b, -1, h, w)).mean((2, 3))
+
+
+def test_a_norm_between_the_authors_permutes():
+    assert ops(piped(NormPermuted(), [x(2, 3, 12, 8)]))[".transpose"] == 0
+
+
+def test_heads_become_an_image_with_one_transpose():
+    program = piped(
+        HeadsToImage(), [x(2, 3, 4, 5)], dynamic={"a": {0: "batch", 2: "height", 3: "width"}}
+    )
+    assert ops(program)[".transpose"] == 4  # q, k, v, and the values
+
+
 LINES = {
     "conv norm relu": lambda: seq(
         nn.Conv1d(3, 6, 3), nn.BatchNorm1d(6), nn.ReLU(), nn.Conv1d(6, 4, 1)

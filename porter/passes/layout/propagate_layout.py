@@ -42,6 +42,9 @@ def propagate_layout(program: Program, input_layout: str = "nhwc") -> int:
     ]
     return sum(node.op == ".transpose" for node in program.nodes)
 
+#: How many values are looked at for a transpose that undoes another.
+_FAR = 16
+
 
 class _Planner:
     """`stored[v]` is (the value that holds it, the order of v's axes there)."""
@@ -118,7 +121,8 @@ class _Planner:
             return self.demand(source, tuple(axes[axis] for axis in order), node)
         if producer.op == ".reshape" and not source.is_parameter:
             back = permuted_reshape(self.shape(value), self.shape(source), order)
-            if back is None or not self._is_cheap(source, back):
+            sole = self._is_read_once(value) and self._is_read_once(source)
+            if back is None or not (self._is_cheap(source, back) or (sole and self._is_turned(source))):
                 return None
             if permuted_reshape(self.shape(source), self.shape(value), back) != order:
                 return None
@@ -138,6 +142,14 @@ class _Planner:
             return False
         axes = tuple(producer.args[1:])
         return self._is_cheap(producer.args[0], tuple(axes[axis] for axis in order))
+
+    def _is_turned(self, value: Value) -> bool:
+        """Whether the author's transpose made it: another order in place of that one costs nothing."""
+        producer = self.producers.get(value)
+        return producer is not None and producer.op == ".transpose"
+
+    def _is_read_once(self, value: Value) -> bool:
+        return len(self.users.get(value, [])) == 1
 
     # --- inputs
 
@@ -213,7 +225,8 @@ class _Planner:
         source, axes = node.args[0], tuple(node.args[1:])
         holder, current = self.stored[source]
         order = relabel(current, axes)
-        if node.layout or current != identity(len(current)) or order == identity(len(order)):
+        straight = current == identity(len(current)) and order != identity(len(order))
+        if node.layout or not straight or self._comes_back(node.output, order):
             self.stored[node.output] = (holder, order)
             self.logical[node.output] = tuple(self.shape(source)[axis] for axis in axes)
             self.producers[node.output] = Node(node.op, list(node.args))
@@ -224,6 +237,19 @@ class _Planner:
                 holder.permute = None if order == identity(len(order)) else order
             return
         self._plain(node)
+
+    def _comes_back(self, value: Value, order: Permutation) -> bool:
+        """Whether a reader of the value, or of what is computed from it element by element, turns its axes back."""
+        seen, queue = {value}, [value]
+        while queue and len(seen) <= _FAR:
+            for user in self.users.get(queue.pop(0), []):
+                if user.op == ".transpose" and tuple(user.args[1:]) == order:
+                    return True
+                through = user.op in ELEMENTWISE or user.op in ACTIVATIONS or user.op == "mx.pad"
+                if through and user.output not in seen and user.output.rank == value.rank:
+                    seen.add(user.output)
+                    queue.append(user.output)
+        return False
 
     def _place_elementwise(self, node: Node) -> None:
         rank = node.output.rank
