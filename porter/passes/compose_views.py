@@ -80,8 +80,20 @@ class _Composer:
     outputs: dict[Value, Value] = field(
         default_factory=dict
     )  # a pushed layer's output -> its new one
+    holders: set[Any] = field(default_factory=set)  # scopes that hold a parameter
+
+    def __post_init__(self) -> None:
+        for node in self.program.nodes:
+            if any(value.is_parameter for value in node.inputs()):
+                self.holders |= {node.scope[:depth] for depth in range(len(node.scope) + 1)}
 
     # --- forms
+
+    def home(self, scope: Any) -> Any:
+        """The scope without the calls of modules that hold no parameter: those become a part of the module around them."""
+        while scope and scope not in self.holders:
+            scope = scope[:-1]
+        return scope
 
     def form(self, value: Value, scope: Any) -> Form:
         """The value's form as a node in `scope` sees it: chains don't reach across modules."""
@@ -89,7 +101,7 @@ class _Composer:
         if (
             known is not None
             and value.node is not None
-            and (value.node.scope == scope or value in self.outputs)
+            and (self.home(value.node.scope) == self.home(scope) or value in self.outputs)
         ):
             return known
         return Form.of(value)
@@ -201,7 +213,9 @@ class _Composer:
                 same = [
                     v
                     for v in node.inputs()
-                    if v in self.forms and v.node is not None and v.node.scope != node.scope
+                    if v in self.forms
+                    and v.node is not None
+                    and self.home(v.node.scope) != self.home(node.scope)
                 ]
                 wanted.update(dict.fromkeys(v for v in same if v not in self.outputs))
                 continue
@@ -313,12 +327,15 @@ class _Plan:
         group: list[_Plan] | None = None,
     ) -> Value:
         """Adds the nodes; a transpose that several picks share is made once, and unpacked where all are wanted."""
-        if self.key not in shared:
-            value = builder.reshape(self.base, self.pieces)
-            shared[self.key] = builder.transpose(value, self.order)
-        value = shared[self.key]
-        if self.pick is not None:
-            value = self._pick(builder, shared, value, group or [self])
+        if self.pick is not None and len(group or [self]) == 1:
+            value = self._pick_alone(builder, self.pick)
+        else:
+            if self.key not in shared:
+                value = builder.reshape(self.base, self.pieces)
+                shared[self.key] = builder.transpose(value, self.order)
+            value = shared[self.key]
+            if self.pick is not None:
+                value = self._pick(builder, shared, value, group or [self])
         result = builder.reshape(value, self.shape)
         if (
             target is not None
@@ -328,6 +345,14 @@ class _Plan:
         ):
             result.origin, result.permute, result.name = target.origin, target.permute, target.name
         return result
+
+    def _pick_alone(self, builder: Builder, pick: int) -> Value:
+        """One index of an axis, where that axis is."""
+        place, *order = self.order
+        value = builder.reshape(self.base, self.pieces)
+        rest = value.shape[:place] + value.shape[place + 1 :]
+        value = builder.index(value, (*[slice(None)] * place, pick), rest)
+        return builder.transpose(value, tuple(axis - (axis > place) for axis in order))
 
     def _pick(
         self, builder: Builder, shared: dict[Any, Any], value: Value, group: list[_Plan]

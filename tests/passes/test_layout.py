@@ -239,6 +239,43 @@ class HeadsToImage(nn.Module):
         return self.last(v.permute(0, 1, 3, 2).reshape(b, -1, h, w)).mean((2, 3))
 
 
+class UnfoldedPatches(nn.Module):
+    """Patches cut out by nn.Unfold, then a conv in each of them: TNT."""
+
+    def __init__(self):
+        super().__init__()
+        self.unfold, self.proj = nn.Unfold(4, stride=4), nn.Conv2d(3, 5, 3)
+
+    def forward(self, a):
+        patches = self.unfold(a).transpose(1, 2)
+        return self.proj(patches.reshape(-1, 3, 4, 4)).mean((2, 3))
+
+
+class PooledQueries(nn.Module):
+    """Queries that are pooled as an image, keys and values that are not: Hiera of SAM 2."""
+
+    def __init__(self, dim: int = 6):
+        super().__init__()
+        self.qkv, self.pool = nn.Linear(dim, 3 * dim), nn.MaxPool2d(2)
+
+    def forward(self, a):
+        b, h, w, _ = a.shape
+        q, k, v = self.qkv(a).reshape(b, h * w, 3, 2, 3).unbind(2)
+        q = self.pool(q.reshape(b, h, w, 6).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        q = q.reshape(b, -1, 2, 3).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k.transpose(1, 2), v.transpose(1, 2)).mean((1, 2))
+
+
+def test_unfolded_patches_are_one_transpose():
+    program = piped(UnfoldedPatches(), [x(2, 3, 8, 12)])
+    assert program.inputs[0].permute == (0, 2, 3, 1)
+    assert ops(program)[".transpose"] == 1
+
+
+def test_pooled_queries_stay_channels_last():
+    assert ops(piped(PooledQueries(), [x(2, 4, 8, 6)]))[".transpose"] == 3  # heads of q, k and v
+
+
 def test_a_norm_between_the_authors_permutes():
     assert ops(piped(NormPermuted(), [x(2, 3, 12, 8)]))[".transpose"] == 0
 

@@ -42,6 +42,7 @@ def propagate_layout(program: Program, input_layout: str = "nhwc") -> int:
     ]
     return sum(node.op == ".transpose" for node in program.nodes)
 
+
 #: How many values are looked at for a transpose that undoes another.
 _FAR = 16
 
@@ -56,6 +57,7 @@ class _Planner:
         self.logical: dict[Value, tuple[Any, ...]] = {}
         self.producers: dict[Value, Node] = {}
         self.converted: dict[tuple[Value, Permutation], Value] = {}
+        self.turned: set[Value] = set()  # what a transpose of the author's made that is still there
         for value in program.inputs:
             self._keep(value)
         self.users = program.users()
@@ -121,8 +123,9 @@ class _Planner:
             return self.demand(source, tuple(axes[axis] for axis in order), node)
         if producer.op == ".reshape" and not source.is_parameter:
             back = permuted_reshape(self.shape(value), self.shape(source), order)
-            sole = self._is_read_once(value) and self._is_read_once(source)
-            if back is None or not (self._is_cheap(source, back) or (sole and self._is_turned(source))):
+            if back is None or not (
+                self._is_cheap(source, back) or self._is_turned_for(value, source)
+            ):
                 return None
             if permuted_reshape(self.shape(source), self.shape(value), back) != order:
                 return None
@@ -143,13 +146,12 @@ class _Planner:
         axes = tuple(producer.args[1:])
         return self._is_cheap(producer.args[0], tuple(axes[axis] for axis in order))
 
-    def _is_turned(self, value: Value) -> bool:
-        """Whether the author's transpose made it: another order in place of that one costs nothing."""
-        producer = self.producers.get(value)
-        return producer is not None and producer.op == ".transpose"
-
-    def _is_read_once(self, value: Value) -> bool:
-        return len(self.users.get(value, [])) == 1
+    def _is_turned_for(self, value: Value, source: Value) -> bool:
+        """Whether a transpose was put in for the reshape alone: another in its place costs nothing."""
+        once = all(len(self.users.get(v, [])) == 1 for v in (value, source))
+        return once and (
+            source in self.turned or (source, identity(self.rank(source))) in self.converted
+        )
 
     # --- inputs
 
@@ -165,11 +167,11 @@ class _Planner:
                         self._keep(value, tuple(user.args[1:]))
                         queue.clear()
                         break
+                    flows = user.op in ELEMENTWISE or user.op in ("mx.pad", "mx.roll")
+                    views = user.op in (".reshape", ".transpose")  # patches and pixels of blocks
                     if (
-                        (user.op in ELEMENTWISE or user.op in ("mx.pad", "mx.roll"))
-                        and user.output not in seen
-                        and user.output.rank == value.rank
-                    ):
+                        (flows and user.output.rank == value.rank) or views
+                    ) and user.output not in seen:
                         seen.add(user.output)
                         queue.append(user.output)
 
@@ -236,20 +238,32 @@ class _Planner:
                 holder.origin = node.output.origin
                 holder.permute = None if order == identity(len(order)) else order
             return
+        self.turned.add(node.output)
         self._plain(node)
 
     def _comes_back(self, value: Value, order: Permutation) -> bool:
         """Whether a reader of the value, or of what is computed from it element by element, turns its axes back."""
-        seen, queue = {value}, [value]
+        seen, queue = {value}, [(value, order)]
         while queue and len(seen) <= _FAR:
-            for user in self.users.get(queue.pop(0), []):
+            current, order = queue.pop(0)
+            for user in self.users.get(current, []):
                 if user.op == ".transpose" and tuple(user.args[1:]) == order:
                     return True
-                through = user.op in ELEMENTWISE or user.op in ACTIVATIONS or user.op == "mx.pad"
-                if through and user.output not in seen and user.output.rank == value.rank:
+                after = self._order_after(user, order)
+                if after is not None and user.output not in seen:
                     seen.add(user.output)
-                    queue.append(user.output)
+                    queue.append((user.output, after))
         return False
+
+    def _order_after(self, user: Node, order: Permutation) -> Permutation | None:
+        """How the result of a node that minds no order is stored."""
+        if user.op in ELEMENTWISE or user.op in ACTIVATIONS or user.op == "mx.pad":
+            return order if user.output.rank == len(order) else None
+        if user.op == "[]" and all(isinstance(k, (int, slice)) for k in user.attrs["key"]):
+            return without(
+                order, {a for a, k in enumerate(user.attrs["key"]) if isinstance(k, int)}
+            )
+        return None
 
     def _place_elementwise(self, node: Node) -> None:
         rank = node.output.rank
