@@ -1,7 +1,7 @@
 """porter: every PyTorch model as the MLX module that an expert would have written, with proof.
 
-`porter.convert`, `porter.validate`, `porter.inspect` and `porter.lowering` are modules, and calling one calls the
-function of its own name: `porter.convert(source, out)`. Nothing is imported before it is used, so that
+`porter.convert`, `porter.validate`, `porter.inspect`, `porter.generate` and `porter.lowering` are modules, and calling one
+calls the function of its own name: `porter.convert(source, out)`. Nothing is imported before it is used, so that
 `porter --help` needs neither torch nor mlx.
 """
 
@@ -17,15 +17,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from porter.artifact import load as load
     from porter.convert import convert as convert
+    from porter.generate import generate as generate
     from porter.inspect import inspect as inspect
     from porter.lowering import lowering as lowering
     from porter.validate import record as record
     from porter.validate import validate as validate
 
-__all__ = ["convert", "inspect", "load", "lowering", "record", "validate"]
+__all__ = ["convert", "generate", "inspect", "load", "lowering", "record", "validate"]
 
 FUNCTIONS = {"load": "porter.artifact", "record": "porter.validate"}
-CALLABLE_MODULES = ("convert", "inspect", "lowering", "validate")
+CALLABLE_MODULES = ("convert", "generate", "inspect", "lowering", "validate")
 
 
 class _CallableModule(types.ModuleType):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from benchmarks.zoo import generation
 from benchmarks.zoo.case import Built, Case
 from benchmarks.zoo.gradients import gradient_error
 from benchmarks.zoo.weights import randomize
@@ -71,6 +72,10 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
     if decoding.takes_cache(model):
         send({"stage": "decode"})
         send(decoder_columns(model, inputs))
+    if generation.writes(model):
+        send({"stage": "generate"})
+        names = [given["name"] for given in port.inputs]
+        send(generation.columns(model, names, inputs, module, source.kwargs))
     send({"stage": "other sizes"})
     send(other_sizes(model, port, module, source))
     send({"stage": "mx.compile"})

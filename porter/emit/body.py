@@ -54,6 +54,12 @@ class Body:
         self.unpacked = {
             i.args[0] for i in self.template.items if isinstance(i, Node) and i.op == "unpack"
         }
+        self.fetched = {  # written where it is known that they are needed
+            value
+            for i in self.template.items
+            if isinstance(i, Node) and i.op == "update_and_fetch" and i.attrs.get("once")
+            for value in i.args[:2]
+        }
         self.branch = {
             value for items in self.deferred.values() for item in items for value in item.outputs
         }
@@ -84,7 +90,8 @@ class Body:
             ):
                 name = "x"
             elif value.dtype == "bool" or (value.name and "mask" in value.name):
-                name = variable("mask", self.functions.union(self.taken_by_inputs), spare)
+                hint = "memory_mask" if value.name == "memory_mask" else "mask"
+                name = variable(hint, self.functions.union(self.taken_by_inputs), spare)
             else:
                 name = variable(
                     value.name or (value.path or "").rpartition(".")[2] or None,
@@ -153,8 +160,13 @@ class Body:
         items = [i for i in self.template.items if isinstance(i, Node) and i.op == "cache[]"]
         if not items:
             return []
-        name = self.names[items[0].args[0]]
-        return [f"{name} = {name} or [None] * {self.places.cache_count()}"]
+        of_layers = [item for item in items if item.args[0].dtype == "caches"]
+        if not of_layers:
+            return []
+        name = self.names[of_layers[0].args[0]]
+        kind = of_layers[0].output.dtype
+        empty = "None" if kind == "cache" else "(None, None)"
+        return [f"{name} = {name} or [{empty}] * {self.places.cache_count()}"]
 
     def names_of_inputs(self) -> list[str]:
         return self.taken_by_inputs
@@ -176,7 +188,13 @@ class Body:
 
     def _update(self, node: Node) -> None:
         """Keys and values go through the cache, where there is one, and keep their names."""
+        if node.attrs.get("once"):
+            self._fetch_once(node)
+            return
         *operands, cache = node.args
+        for value, text in list(self.pending.items()):
+            if f"{self.read(cache).code}.offset" in text.code:  # which changes now
+                self.assign(value, self.pending.pop(value))
         names: list[str] = []
         for value, name in zip(operands, ("k", "v"), strict=True):
             text = self.read(value)
@@ -195,6 +213,30 @@ class Body:
         self.say(f"if {state} is not None:")
         self.say(f"    {pair} = {state}.update_and_fetch({pair})")
 
+    def _fetch_once(self, node: Node) -> None:
+        """Keys and values of what stays the same are made for the first token alone."""
+        *operands, cache = node.args
+        state = self.read(cache).code
+        texts = [self.read(value) for value in operands]
+        names: list[str] = []
+        for value, text in zip(operands, texts, strict=True):
+            busy = self._busy() | set(names) | {n for t in texts if t is not text for n in t.names}
+            names.append(variable(value.name or ("k", "v")[len(names)], busy, ("h", "r", "z")))
+        pair = ", ".join(names)
+        for name, value in zip(names, node.outputs, strict=True):
+            self._flush(name, value)
+            self.names[value] = name
+        self.say(f"if {state} is None or {state}.keys is None:")
+        self.indent += 1
+        for name, text in zip(names, texts, strict=True):
+            if name != text.code:
+                self.say(f"{name} = {text.code}")
+        self.say(f"if {state} is not None:")
+        self.say(f"    {pair} = {state}.update_and_fetch({pair})")
+        self.indent -= 1
+        self.say("else:")
+        self.say(f"    {pair} = {state}.keys, {state}.values")
+
     def _plain(self, item: Node | Block) -> None:
         text = self.item_text(item)
         if len(item.outputs) == 1:
@@ -205,7 +247,7 @@ class Body:
     def _keep(self, value: Value, text: Text) -> None:
         """Holds the expression back for the one place that reads it, or gives it a name."""
         last = value in self.template.outputs and len(self.template.outputs) == 1
-        readable = len(text.code) <= _LONG and text.depth <= _DEEP
+        readable = (len(text.code) <= _LONG and text.depth <= _DEEP) or value in self.fetched
         free = not self.nodes.is_measured(value) and (
             value in self.branch or not self._is_named(value)
         )
@@ -282,7 +324,7 @@ class Body:
         if value.is_parameter and value not in self.names:
             return Text(self.places.parameter(value))
         if value.node is not None and value.node.op == "cache[]" and value not in self.names:
-            return Text(f"{self.names[value.node.args[0]]}[{value.node.attrs['index']}]")
+            return Text(f"{self.read(value.node.args[0]).code}[{value.node.attrs['index']}]")
         self.left[value] = self.left.get(value, 1) - 1
         if value in self.pending:
             return self.pending.pop(value)

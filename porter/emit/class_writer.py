@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from porter.emit.arguments import Arguments
@@ -11,10 +12,11 @@ from porter.emit.attributes import Attributes
 from porter.emit.body import Body
 from porter.emit.constructor import Constructor
 from porter.emit.decoder import STATE_TYPES, layer_types
+from porter.emit.encoder_decoder import forward, names_of, parts
 from porter.emit.expressions import Vector, is_constant
 from porter.emit.places import blocks_of
 from porter.emit.sizes import symbols_of
-from porter.ir import Node, Value
+from porter.ir import Memory, Node, Value
 from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.tree import Block, Item, Loop, member_path, reads
 
@@ -99,8 +101,10 @@ class ClassWriter:
         names = [value.origin or "x" for value in self.template.inputs] if root else None
         self.conditions: dict[Item, str] = {}
         member_lines = constructor.lines(self.members, self._source_order)
+        memory = self.model.program.memory if root else None
+        methods = [] if memory is None else self._encode_and_decode(memory)
         self.body = body = Body(self.cls, self.arguments, self, root, names)
-        call_lines = body.write()
+        call_lines = body.write() if memory is None else methods.pop()
         attribute_lines = [
             f"self.{name} = {text}" for name, text in self.arguments.attributes.items()
         ]
@@ -119,16 +123,42 @@ class ClassWriter:
             or "mx.array" + " | None" * optional[place] + " = None" * all(optional[place:])
             for place, value in enumerate(self.template.inputs)
         ]
-        named = zip(body.names_of_inputs(), annotations, strict=True)
-        inputs = ", ".join(["self", *(f"{name}: {annotation}" for name, annotation in named)])
+        named = [
+            f"{name}: {annotation}"
+            for name, annotation, value in zip(
+                body.names_of_inputs(), annotations, self.template.inputs, strict=True
+            )
+            if memory is None or value.dtype != "caches"
+        ]
+        inputs = ", ".join(["self", *named])
         returns = self._return_type()
         lines = [f"class {self.cls.name}(nn.Module):"]
         lines += [f"    def __init__({parameters}):", *(f"        {line}" for line in init), ""]
+        lines += [f"    {line}" if line else "" for line in methods]
         lines += [
             f"    def __call__({inputs}) -> {returns}:",
             *(f"        {line}" for line in call_lines),
         ]
         return "\n".join(lines)
+
+    def _encode_and_decode(self, memory: Memory) -> list[Any]:
+        """The lines of the two methods, and last the statements of a `__call__` that does both."""
+        encode, decode = parts(self.template, memory)
+        lines: list[Any] = []
+        for name, part in (("encode", encode), ("decode", decode)):
+            names = names_of(part, memory)
+            cls = replace(self.cls, template=part)
+            self.body = body = Body(cls, self.arguments, self, False, names)
+            statements = body.write()
+            inputs = [
+                f"{name}: {STATE_TYPES.get(value.dtype) or 'mx.array'}"
+                for name, value in zip(names, part.inputs, strict=True)
+            ]
+            returns = ["mx.array"] * len(part.outputs)
+            result = returns[0] if len(returns) == 1 else f"tuple[{', '.join(returns)}]"
+            lines += [f"def {name}({', '.join(['self', *inputs])}) -> {result}:"]
+            lines += [*(f"    {line}" for line in statements), ""]
+        return [*lines, forward(self.model.program, encode, decode, memory)]
 
     def _return_type(self) -> str:
         kind = self.output_kind(self.cls)

@@ -43,7 +43,7 @@ class Collection:
                 )
                 self._entry(path, child)
                 here = {v for i in block.items if isinstance(i, Node) for v in i.outputs}
-                if any(v in here and v.dtype == "cache" for v in child.inputs):
+                if any(v in here and _is_of_layer(v) for v in child.inputs):
                     self.cached.append(path)
                 if child.is_sequential:
                     self.walk(child, path, Attributes())
@@ -95,7 +95,7 @@ class Collection:
         inputs = [
             value
             for value in (item.inputs if isinstance(item, Block) else item.args)
-            if not isinstance(value, Value) or value.dtype not in ("cache", "caches")
+            if not isinstance(value, Value) or "cache" not in value.dtype
         ]
         while inputs and inputs[-1] is None:
             inputs.pop()
@@ -131,6 +131,12 @@ class Collection:
                 "outputs": [spec(v) for v in item.outputs],
             }
         )
+
+
+def _is_of_layer(value: Value) -> bool:
+    """Whether the value is an item of the model's list of caches."""
+    node = value.node
+    return node is not None and node.op == "cache[]" and node.args[0].dtype == "caches"
 
 
 def _is_as_read(value: Value) -> bool:

@@ -70,6 +70,8 @@ STATE: dict[str, Callable[[Any, Any, Any], Text]] = {
 #: Where mlx-lm has what an emitted decoder uses.
 IMPORTS = {
     "BaseModelArgs": "mlx_lm.models.base",
+    "CacheList": "mlx_lm.models.cache",
+    "ConcatenateKVCache": "mlx_lm.models.cache",
     "create_attention_mask": "mlx_lm.models.base",
     "scaled_dot_product_attention": "mlx_lm.models.base",
     "KVCache": "mlx_lm.models.cache",
@@ -84,6 +86,7 @@ IMPORTS = {
 STATE_TYPES = {
     "mask": "mx.array | str | None = None",
     "cache": "Any = None",
+    "layer_cache": "Any = (None, None)",
     "caches": "list | None = None",
 }
 
@@ -113,29 +116,39 @@ def imports_of(body: str, decoder: bool) -> list[str]:
     return (["from typing import Any"] if re.search(r": Any\b", body) else []) + lines
 
 
-def methods(sights: list[Sight], cached: list[str], root: Arguments) -> str:
-    """The properties and methods of the model that mlx-lm looks for; `cached` are the layers with a cache each."""
+def methods(sights: list[Sight], cached: list[str], root: Arguments, crossed: int = 0) -> str:
+    """The properties and methods of the model that mlx-lm looks for; `cached` are the layers with a cache each.
+
+    Each layer of a decoder beside an encoder keeps what it made of the encoder's output too, in `crossed` caches.
+    """
     lines: list[str] = []
     names = [path.rpartition(".")[0] for path in cached]
     is_list = cached == [f"{name}.{i}" for i, name in enumerate(names)] and len(set(names)) == 1
-    if is_list and names[0] != "layers":  # which the model has itself
+    if is_list and names[0] != "layers" and not crossed:  # which the model has itself
         lines += [
             "@property",
             "def layers(self) -> list[nn.Module]:",
             f"    return self.{names[0]}",
         ]
     windows = {sight.window for sight in sights if sight.window is not None}
+    whole = _beside("KVCache()", crossed)
+    each, more = whole, f" for _ in range({len(sights)})"
+    if is_list:
+        more = f" for _ in self.{names[0] if crossed else 'layers'}"
     if windows:
-        window = {0: windows.pop()}
+        window = {0: next(iter(windows))}
         size = root.look_up(window, *_WINDOW) or str(window[0])
-        each = f"RotatingKVCache(max_size={size.replace('args.', 'self.args.')})"
+        sliding = f"RotatingKVCache(max_size={size.replace('args.', 'self.args.')})"
+        each = _beside(sliding, crossed)
         if len(set(sights)) > 1:
             root.look_up({0: layer_types(sights)}, "layer_types")
-            each = f'{each} if kind == "{SLIDING}" else KVCache() for kind in self.args.layer_types'
-        else:
-            each += " for _ in self.layers" if is_list else f" for _ in range({len(sights)})"
-        lines += ["", "def make_cache(self) -> list:", f"    return [{each}]"]
-    elif not is_list:
-        each = f"KVCache() for _ in range({len(sights)})"
-        lines += ["", "def make_cache(self) -> list:", f"    return [{each}]"]
+            each = f'{each} if kind == "{SLIDING}" else {whole}'
+            more = " for kind in self.args.layer_types"
+    if windows or crossed or not is_list:
+        lines += ["", "def make_cache(self) -> list:", f"    return [{each}{more}]"]
     return "\n\n" * bool(lines) + "\n".join(f"    {line}" if line else "" for line in lines)
+
+
+def _beside(cache: str, crossed: int) -> str:
+    others = ", ".join(["ConcatenateKVCache()"] * crossed)
+    return f"CacheList({cache}, {others})" if crossed else cache

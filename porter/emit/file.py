@@ -110,7 +110,9 @@ class ModelWriter:
         found.walk(self.root)
         if self.program.sights:
             root = self.arguments[self.classes[self.root]]
-            chunks[-1] += methods(self.program.sights, found.cached, root)
+            memory = self.program.memory
+            crossed = memory.crossed if memory is not None else 0
+            chunks[-1] += methods(self.program.sights, found.cached, root, crossed)
             if "self.args." not in chunks[-1]:
                 chunks[-1] = chunks[-1].replace("        self.args = args\n", "")
             fields |= self.config.used

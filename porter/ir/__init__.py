@@ -3,6 +3,7 @@
 from porter.ir.program import (
     Frame,
     Location,
+    Memory,
     ModuleInfo,
     Node,
     Program,
@@ -17,6 +18,7 @@ from porter.ir.verifier import VerificationError, verify
 __all__ = [
     "Frame",
     "Location",
+    "Memory",
     "ModuleInfo",
     "Node",
     "Program",

@@ -145,6 +145,19 @@ class Node:
         self.params = map_values(self.params, function)
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of an encoder and a decoder: the decoder's token ids, the logits, and the arrays that the encoder hands over.
+
+    Each layer of the decoder looks at them in `crossed` attentions.
+    """
+
+    ids: Value
+    logits: Value
+    values: list[Value]
+    crossed: int = 1
+
+
 @dataclass(slots=True, eq=False)
 class Program:
     """A whole model: nodes in execution order, parameters by path, and what is known of the source's modules."""
@@ -167,6 +180,7 @@ class Program:
     sights: list[Any] = field(
         default_factory=list
     )  # of a decoder's caches: how far each attention looks back
+    memory: Memory | None = None  # of an encoder and a decoder
 
     def users(self) -> dict[Value, list[Node]]:
         """Each value's readers, once per reader."""
@@ -192,6 +206,9 @@ class Program:
         for node in self.nodes:
             node.replace_inputs(final)
         self.outputs = [(name, final(value)) for name, value in self.outputs]
+        if self.memory is not None:
+            logits, *values = map(final, (self.memory.logits, *self.memory.values))
+            self.memory = Memory(self.memory.ids, logits, values, self.memory.crossed)
 
     def number(self, size: Size) -> int | float:
         """The size, or the quotient of sizes, when traced."""

@@ -20,6 +20,22 @@ def remove_dead(program: Program) -> int:
     return removed
 
 
+def written_first(nodes: list[Node]) -> list[Node]:
+    """The nodes in their order, but for those that are read before it is their turn."""
+    result: dict[Node, None] = {}
+    known = set(nodes)
+    for node in nodes:
+        stack = [node]
+        while stack:
+            top = stack[-1]
+            missing = [v.node for v in top.inputs() if v.node in known and v.node not in result]
+            if top in result or not missing:
+                result[stack.pop()] = None
+            else:
+                stack += missing  # type: ignore[arg-type]
+    return list(result)
+
+
 def share_equal(program: Program) -> int:
     """Nodes of one module call that compute the same from the same are done once. Returns how many were dropped."""
     seen: dict[Any, Node] = {}

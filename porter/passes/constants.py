@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from porter.ir import Node, Program, Size, Value, values_in
-from porter.ir.builder import Builder, simplify
+from porter.ir.builder import Builder, broadcast_shapes, simplify
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.match import replace_node
 
@@ -82,7 +82,12 @@ class _Facts:
                 node.op, node.args, node.kwargs, node.attrs = _creation(fill, out)
                 return 1
             return 0
-        return self._drop_neutral(node) or self._index_by_counts(node) or self._slice_count(node)
+        return (
+            self._drop_neutral(node)
+            or self._write_number(node)
+            or self._index_by_counts(node)
+            or self._slice_count(node)
+        )
 
     # --- fills
 
@@ -161,6 +166,26 @@ class _Facts:
                 continue
             self._stand_in(node, kept)
             return 1
+        return 0
+
+    def _write_number(self, node: Node) -> int:
+        """mx.minimum(x, mx.full(x.shape, 3)) is mx.minimum(x, 3)."""
+        first = {"mx.minimum": 0, "mx.maximum": 0, "mx.where": 1}.get(node.op)
+        if first is None:
+            return 0
+        for place in range(first, len(node.args)):
+            fill = node.args[place]
+            others = [a for k, a in enumerate(node.args) if k != place and isinstance(a, Value)]
+            typed = [a for k, a in enumerate(node.args) if k not in (place, first - 1)]
+            if (
+                isinstance(fill, Value)
+                and fill in self.fills
+                and fill.dtype == node.output.dtype != "bool"
+                and all(isinstance(a, Value) and a.dtype == fill.dtype for a in typed)
+                and broadcast_shapes(*(a.shape for a in others)) == node.output.shape
+            ):
+                node.args[place] = self.fills[fill]
+                return 1
         return 0
 
     def _stand_in(self, node: Node, kept: Value) -> None:

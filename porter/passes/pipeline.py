@@ -26,6 +26,7 @@ from porter.passes.fuse.fuse_switch_glu import fuse_switch_glu
 from porter.passes.fuse.misses import sentences
 from porter.passes.fuse.share_heads import share_heads
 from porter.passes.hoist_concatenate import hoist_concatenate
+from porter.passes.hoist_embeddings import hoist_embeddings
 from porter.passes.inline_scalars import inline_scalars
 from porter.passes.keep_heads import keep_heads
 from porter.passes.keep_lookups import keep_lookups
@@ -81,6 +82,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (hoist_concatenate, "a layer of a dense block takes one array, not a growing list"),
     (share_equal, "equal computations in one module are done once"),
     (tie_heads, "a head on the embedding's weight is embed_tokens.as_linear"),
+    (hoist_embeddings, "a table that encoder and decoder look up is kept once"),
     (plain_positions, "positions that embeddings alone read need no dtype"),
     (share_parameters, "a parameter with several readers is kept once"),
     (remove_dead, "what the passes left unused"),

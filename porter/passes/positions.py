@@ -11,6 +11,9 @@ import sympy
 from porter.ir import Program, Value
 from porter.ir.evaluate import Evaluator
 
+#: The dims that positions run along.
+_LENGTHS = ("length", "decoder_length")
+
 
 def position_values(program: Program, given: Collection[Value] = ()) -> set[Value]:
     """The values that depend on no input and no weight, only on counts, constants at hand, sizes, and what is `given`."""
@@ -30,11 +33,11 @@ def length_symbol(program: Program) -> sympy.Symbol | None:
 def at_length(
     program: Program, length: int, known: dict[Value, mx.array] | None = None
 ) -> Evaluator:
-    """Runs parts of the program with `length` positions and two samples."""
-    symbol = length_symbol(program)
-    sizes = {other: 2 if name == "batch" else size for other, (name, size) in program.dims.items()}
-    if symbol is not None:
-        sizes[symbol] = length
+    """Runs parts of the program with `length` positions (of each text, where there are two) and two samples."""
+    sizes = {
+        symbol: 2 if name == "batch" else length if name in _LENGTHS else size
+        for symbol, (name, size) in program.dims.items()
+    }
     return Evaluator(known or {}, sizes)
 
 

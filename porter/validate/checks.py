@@ -12,6 +12,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
 from porter import artifact
+from porter.generate import encodes
 from porter.validate import decoding
 from porter.validate.metrics import Array, error
 
@@ -48,6 +49,8 @@ def behaviour(
         padding = _attempt(lambda: decoding.padded(model, inputs) or {})
         if padding["error"] or "gaps" in padding:
             found["left padding"] = padding
+    elif encodes(model):
+        found["decode"] = _attempt(lambda: decoding.decoded_after(model, inputs))
     changed = fingerprint(model) != before
     # Last, since a call that stores traced arrays in the model leaves it broken.
     found["compiled"] = _attempt(lambda: compiled(model, inputs, other))

@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from porter.generate import encoded
 from porter.validate.metrics import Array, error
 
 #: Tokens after the prompt that come one by one.
@@ -72,6 +73,24 @@ def padded(model: nn.Module, inputs: list[mx.array]) -> dict[str, Any] | None:
     step = row[:, -1:]
     again = model(mx.concatenate([step, step]), cache=batched)[1:]
     return {"gaps": [max(first, _gap(again, model(step, cache=alone)))]}
+
+
+def decoded_after(model: nn.Module, inputs: list[mx.array]) -> dict[str, Any]:
+    """Logits of an encoder and decoder's text in pieces, then token by token, against those of the whole text at once."""
+    names = list(inspect.signature(type(model).__call__).parameters)[1:]
+    named = dict(zip(names, inputs, strict=True))
+    memory, others = encoded(model, named)
+    ids = named[next(iter(inspect.signature(model.decode).parameters))]
+    whole = model.decode(ids, *memory, **others)
+    worst = 0.0
+    for first in (1, ids.shape[1] // 2):
+        state, start, found = model.make_cache(), 0, []
+        for size in [first] + [1] * (ids.shape[1] - first):
+            step = ids[:, start : start + size]
+            found.append(model.decode(step, *memory, **others, cache=state))
+            start += size
+        worst = max(worst, _gap(mx.concatenate(found, axis=1), whole))
+    return {"gaps": [worst]}
 
 
 def _gap(z: mx.array, y: mx.array) -> float:

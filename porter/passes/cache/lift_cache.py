@@ -10,17 +10,19 @@ import sympy
 
 from porter.ir import Frame, Node, Program, Value
 from porter.ir.evaluate import Unknown
+from porter.passes.cache.find_memory import find_memory, name_memory
+from porter.passes.cache.find_text import Text, find_text
 from porter.passes.cache.lift_bias import divided
 from porter.passes.cache.make_masks import make_masks
 from porter.passes.cache.plan import NoCache, Plan, new_node
 from porter.passes.cache.tokenwise import mixes_tokens
 from porter.passes.cache.widen_positions import widen_positions
-from porter.passes.cleanup import remove_dead, share_equal
+from porter.passes.cleanup import remove_dead, share_equal, written_first
 from porter.passes.factor.roll import list_position
 from porter.passes.fuse.fuse_attention import ATTENTION, SDPA
 from porter.passes.fuse.match import is_number
 from porter.passes.masks import Sight
-from porter.passes.positions import as_array, at_length, length_symbol, position_values
+from porter.passes.positions import as_array, at_length, position_values
 
 
 def lift_cache(program: Program) -> int:
@@ -28,18 +30,18 @@ def lift_cache(program: Program) -> int:
 
     What is needed: token ids in, logits of every token out, attention that is causal, and everything else token by token.
     Then keys and values go through `cache.update_and_fetch`, positions start at `cache.offset`, and masks come from
-    `create_attention_mask`. A causal model that does anything else keeps its plain forward, and a note says why.
+    `create_attention_mask`. Where tokens look at an encoder's output too, its keys and values are made once and kept.
+    A causal model that does anything else keeps its plain forward, and a note says why.
     """
-    length = _tokens(program)
-    attentions = [node for node in program.nodes if node.op in ATTENTION]
-    if length is None:
+    text = find_text(program)
+    if text is None or not (text.crossed or len(program.inputs) == len(program.outputs) == 1):
         return 0
-    if not attentions:
+    if not text.own:
         program.notes.append("no cache: no attention was found whose keys and values it could keep")
         return 0
-    widen_positions(program, length)
+    widen_positions(program, text.length)
     try:
-        plan = _plan(program, attentions, length)
+        plan = _plan(program, find_text(program) or text)
         if plan is None:
             return 0
         _rewrite(program, plan)
@@ -49,44 +51,51 @@ def lift_cache(program: Program) -> int:
     remove_dead(program)
     share_equal(program)
     program.sights = plan.sights
+    program.memory = plan.memory
     return len(plan.sights)
 
 
-def _tokens(program: Program) -> sympy.Symbol | None:
-    """The number of tokens, of a program from ids (batch, length) to logits (batch, length, words)."""
-    length = length_symbol(program)
-    if length is None or len(program.inputs) != 1 or len(program.outputs) != 1:
-        return None
-    ids, logits = program.inputs[0], program.output_values()[0]
-    fits = ids.rank == 2 and ids.shape[1] == length and ids.dtype.startswith("int")
-    return length if fits and logits.rank == 3 and logits.shape[:2] == ids.shape else None
-
-
-def _plan(program: Program, attentions: list[Node], length: sympy.Symbol) -> Plan | None:
+def _plan(program: Program, text: Text) -> Plan | None:
     known: dict[Any, tuple[Sight, Value | None] | None] = {}
-    for node in attentions:
+    for node in text.own:
         mask = node.kwargs.get("mask")
         if mask not in known:
             known[mask] = divided(program, mask)
-    if not any(known.values()):
+    if not any(known.values()) and not text.crossed:
         return None  # no decoder
     found = []
-    for node in attentions:
+    for node in text.own:
         parts = known[node.kwargs.get("mask")]
         if parts is None:
             raise NoCache(f"the mask of the attention at {node.location} is no causal one")
-        if any(x.rank != 4 or x.shape[2] != length for x in node.args[:3]):
+        if any(x.rank != 4 or x.shape[2] != text.length for x in node.args[:3]):
             raise NoCache(f"the attention at {node.location} runs over other things than tokens")
-        if any(x.shape[0] != program.inputs[0].shape[0] for x in node.args[:3]):
+        if any(x.shape[0] != text.ids.shape[0] for x in node.args[:3]):
             raise NoCache(f"the attention at {node.location} has samples and heads on one axis")
         found.append(parts)
-    plan = Plan(attentions, [s for s, _ in found], [bias for _, bias in found], _holder(attentions))
+    holder = _holder([*text.own, *text.crossed])
+    plan = Plan(text, text.own, [s for s, _ in found], [bias for _, bias in found], holder)
     if len({plan.sights[0], *plan.sights}) > 2:
         raise NoCache("its layers look back in more than two ways")
-    live = _live(program)
+    _assign_crossed(plan)
+    live = _live(program, plan)
     _claim_ropes(plan, live)
-    _find_counts(program, plan, live, length)
+    _find_counts(program, plan, live, text.length)
+    if text.crossed:
+        plan.memory = find_memory(program, text, holder, len(plan.crossed[0]))
     return plan
+
+
+def _assign_crossed(plan: Plan) -> None:
+    """Every look at the encoder's output is beside one attention over the tokens, in its layer."""
+    plan.crossed = [[] for _ in plan.attentions]
+    for node in plan.text.crossed:
+        layers = [i for i, own in enumerate(plan.attentions) if _around(node, own, plan)]
+        if len(layers) != 1:
+            raise NoCache(f"the attention at {node.location} stands beside {len(layers)} others")
+        plan.crossed[layers[0]].append(node)
+    if len({len(nodes) for nodes in plan.crossed}) > 1:
+        raise NoCache("only some of its layers look at the encoder's output")
 
 
 def _holder(attentions: list[Node]) -> tuple[Frame, ...]:
@@ -102,14 +111,15 @@ def _holder(attentions: list[Node]) -> tuple[Frame, ...]:
     return tuple(common if len(attentions) > 1 else common[:-1])
 
 
-def _live(program: Program) -> list[Node]:
+def _live(program: Program, plan: Plan) -> list[Node]:
     """The nodes that are left when masks come from the cache."""
-    wanted = set(program.output_values())
+    wanted = {plan.text.logits} if plan.text.crossed else set(program.output_values())
+    masked = set(plan.attentions)
     found = []
     for node in reversed(program.nodes):
         if any(value in wanted for value in node.outputs):
             found.append(node)
-            wanted.update(node.args[:3] if node.op in ATTENTION else node.inputs())
+            wanted.update(node.args[:3] if node in masked else node.inputs())
     return found[::-1]
 
 
@@ -128,23 +138,35 @@ def _claim_ropes(plan: Plan, live: list[Node]) -> None:
                 plan.ropes.setdefault(node, i)
             if len(node.scope) > len(plan.holder):
                 stack += node.inputs()
-    lost = [n for n in live if n.op == "nn.RoPE" and n not in plan.ropes]
+    lost = [n for n in live if n.op == "nn.RoPE" and n not in plan.ropes and _moves(n, plan)]
     if lost:
         raise NoCache(f"the rotation at {lost[0].location} belongs to no attention")
+
+
+def _moves(node: Node, plan: Plan) -> bool:
+    """Whether the node sees the tokens, or how many there are."""
+    arrays = [*node.inputs(), *node.outputs]
+    long = any(plan.text.length in getattr(n, "free_symbols", ()) for v in arrays for n in v.shape)
+    return long or any(value in plan.text.depends for value in arrays)
 
 
 def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.Symbol) -> None:
     """Positions that the model reads, and the check that nothing but attention looks at other tokens."""
     known: dict[Value, bool] = {}
-    words, plain = _compared_words(program), position_values(program)
+    words, plain = _compared_words(program, plan.text.ids), position_values(program)
     positions = {v for v in position_values(program, words) if _counts(v, length, known)}
     stack: list[Value] = []
+    own, crossed = set(plan.attentions), set(plan.text.crossed)
     for node in live:
-        if node.outputs[0] in positions:
+        if node.outputs[0] in positions or (crossed and not _moves(node, plan)):
             continue
-        read = node.args[:3] if node.op in ATTENTION else list(node.inputs())
+        read = node.args[:3] if node in own else list(node.inputs())
         stack += [v for v in read if v in positions]
-        if node.op not in ATTENTION and (reason := mixes_tokens(node, length)) is not None:
+        if (
+            node not in own
+            and node not in crossed
+            and (reason := mixes_tokens(node, length)) is not None
+        ):
             raise NoCache(f"{reason} at {node.location}")
     seen: set[Value] = set()
     while stack:
@@ -179,14 +201,12 @@ def _counts(value: Value, length: sympy.Symbol, known: dict[Value, bool]) -> boo
     return known[value]
 
 
-def _compared_words(program: Program) -> set[Value]:
+def _compared_words(program: Program, ids: Value) -> set[Value]:
     """Which tokens are not a certain one: positions that leave out padding are counted from that."""
     return {
         node.output
         for node in program.nodes
-        if node.op in ("!=", "mx.not_equal")
-        and node.args[0] is program.inputs[0]
-        and is_number(node.args[1])
+        if node.op in ("!=", "mx.not_equal") and node.args[0] is ids and is_number(node.args[1])
     }
 
 
@@ -217,34 +237,43 @@ def _start(program: Program, value: Value, words: set[Value]) -> int | None:
 def _rewrite(program: Program, plan: Plan) -> None:
     """Raises NoCache before anything is changed."""
     caches = Value((), "caches", name="cache", origin="cache")
-    items = [
-        new_node("cache[]", [caches], "cache", "cache", plan.holder, None) for _ in plan.sights
-    ]
-    for i, item in enumerate(items):
-        item.attrs = {"index": i}
+    kind = "cache" if plan.memory is None else "layer_cache"
+    layers = [_item(caches, i, kind, plan.holder) for i in range(len(plan.sights))]
+    items, first = layers, list(layers)
+    outside = layers  # what is read of a layer's cache outside the layer
+    if plan.memory is not None:
+        name_memory(plan.text, plan.memory)
+        depth = len(plan.holder) + 1
+        outside = [_item(layer.output, 0, "cache", plan.holder) for layer in layers]
+        items = [
+            _item(layer.output, 0, "cache", own.scope[:depth])
+            for layer, own in zip(layers, plan.attentions, strict=True)
+        ]
+        first += [*outside, *items]
     before: dict[Node, list[Node]] = {}
     replaced: dict[Value, Value] = {}
     offsets: dict[tuple[int, tuple[Frame, ...]], Value] = {}
 
     def offset(i: int, scope: tuple[Frame, ...], place: Node) -> Value:
         if (i, scope) not in offsets:
-            node = new_node("cache.offset", [items[i].output], "int32", "offset", scope, place)
+            own = items[i] if scope[: len(items[i].scope)] == items[i].scope else outside[i]
+            node = new_node("cache.offset", [own.output], "int32", "offset", scope, place)
             before.setdefault(place, []).append(node)
             offsets[i, scope] = node.output
         return offsets[i, scope]
 
-    masks = make_masks(program, plan, items, before, offset)
+    masks = make_masks(program, plan, outside, before, offset)
     program.inputs.append(caches)
     order = {node: k for k, node in enumerate(program.nodes)}
     for rope, i in sorted(plan.ropes.items(), key=lambda pair: order[pair[0]]):
         rope.kwargs["offset"] = offset(i, rope.scope, rope)
     for i, attention in enumerate(plan.attentions):
         cache = items[i].output
-        update = Node("update_and_fetch", [*attention.args[1:3], cache], scope=attention.scope)
-        update.location = attention.location
-        update.outputs = [Value(v.shape, v.dtype, update, v.name) for v in attention.args[1:3]]
-        before.setdefault(attention, []).append(update)
-        attention.args = [attention.args[0], *update.outputs]
+        _fetch(attention, cache, before)
+        for k, node in enumerate(plan.crossed[i]):
+            kept = _item(layers[i].output, 1 + k, "cache", items[i].scope)
+            first.append(kept)
+            _fetch(node, kept.output, before).attrs = {"once": True}
         attention.kwargs["mask"] = masks[i]
         if attention.op == SDPA:
             attention.kwargs = {"cache": cache, **attention.kwargs}
@@ -257,17 +286,35 @@ def _rewrite(program: Program, plan: Plan) -> None:
         read = offset(layer or 0, scope, place)
         new = new_node("positions", [read, value.shape[1]], value.dtype, value.name, scope, place)
         new.outputs[0].shape = (1, value.shape[1])
-        nodes = [new]
+        written = [new]
         if start:
-            nodes.append(new_node("+", [new.output, start], value.dtype, value.name, scope, place))
-            nodes[-1].outputs[0].shape = new.output.shape
-        before.setdefault(place, []).extend(nodes)
-        replaced[value] = nodes[-1].output
+            written.append(
+                new_node("+", [new.output, start], value.dtype, value.name, scope, place)
+            )
+            written[-1].outputs[0].shape = new.output.shape
+        before.setdefault(place, []).extend(written)
+        replaced[value] = written[-1].output
     program.replace(replaced)
-    nodes = list(items)
+    nodes = list(first)
     for node in program.nodes:
         nodes += [*before.get(node, []), node]
-    program.nodes = nodes
+    program.nodes = written_first(nodes)
+
+
+def _item(caches: Value, index: int, kind: str, scope: tuple[Frame, ...]) -> Node:
+    node = new_node("cache[]", [caches], kind, "cache", scope, None)
+    node.attrs = {"index": index}
+    return node
+
+
+def _fetch(attention: Node, cache: Value, before: dict[Node, list[Node]]) -> Node:
+    """Takes the attention's keys and values through the cache."""
+    update = Node("update_and_fetch", [*attention.args[1:3], cache], scope=attention.scope)
+    update.location = attention.location
+    update.outputs = [Value(v.shape, v.dtype, update, v.name) for v in attention.args[1:3]]
+    before.setdefault(attention, []).append(update)
+    attention.args = [attention.args[0], *update.outputs]
+    return update
 
 
 def _around(place: Node, attention: Node, plan: Plan) -> bool:

@@ -11,7 +11,6 @@ from porter.passes.cache.lift_bias import BiasLift, NotLifted, weights_of
 from porter.passes.cache.plan import NoCache, Plan, new_node
 from porter.passes.fuse.fuse_attention import SDPA
 from porter.passes.masks import Sight
-from porter.passes.positions import length_symbol
 
 Offset = Callable[[int, tuple[Frame, ...], Node], Value]
 
@@ -26,7 +25,7 @@ def make_masks(
     first, hidden = _first_layer(program, plan)
     several = len(set(plan.sights)) > 1
     shown: dict[Sight, Value] = {}
-    biased: dict[tuple[Sight, Value, tuple[Frame, ...]], Value] = {}
+    biased: dict[tuple[Sight, Value], Value] = {}
     lift = _Biases(program, plan, before, offset)
     found = []
     for i, (sight, bias) in enumerate(zip(plan.sights, plan.biases, strict=True)):
@@ -44,7 +43,7 @@ def make_masks(
             shown[sight] = node.output
             if sight.chunk is not None:
                 start = offset(i, plan.holder, first)
-                length = program.inputs[0].shape[1]
+                length = plan.text.ids.shape[1]
                 args = [node.output, start, length, sight.chunk]
                 node = new_node("fn.chunked_mask", args, "mask", name, plan.holder, first)
                 node.attrs = {"sight": sight}
@@ -56,13 +55,13 @@ def make_masks(
         place, scope = first, plan.holder
         if weights_of(bias):  # a table in a layer is looked up there
             place, scope = plan.attentions[i], plan.attentions[i].scope
-        if (sight, bias, scope) not in biased:
+        if (sight, bias) not in biased:
             start = offset(
                 i, scope, next(n for n in program.nodes if n.scope[: len(scope)] == scope)
             )
             x = hidden if place is first else plan.attentions[i].args[0]
-            biased[sight, bias, scope] = lift(shown[sight], bias, start, x, place, scope)
-        found.append(biased[sight, bias, scope])
+            biased[sight, bias] = lift(shown[sight], bias, start, x, place, scope)
+        found.append(biased[sight, bias])
     if biased:
         program.dims[lift.keys] = ("keys", program.dims[lift.length][1])
     return found
@@ -82,10 +81,8 @@ class _Biases:
     def __init__(
         self, program: Program, plan: Plan, before: dict[Node, list[Node]], offset: Offset
     ):
-        length = length_symbol(program)
-        assert length is not None
         self.program, self.plan, self.before = program, plan, before
-        self.length: sympy.Symbol = length
+        self.length: sympy.Symbol = plan.text.length
         self.keys = sympy.Symbol("keys", integer=True, positive=True)
         self.lifts: dict[tuple[Frame, ...], tuple[BiasLift, Value, Value]] = {}
 
@@ -123,12 +120,12 @@ def _first_layer(program: Program, plan: Plan) -> tuple[Node, Value]:
     layer = plan.attentions[0].scope[:depth]
     inside = [n for n in program.nodes if n.scope[:depth] == layer]
     written = {value for node in inside for value in node.outputs}
-    shape = program.inputs[0].shape
+    shape = plan.text.ids.shape
     for node in inside:
         for value in _arrays(node):
             if value not in written and value.rank > 2 and value.shape[:2] == shape:
                 return inside[0], value
-    return inside[0], program.inputs[0]
+    return inside[0], plan.text.ids
 
 
 def _arrays(node: Node) -> Iterator[Value]:

@@ -52,6 +52,8 @@ def mixes_tokens(node: Node, length: sympy.Symbol) -> str | None:
         left, right = node.args
         if not _has([left.shape[-1]], length) and not _has(right.shape[-2:], length):
             return None
+    if node.op == "mx.take" and not _has(node.args[0].shape, length):
+        return None  # a look-up in a table without tokens
     if node.op == "[]" and _keeps_tokens(node, length):
         return None
     return f"{node.op} may mix tokens"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from porter.ir import Frame, Node, Program, Value
+from porter.ir import Frame, Memory, Node, Program, Value
 
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
 
@@ -198,10 +198,20 @@ def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
         return False  # one function of one parameter: x * self.gamma
     if not _sizes_needed(nodes) <= _sizes_given(block):
         return False  # a size that only the module around it can read off an array
+    if program.memory is not None and _holds_both(nodes, program.memory):
+        return False  # encoder and decoder are called one by one
     children = [item for item in block.items if isinstance(item, Block)]
     if block.is_sequential:
         return _is_chain(block)
     return bool(children) or len(nodes) > 0
+
+
+def _holds_both(nodes: list[Node], memory: Memory) -> bool:
+    """Whether encoder and decoder are inside."""
+    written = {value for node in nodes for value in node.outputs}
+    return any(value in written for value in memory.values) and any(
+        "cache" in value.dtype for node in nodes for value in node.outputs
+    )
 
 
 def _sizes_needed(nodes: list[Node]) -> set[Any]:
@@ -326,7 +336,7 @@ def _ordered(items: list[Item]) -> list[Item]:
 
 def _state_last(value: Value) -> int:
     """Masks and caches are a call's last arguments."""
-    return {"mask": 1, "cache": 2, "caches": 2}.get(value.dtype, 0)
+    return {"mask": 1, "cache": 2, "layer_cache": 2, "caches": 2}.get(value.dtype, 0)
 
 
 def _connect(block: Block, wanted: set[Value]) -> None:

@@ -37,6 +37,11 @@ def fuse_attention(program: Program) -> int:
         if found is not None:
             replace_node(program, node, builder.nodes, found)
             count += 1
+    for node in program.nodes:
+        mask = node.kwargs.get("mask") if node.op == SDPA else None
+        if isinstance(mask, Value) and (kept := _kept(mask)) is not None:
+            node.kwargs["mask"] = kept
+            count += 1
     if count:
         remove_dead(program)
     return count
@@ -175,6 +180,19 @@ def _both(builder: Builder, a: Value, b: Value) -> Value:
         return builder.op("&" if a.dtype == "bool" else "+", a, b)
     kept, added = (a, b) if a.dtype == "bool" else (b, a)
     return builder.op("mx.where", kept, added, -inf, dtype=added.dtype)
+
+
+def _kept(mask: Value) -> Value | None:
+    """Which keys are kept, where a mask adds 0 for these and hides the others."""
+    node = producer(mask, "mx.where")
+    if node is None:
+        return None
+    kept, zero, hidden = node.args
+    if isinstance(zero, Value):
+        zero = 0 if producer(zero, "mx.zeros") is not None else None
+    hides = is_number(hidden) and hidden <= _NEVER
+    same = isinstance(kept, Value) and kept.rank == mask.rank
+    return kept if zero == 0 and hides and same else None
 
 
 def _with_batch(builder: Builder, x: Value) -> Value:

@@ -36,10 +36,9 @@ def propagate_layout(program: Program, input_layout: str = "nhwc") -> int:
     for node in program.nodes:
         planner.place(node)
     program.nodes = planner.nodes
-    program.outputs = [
-        (name, planner.stored[value][0] if value in planner.stored else value)
-        for name, value in program.outputs
-    ]
+    program.replace(
+        {value: held for value, (held, _) in planner.stored.items() if value is not held}
+    )
     return sum(node.op == ".transpose" for node in program.nodes)
 
 
