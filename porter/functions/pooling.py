@@ -1,4 +1,4 @@
-"""Pooling that tells where the largest cells stand."""
+"""Pooling that tells where the largest cells stand, and over windows that share an axis."""
 
 from collections.abc import Sequence
 from math import inf, prod
@@ -39,3 +39,16 @@ def adaptive_windows(count: int, size: int) -> mx.array:
     numbers = mx.arange(count)[:, None]
     cells = numbers * size // count + mx.arange(-(-size // count) + 1)
     return mx.where(cells < ((numbers + 1) * size + count - 1) // count, cells, size)
+
+
+def average_windows(x: mx.array, count: int, axis: int) -> mx.array:
+    """The means of `count` windows that share an axis.
+
+    Window i goes from floor(i * size / count) to ceil((i + 1) * size / count).
+    """
+    size = x.shape[axis]
+    cells, numbers = mx.arange(size), mx.arange(count)[:, None]
+    inside = cells >= numbers * size // count
+    inside &= cells < ((numbers + 1) * size + count - 1) // count
+    weights = (inside / inside.sum(axis=1, keepdims=True)).astype(x.dtype)
+    return mx.moveaxis(mx.tensordot(weights, x, [[1], [axis]]), 0, axis)

@@ -1,4 +1,4 @@
-"""Adaptive pooling: to one cell a reduction, to a divisor a layer, else spelled out."""
+"""Adaptive pooling: to one cell a reduction, to a divisor a layer, else a function over windows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from porter.ir import Size, Value
 from porter.ir.builder import simplify
 from porter.lowering.axes import channels_last
-from porter.lowering.creation import made
 from porter.lowering.pooling import batched, finish, largest, pooled
 from porter.lowering.refusal import absent
 from porter.lowering.registry import Call, lowering
@@ -51,45 +50,13 @@ def adaptive_avg_pool(call: Call, x: Value, count: int) -> Value:
 
 
 def _mean_of_windows(call: Call, x: Value, axis: int, n: Size) -> Value:
-    """Along one axis: a product with the matrix that averages each window."""
     size = x.shape[axis]
     if size == n:
         return x
     shape = tuple(n if position == axis else have for position, have in enumerate(x.shape))
     if n == 1:
         return call.build.op("mx.mean", x, shape=shape, dtype=x.dtype, axis=axis, keepdims=True)
-    inside = window_mask(call, size, n)
-    build = call.build
-    cells = build.cast(inside, x.dtype)
-    width = build.op("mx.sum", inside, shape=(n, 1), dtype="int32", axis=1, keepdims=True)
-    weights = build.op("/", cells, build.cast(width, x.dtype))
-    if axis == x.rank - 1:
-        return build.op("@", x, build.transpose(weights, (1, 0)), shape=shape, dtype=x.dtype)
-    if axis == x.rank - 2:
-        return build.op("@", weights, x, shape=shape, dtype=x.dtype)
-    order = (*(a for a in range(x.rank) if a != axis), axis)
-    product = build.op(
-        "@",
-        build.transpose(x, order),
-        build.transpose(weights, (1, 0)),
-        shape=[shape[a] for a in order],
-        dtype=x.dtype,
-    )
-    return build.transpose(product, [order.index(a) for a in range(x.rank)])
-
-
-def window_mask(call: Call, size: Size, n: Size) -> Value:
-    """(n, size) bools: which cells each window of an adaptive pooling covers."""
-    build = call.build
-    windows = made(call, "mx.arange", n, shape=(n,), dtype="int32")
-    windows = build.op("mx.expand_dims", windows, 1, shape=(n, 1), dtype="int32")
-    cells = made(call, "mx.arange", size, shape=(size,), dtype="int32")
-    first = build.op("//", build.op("*", windows, size), n, shape=(n, 1), dtype="int32")
-    beyond = build.op("*", build.op("+", windows, 1), size, shape=(n, 1), dtype="int32")
-    last = build.op("//", build.op("+", beyond, simplify(n - 1)), n, shape=(n, 1), dtype="int32")
-    after = build.op(">=", cells, first, shape=(n, size), dtype="bool")
-    before = build.op("<", cells, last, shape=(n, size), dtype="bool")
-    return build.op("&", after, before, shape=(n, size), dtype="bool")
+    return call.build.op("fn.average_windows", x, n, shape=shape, dtype=x.dtype, axis=axis)
 
 
 @lowering(
