@@ -77,7 +77,7 @@ def run(
 
 def _whole(record: dict) -> bool:
     """Nothing failed in it."""
-    columns = ("converted", "correct", "other_sizes", "compiled", "gradients")
+    columns = ("converted", "correct", "other_sizes", "compiled", "gradients", "decode", "greedy")
     return record.get("stage") == "done" and all(record.get(name) is not False for name in columns)
 
 

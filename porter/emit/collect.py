@@ -101,9 +101,9 @@ class Collection:
             inputs.pop()
         values = [*inputs, *item.outputs]
         if not all(
-            isinstance(v, Value) and (v.origin is not None or v.dtype == "mask") and _is_as_read(v)
+            isinstance(v, Value) and (v.origin is not None or _is_causal(v)) and _is_as_read(v)
             for v in values
-        ):
+        ) or any(v.dtype == "mask" for v in item.outputs):
             return
         leaf = isinstance(item, Node)
         cls = (
@@ -131,6 +131,11 @@ class Collection:
                 "outputs": [spec(v) for v in item.outputs],
             }
         )
+
+
+def _is_causal(value: Value) -> bool:
+    """Whether it is mlx-lm's mask, for which "causal" can stand."""
+    return value.node is not None and value.node.op == "create_attention_mask"
 
 
 def _is_of_layer(value: Value) -> bool:

@@ -169,3 +169,23 @@ def test_counts_hold_at_another_length():
     )
     arange = next(node for node in program.nodes if node.op == "mx.arange")
     assert not isinstance(arange.args[-1], int)
+
+
+NUMBERS = {
+    "minimum": lambda a: torch.minimum(a, torch.full((2, 3), 0.5)),
+    "maximum of a smaller fill": lambda a: torch.maximum(a, torch.zeros(3)),
+    "where": lambda a: torch.where(a > 0, a, torch.full((2, 3), -1.0)),
+}
+
+
+@pytest.mark.parametrize("forward", NUMBERS.values(), ids=NUMBERS)
+def test_a_fill_is_written_as_its_number(forward):
+    program, (changed,) = rewritten(Fn(forward), [x(2, 3)], simplify_constants)
+    assert changed
+    assert not {"mx.full", "mx.zeros"} & set(ops(program))
+
+
+def test_a_fill_that_gives_the_result_its_shape_stays():
+    wider = Fn(lambda a: torch.minimum(a, torch.full((4, 2, 3), 0.5)))
+    program, _ = rewritten(wider, [x(2, 3)], simplify_constants)
+    assert "mx.full" in ops(program)

@@ -97,6 +97,28 @@ class EncoderDecoder(nn.Module):
         return {"logits": self.head(x), "memory": memory}
 
 
+class Side(nn.Module):
+    """A module with a table of its own, as transformers has them, which is tied to the other side's."""
+
+    def __init__(self, embed):
+        super().__init__()
+        self.embed, self.out = embed, nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, ids):
+        return self.out(self.embed(ids))
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        embed = nn.Embedding(WORDS, WIDTH)
+        self.encoder, self.decoder = Side(embed), Side(embed)
+
+    def forward(self, input_ids, attention_mask, decoder_input_ids):
+        memory = (self.encoder(input_ids) * attention_mask[..., None]).sum(dim=1)
+        return self.decoder(decoder_input_ids) * memory[:, None]
+
+
 def _inputs(seed=0, length=7, decoder_length=9):
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, WORDS, (2, length), generator=generator)
@@ -169,6 +191,22 @@ def test_rows_stop_one_by_one():
         stop = 2 + after[0] if len(after) else len(row)
         assert row[:stop].tolist() == whole[:stop].tolist()
         assert set(row[stop:].tolist()) <= {end}
+
+
+def test_modules_are_compared_with_masks_that_the_source_has():
+    for name in CASES:
+        modules = _ported(name).port.modules
+        assert any(entry["path"] == "decoder" for entry in modules)
+        for entry in modules:
+            assert all("value" in spec for spec in entry["outputs"]), entry
+
+
+def test_a_table_of_both_sides_is_kept_once():
+    ported = port_of(lambda: Shared(), _inputs(), DIMS)
+    ported.check(*_inputs(1))
+    tables = [path for path in ported.port.recipes if "embed" in path]
+    assert tables == ["embed.weight"]
+    assert ported.port.model_py.count("self.embed(") == 2
 
 
 def test_no_cache_where_tokens_see_later_ones():

@@ -7,6 +7,7 @@ import torch
 
 from porter.passes.fuse.fuse_attention import CAPPED, fuse_attention
 from porter.passes.fuse.misses import sentences
+from porter.passes.inline_scalars import inline_scalars
 from tests.passes.programs import SDPA, Fn, ops, rewritten, x
 
 B, H, L, D = 2, 3, 5, 4
@@ -224,3 +225,17 @@ def test_unequal_lengths_and_grouped_values():
     )
     assert count == 1
     assert program.output_values()[0].shape == (2, 3, 5, 6)
+
+
+@pytest.mark.parametrize(("hidden", "boolean"), [(-1e9, True), (-1e4, False)])
+def test_a_mask_that_adds_zero_or_hides_is_boolean(hidden, boolean):
+    def forward(q, k, v, keep):
+        mask = torch.where(keep > 0, torch.zeros(()), hidden)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    keep = torch.ones(1, 1, 1, 5)
+    keep[..., 3:] = 0
+    args = [x(1, 2, 5, 4), x(1, 2, 5, 4), x(1, 2, 5, 4), keep]
+    program, _ = rewritten(forward, args, inline_scalars, fuse_attention)
+    (node,) = [n for n in program.nodes if n.op == SDPA]
+    assert (node.kwargs["mask"].dtype == "bool") == boolean

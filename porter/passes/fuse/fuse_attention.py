@@ -17,6 +17,8 @@ CAPPED = "fn.soft_capped_attention"
 ATTENTION = {SDPA, CAPPED}
 #: Scores filled with this or less have no weight in float32, whatever the others are.
 _NEVER = -1e4
+#: What is added to this or less is lost in float32: where all keys are hidden so, they count the same.
+_BEYOND = -1e9
 
 
 def fuse_attention(program: Program) -> int:
@@ -190,7 +192,7 @@ def _kept(mask: Value) -> Value | None:
     kept, zero, hidden = node.args
     if isinstance(zero, Value):
         zero = 0 if producer(zero, "mx.zeros") is not None else None
-    hides = is_number(hidden) and hidden <= _NEVER
+    hides = is_number(hidden) and hidden <= _BEYOND
     same = isinstance(kept, Value) and kept.rank == mask.rank
     return kept if zero == 0 and hides and same else None
 
