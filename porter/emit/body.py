@@ -198,6 +198,11 @@ class Body:
         names: list[str] = []
         for value, name in zip(operands, ("k", "v"), strict=True):
             text = self.read(value)
+            if self.left.get(value, 0):  # what the cache doesn't hold yet is read again
+                kept = text.code if text.code in self.names.values() else self.assign(value, text)
+                names.append(variable(name, self._busy() | set(names), (name, "h", "r", "z")))
+                self.say(f"{names[-1]} = {kept}")
+                continue
             own = text.code in self.names.values() and not self.left.get(value, 0)
             if not own or text.code in names or text.code in self.taken_by_inputs:
                 fresh = variable(
@@ -239,7 +244,9 @@ class Body:
 
     def _plain(self, item: Node | Block) -> None:
         text = self.item_text(item)
-        if len(item.outputs) == 1:
+        if isinstance(item, Node) and item.attrs.get("early"):
+            self.assign(item.output, text)
+        elif len(item.outputs) == 1:
             self._keep(item.outputs[0], text)
         else:
             self._assign_many(item, text)
@@ -334,6 +341,8 @@ class Body:
         """The value under a name, given now if it had none."""
         if value in self.pending:
             return self.assign(value, self.pending.pop(value))
+        if value not in self.names:  # an item of the list of caches
+            self.names[value] = self.read(value).code
         return self.names[value]
 
     def item_text(self, item: Node | Block) -> Text:

@@ -186,11 +186,14 @@ class ClassWriter:
             for block, value in inputs
             if value.node is not None and value.node.op == "cache[]"
         }
+        count = len(self.model.program.sights)
         lists = {place[:-1] for place in self.attributes.places.values() if len(place) == 2}
         for name in lists:
             if cached == {p for p in self.attributes.places.values() if p[:-1] == name}:
-                return f"len(self.{name[0]})"
-        return str(len(self.model.program.sights))
+                times, rest = divmod(count, len(cached))
+                if not rest:
+                    return f"{times} * len(self.{name[0]})" if times > 1 else f"len(self.{name[0]})"
+        return str(count)
 
     def layer_kinds(self, loop: Loop | None = None) -> str:
         """`self.layer_types`, which says of each layer how far it looks back."""

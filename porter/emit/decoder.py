@@ -116,10 +116,13 @@ def imports_of(body: str, decoder: bool) -> list[str]:
     return (["from typing import Any"] if re.search(r": Any\b", body) else []) + lines
 
 
-def methods(sights: list[Sight], cached: list[str], root: Arguments, crossed: int = 0) -> str:
+def methods(
+    sights: list[Sight], cached: list[str], root: Arguments, crossed: int = 0, shared: bool = False
+) -> str:
     """The properties and methods of the model that mlx-lm looks for; `cached` are the layers with a cache each.
 
-    Each layer of a decoder beside an encoder keeps what it made of the encoder's output too, in `crossed` caches.
+    Each layer of a decoder beside an encoder keeps what it made of the encoder's output too, in `crossed` caches. `shared`:
+    some layers have no cache of their own.
     """
     lines: list[str] = []
     names = [path.rpartition(".")[0] for path in cached]
@@ -133,7 +136,7 @@ def methods(sights: list[Sight], cached: list[str], root: Arguments, crossed: in
     windows = {sight.window for sight in sights if sight.window is not None}
     whole = _beside("KVCache()", crossed)
     each, more = whole, f" for _ in range({len(sights)})"
-    if is_list:
+    if is_list and not shared:
         more = f" for _ in self.{names[0] if crossed else 'layers'}"
     if windows:
         window = {0: next(iter(windows))}
@@ -144,7 +147,7 @@ def methods(sights: list[Sight], cached: list[str], root: Arguments, crossed: in
             root.look_up({0: layer_types(sights)}, "layer_types")
             each = f'{each} if kind == "{SLIDING}" else {whole}'
             more = " for kind in self.args.layer_types"
-    if windows or crossed or not is_list:
+    if windows or crossed or shared or not is_list:
         lines += ["", "def make_cache(self) -> list:", f"    return [{each}{more}]"]
     return "\n\n" * bool(lines) + "\n".join(f"    {line}" if line else "" for line in lines)
 

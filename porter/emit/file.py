@@ -18,6 +18,7 @@ from porter.functions import function_names, texts
 from porter.ir import Program, Value, Variant
 from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
 from porter.passes.factor.tree import Block, build_tree
+from porter.passes.fuse.fuse_attention import ATTENTION
 
 
 @dataclass(slots=True)
@@ -83,6 +84,11 @@ class ModelWriter:
         self.module_order = {path: index for index, path in enumerate(program.modules)}
         name_classes(self.order, classes, root)
 
+    def _shares_caches(self) -> bool:
+        """Whether layers look at keys and values that others keep."""
+        attentions = sum(node.op in ATTENTION for node in self.program.nodes)
+        return self.program.memory is None and attentions > len(self.program.sights)
+
     def _takes_args(self) -> dict[BlockClass, bool]:
         """A class takes `args` where all its instances are alike and everything around it takes them too."""
         prints = {block: fingerprint(block, self.classes) for block in self.classes}
@@ -112,7 +118,9 @@ class ModelWriter:
             root = self.arguments[self.classes[self.root]]
             memory = self.program.memory
             crossed = memory.crossed if memory is not None else 0
-            chunks[-1] += methods(self.program.sights, found.cached, root, crossed)
+            chunks[-1] += methods(
+                self.program.sights, found.cached, root, crossed, self._shares_caches()
+            )
             if "self.args." not in chunks[-1]:
                 chunks[-1] = chunks[-1].replace("        self.args = args\n", "")
             fields |= self.config.used

@@ -25,6 +25,8 @@ from typing import Any, TypeAlias
 
 import sympy
 
+from porter.errors import UnsupportedError
+
 Size: TypeAlias = int | Any  # Any: a sympy expression (sympy has no types)
 
 
@@ -215,6 +217,10 @@ class Program:
         if isinstance(size, int):
             return size
         traced = size.subs({symbol: value for symbol, (_, value) in self.dims.items()})
+        if getattr(traced, "free_symbols", ()):
+            raise UnsupportedError(
+                f"A size, {size}, depends on the data: porter writes sizes that follow from those of the inputs."
+            )
         return int(traced) if traced == int(traced) else float(traced)
 
 

@@ -36,6 +36,24 @@ def written_first(nodes: list[Node]) -> list[Node]:
     return list(result)
 
 
+def drop_empty(program: Program) -> int:
+    """What is joined with arrays without elements is joined without them. Returns how many went."""
+    count = 0
+    for node in list(program.nodes):
+        if node.op != "mx.concatenate" or not isinstance(node.kwargs.get("axis"), int):
+            continue
+        axis, parts = node.kwargs["axis"], node.args[0]
+        full = [part for part in parts if part.shape[axis] != 0]
+        if not full or len(full) == len(parts):
+            continue
+        count += len(parts) - len(full)
+        node.args[0] = full
+        if len(full) == 1 and node.output not in program.output_values():
+            program.replace({node.output: full[0]})
+            program.nodes.remove(node)
+    return count
+
+
 def share_equal(program: Program) -> int:
     """Nodes of one module call that compute the same from the same are done once. Returns how many were dropped."""
     seen: dict[Any, Node] = {}

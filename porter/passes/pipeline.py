@@ -7,7 +7,7 @@ from collections.abc import Callable
 from porter.errors import PorterError
 from porter.ir import Program, verify
 from porter.passes.cache.lift_cache import lift_cache
-from porter.passes.cleanup import remove_dead, share_equal
+from porter.passes.cleanup import drop_empty, remove_dead, share_equal
 from porter.passes.compose_views import compose_views
 from porter.passes.constants import simplify_constants
 from porter.passes.fold_conditions import fold_conditions
@@ -45,6 +45,7 @@ Pass = Callable[[Program], int]
 
 PIPELINE: tuple[tuple[Pass, str], ...] = (
     (remove_dead, "asserts, unused outputs and size computations leave nothing behind"),
+    (drop_empty, "a rotation of every feature leaves no features beside it"),
     (
         simplify_constants,
         "masks of ones, gathers by arange and fills of one number become what they are",

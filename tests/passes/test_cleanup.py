@@ -1,8 +1,8 @@
-"""remove_dead and share_equal."""
+"""remove_dead, share_equal and drop_empty."""
 
 import torch
 
-from porter.passes.cleanup import remove_dead, share_equal
+from porter.passes.cleanup import drop_empty, remove_dead, share_equal
 from tests.passes.programs import ops, rewritten, x
 
 
@@ -93,3 +93,11 @@ def test_computations_of_different_modules_stay_apart():
     program, (dropped,) = rewritten(Net(), [x(2, 3)], share_equal)
     assert ops(program)["mx.tanh"] == 2
     assert dropped == 0
+
+
+def test_parts_without_elements_are_not_joined():
+    program, (dropped,) = rewritten(
+        lambda a: torch.cat([a.exp(), a[:, 3:]], dim=1), [x(2, 3)], drop_empty
+    )
+    assert dropped == 1
+    assert ops(program)["mx.concatenate"] == 0

@@ -194,6 +194,56 @@ def test_what_mixes_tokens_has_no_cache_and_says_why():
     close(np.array(ported.model(to_mlx(ids))), expected)
 
 
+class SharedAttention(nn.Module):
+    """Without keys of its own it looks at those it is given; the values are read once more beside."""
+
+    def __init__(self, own: bool):
+        super().__init__()
+        self.q, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.kv = nn.Linear(WIDTH, 2 * WIDTH) if own else None
+
+    def forward(self, x, shared):
+        batch, length, _ = x.shape
+        q = _rotated(self.q(x).view(batch, length, HEADS, -1).transpose(1, 2))
+        k, v = shared or (None, None)
+        if self.kv is not None:
+            heads = self.kv(x).view(batch, length, 2, HEADS, -1).permute(2, 0, 3, 1, 4)
+            k, v = _rotated(heads[0]), heads[1]
+        seen = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        beside = v if self.kv is not None else torch.zeros_like(v)
+        return self.out((seen + beside).transpose(1, 2).reshape(batch, length, WIDTH)), (k, v)
+
+
+class Sharing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(WORDS, WIDTH)
+        self.layers = nn.ModuleList(SharedAttention(own) for own in (True, False, False))
+        self.head = nn.Linear(WIDTH, WORDS)
+
+    def forward(self, ids):
+        x, shared = self.embed(ids), None
+        for layer in self.layers:
+            y, shared = layer(x, shared)
+            x = x + y
+        return self.head(x)
+
+
+def test_layers_that_share_keys_and_values_share_a_cache():
+    ported = port_of(Sharing, [_ids()], TOKENS)
+    ids = _ids(1)
+    with torch.no_grad():
+        expected = ported.module(ids).numpy()
+    for prompt in (1, 7):
+        state = make_prompt_cache(ported.model)
+        assert len(state) == 1
+        steps = [ported.model(to_mlx(ids[:, :prompt]), cache=state)]
+        steps += [
+            ported.model(to_mlx(ids[:, t : t + 1]), cache=state) for t in range(prompt, LENGTH)
+        ]
+        close(np.array(mx.concatenate(steps, axis=1)), expected)
+
+
 class Counted(Decoder):
     """Positions are counted over tokens that are no padding, as in RoBERTa."""
 

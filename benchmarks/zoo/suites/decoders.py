@@ -41,8 +41,9 @@ def build(kind: str, cls: str) -> Built:
     # of a model of several modalities the class may take the text's configuration alone
     config_class = model_class.config_class or transformers.CONFIG_MAPPING[kind]
     changes = _windows(config_class)
-    if getattr(config_class(), "is_decoder", None) is False:
-        changes["is_decoder"] = True  # an encoder otherwise
+    for name in ("is_decoder", "causal"):  # an encoder otherwise
+        if getattr(config_class(), name, None) is False:
+            changes[name] = True
     reason: Exception | None = None
     for _, config in candidates(config_class, changes):
         if _is_thin(config):
@@ -78,6 +79,8 @@ def _text_alone(
 
 def _is_thin(config: Any) -> bool:
     """Whether a head has so few features that sizes can't be told apart."""
+    if isinstance(getattr(config, "head_dim", None), int):
+        return bool(config.head_dim < 4)
     width, heads = (
         next((n for name in names if isinstance(n := getattr(config, name, None), int)), None)
         for names in (

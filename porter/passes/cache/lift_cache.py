@@ -13,7 +13,7 @@ from porter.ir.evaluate import Unknown
 from porter.passes.cache.find_memory import find_memory, name_memory
 from porter.passes.cache.find_text import Text, find_text
 from porter.passes.cache.lift_bias import divided
-from porter.passes.cache.make_masks import make_masks
+from porter.passes.cache.make_masks import first_layer, make_masks
 from porter.passes.cache.plan import NoCache, Plan, new_node
 from porter.passes.cache.tokenwise import mixes_tokens
 from porter.passes.cache.widen_positions import widen_positions
@@ -50,9 +50,8 @@ def lift_cache(program: Program) -> int:
         return 0
     remove_dead(program)
     share_equal(program)
-    program.sights = plan.sights
     program.memory = plan.memory
-    return len(plan.sights)
+    return len(program.sights)
 
 
 def _plan(program: Program, text: Text) -> Plan | None:
@@ -237,9 +236,14 @@ def _start(program: Program, value: Value, words: set[Value]) -> int | None:
 def _rewrite(program: Program, plan: Plan) -> None:
     """Raises NoCache before anything is changed."""
     caches = Value((), "caches", name="cache", origin="cache")
+    owners = _owners(plan.attentions)
+    owned = sorted(set(owners))
+    if plan.memory is not None and len(owned) < len(owners):
+        raise NoCache("layers beside an encoder share keys and values")
     kind = "cache" if plan.memory is None else "layer_cache"
-    layers = [_item(caches, i, kind, plan.holder) for i in range(len(plan.sights))]
-    items, first = layers, list(layers)
+    made = [_item(caches, i, kind, plan.holder) for i in range(len(owned))]
+    layers = [made[owned.index(owner)] for owner in owners]
+    items, first = layers, list(made)
     outside = layers  # what is read of a layer's cache outside the layer
     if plan.memory is not None:
         name_memory(plan.text, plan.memory)
@@ -266,10 +270,20 @@ def _rewrite(program: Program, plan: Plan) -> None:
     program.inputs.append(caches)
     order = {node: k for k, node in enumerate(program.nodes)}
     for rope, i in sorted(plan.ropes.items(), key=lambda pair: order[pair[0]]):
-        rope.kwargs["offset"] = offset(i, rope.scope, rope)
+        if owners[i] == i:
+            rope.kwargs["offset"] = offset(i, rope.scope, rope)
+        else:  # the layer before has moved its cache on
+            early = offset(owners[i], plan.holder, first_layer(program, plan)[0])
+            rope.kwargs["offset"] = early
+            assert early.node is not None
+            early.node.attrs = {"early": True}  # where it stands, not where it is read
+    updates: dict[int, Node] = {}
     for i, attention in enumerate(plan.attentions):
         cache = items[i].output
-        _fetch(attention, cache, before)
+        if owners[i] == i:
+            updates[i] = _fetch(attention, cache, before)
+        else:
+            attention.args = [attention.args[0], *updates[owners[i]].outputs]
         for k, node in enumerate(plan.crossed[i]):
             kept = _item(layers[i].output, 1 + k, "cache", items[i].scope)
             first.append(kept)
@@ -299,6 +313,13 @@ def _rewrite(program: Program, plan: Plan) -> None:
     for node in program.nodes:
         nodes += [*before.get(node, []), node]
     program.nodes = written_first(nodes)
+    program.sights = [plan.sights[i] for i in owned]
+
+
+def _owners(attentions: list[Node]) -> list[int]:
+    """For each attention the first one with the same keys and values: theirs is the cache that it reads."""
+    first: dict[tuple[Value, ...], int] = {}
+    return [first.setdefault(tuple(node.args[1:3]), i) for i, node in enumerate(attentions)]
 
 
 def _item(caches: Value, index: int, kind: str, scope: tuple[Frame, ...]) -> Node:

@@ -22,7 +22,7 @@ def make_masks(
 
     What is written goes to `before`, by the node that it stands in front of. Raises NoCache for a bias that can't be lifted.
     """
-    first, hidden = _first_layer(program, plan)
+    first, hidden = first_layer(program, plan)
     several = len(set(plan.sights)) > 1
     shown: dict[Sight, Value] = {}
     biased: dict[tuple[Sight, Value], Value] = {}
@@ -114,7 +114,7 @@ class _Biases:
         return joined.output
 
 
-def _first_layer(program: Program, plan: Plan) -> tuple[Node, Value]:
+def first_layer(program: Program, plan: Plan) -> tuple[Node, Value]:
     """The first node of the first layer, and the array (batch, length, ...) that the layer reads."""
     depth = len(plan.holder) + 1
     layer = plan.attentions[0].scope[:depth]

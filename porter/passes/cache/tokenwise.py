@@ -13,7 +13,7 @@ from porter.ir.ops import ACTIVATIONS, ALONG_AXIS, ELEMENTWISE, LAST_AXIS_LAYERS
 #: Views that leave each number in the row of its token, where `_keeps_rows` says so of their shapes.
 _VIEWS = {
     ".reshape", ".transpose", "mx.expand_dims", ".squeeze", "mx.broadcast_to", "mx.stack", "unpack", "mx.zeros", "mx.ones",
-    "mx.full", "mx.zeros_like", "mx.ones_like",
+    "mx.full", "mx.zeros_like", "mx.ones_like", "mx.tile",
 }  # fmt: skip
 _ALONG = (
     ALONG_AXIS

@@ -105,6 +105,8 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
             scores = floor.args[0]  # what is hidden stays hidden
             continue
         scaled = producer(scores, "*", "/")
+        if scaled is not None and scaled.op == "*" and is_number(scaled.args[0]):
+            scaled.args.reverse()
         if scaled is not None and is_number(scaled.args[1]):
             scale *= scaled.args[1] if scaled.op == "*" else 1 / scaled.args[1]
             scores = scaled.args[0]
