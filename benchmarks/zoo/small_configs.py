@@ -120,6 +120,8 @@ def _completed(config: Any, fields: dict[str, Any]) -> dict[str, Any]:
     width, heads = value("hidden_size"), value("num_attention_heads")
     if "head_dim" in names and value("head_dim") is None and width and heads:
         result["head_dim"] = width // heads
+    if "num_key_value_heads" in names and value("num_key_value_heads") is None and heads:
+        result["num_key_value_heads"] = heads
     result |= {name: 8 for name in experts if value(name) is None and name != "num_experts"}
     result |= {
         name: 2 for name in names if _CHOSEN.search(name) and value(name) is None and experts
