@@ -136,7 +136,10 @@ def methods(
     windows = {sight.window for sight in sights if sight.window is not None}
     whole = _beside("KVCache()", crossed)
     each, more = whole, f" for _ in range({len(sights)})"
-    if is_list and not shared:
+    times, rest = divmod(len(sights), max(len(cached), 1))
+    if is_list and times > 1 and not rest:
+        more, is_list = f" for _ in range({times} * len(self.layers))", False
+    elif is_list and not shared:
         more = f" for _ in self.{names[0] if crossed else 'layers'}"
     if windows:
         window = {0: next(iter(windows))}
