@@ -139,6 +139,10 @@ FUNCTIONS = {
     "sorted over channels": (lambda a: a.sort(1)[0], 6),
     "global context": (lambda a: a * F.adaptive_avg_pool2d(a, 1), 6),
     "pixel shuffle": (lambda a: F.pixel_shuffle(a[:, :4], 2), 1),
+    "one channel of a row": (
+        lambda a: a + a.amax((1, 3)).repeat_interleave(6, 1).view(2, 1, 6, 6),
+        6,
+    ),
     "adaptive pool to more": (lambda a: F.adaptive_avg_pool2d(a, (7, 4)), 6),
     "where": (lambda a: torch.where(a > 0, a, a.mean((2, 3), keepdim=True)), 6),
     "clamped": (lambda a: a.clamp(-0.5, 0.5), 6),

@@ -126,7 +126,11 @@ class _Planner:
                 self._is_cheap(source, back) or self._is_turned_for(value, source)
             ):
                 return None
-            if permuted_reshape(self.shape(source), self.shape(value), back) != order:
+            forth = permuted_reshape(self.shape(source), self.shape(value), back)
+            sizes = self.shape(value)  # where an axis of size 1 stands makes no difference
+            if forth is None or [a for a in forth if sizes[a] != 1] != [
+                a for a in order if sizes[a] != 1
+            ]:
                 return None
             held = self.demand(source, back, node)
             builder = Builder(node.scope, node.location)
