@@ -82,8 +82,10 @@ class Decoder(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    def __init__(self, bias=False, causal=True):
+    def __init__(self, bias=False, causal=True, beside=False):
         super().__init__()
+        if beside:
+            self.rows = nn.Embedding(32, WIDTH)
         self.embed = nn.Embedding(WORDS, WIDTH)
         self.encoder = nn.ModuleList(EncoderLayer() for _ in range(2))
         self.decoder = Decoder(bias, causal)
@@ -93,7 +95,10 @@ class EncoderDecoder(nn.Module):
         memory, mask = self.embed(input_ids), attention_mask[:, None, None].bool()
         for layer in self.encoder:
             memory = layer(memory, mask)
-        x = self.decoder(self.embed(decoder_input_ids), memory, mask)
+        x = self.embed(decoder_input_ids)
+        if hasattr(self, "rows"):
+            x = x + self.rows(torch.arange(x.shape[1]))
+        x = self.decoder(x, memory, mask)
         return {"logits": self.head(x), "memory": memory}
 
 
@@ -127,7 +132,11 @@ def _inputs(seed=0, length=7, decoder_length=9):
     return ids, mask, torch.randint(0, WORDS, (2, decoder_length), generator=generator)
 
 
-CASES = {"learned positions": {}, "a bias of distances": {"bias": True}}
+CASES = {
+    "learned positions": {},
+    "a bias of distances": {"bias": True},
+    "positions beside": {"bias": True, "beside": True},
+}
 
 
 @functools.cache

@@ -18,7 +18,8 @@ def find_memory(program: Program, text: Text, holder: tuple[Frame, ...], crossed
         node
         for node in program.nodes
         if node.scope[:depth] in layers
-        or any(value in text.depends for value in node.inputs())
+        or any(value in text.depends or _is_long(value, text) for value in node.inputs())
+        or any(_is_long(value, text) for value in node.outputs)
         or (holder and node.scope[: len(holder)] == holder)
     }
     others = [value for value in program.output_values() if value not in text.depends]
@@ -49,6 +50,11 @@ def find_memory(program: Program, text: Text, holder: tuple[Frame, ...], crossed
     if text.ids in _inputs_of(found):
         raise NoCache("what the tokens look at depends on them")
     return Memory(text.ids, text.logits, list(found)[::-1], crossed)
+
+
+def _is_long(value: Value, text: Text) -> bool:
+    """Whether it has a row for each token of the text."""
+    return any(text.length in getattr(size, "free_symbols", ()) for size in value.shape)
 
 
 def name_memory(text: Text, memory: Memory) -> None:
