@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -26,6 +26,7 @@ from porter.sources.constructors import record_constructors
 from porter.sources.running import deterministic
 from porter.style import check
 from porter.validate import decoding
+from porter.validate.budget import UNIT_ROUNDOFF
 from porter.validate.candidate import leaves
 from porter.validate.data import permuted, restored
 from porter.validate.metrics import Array, difference, rms
@@ -65,7 +66,10 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
     send({"stage": "run"})
     inputs = arranged(port, module, source)
     found = run(model, inputs, port)
-    gap = compare(found, expected, lambda: truth(module, source.args, source.kwargs))
+    gap = compare(
+        found, expected, lambda: truth(module, source.args, source.kwargs), roundoffs(port)
+    )
+    gap = gap or wrong_types(port, expected)
     send({"error": gap, "correct": gap == ""})
     if gap:
         raise AssertionError(gap)
@@ -80,8 +84,10 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
     send(other_sizes(model, port, module, source))
     send({"stage": "mx.compile"})
     fast = run(Compiled(model), inputs, port)
-    worst = max(difference(a, wide(b)).rms_rel for a, b in zip(fast, found, strict=True))
-    send({"compiled": worst <= COMPILED_TOLERANCE, "compiled_error": worst})
+    errors = [difference(a, wide(b)).rms_rel for a, b in zip(fast, found, strict=True)]
+    allowed = [max(COMPILED_TOLERANCE, step) for step in roundoffs(port)]
+    equal = all(error <= most for error, most in zip(errors, allowed, strict=True))
+    send({"compiled": equal, "compiled_error": max(errors)})
     if gradients:
         send({"stage": "gradients"})
         worst, where = gradient_error(module, source, port, model, inputs)
@@ -140,13 +146,38 @@ def clones(tree: Any, dtype: torch.dtype | None = None) -> Any:
     """Copies, since a module may write into its inputs; floating tensors in `dtype` where it is given."""
 
     def clone(t: torch.Tensor) -> torch.Tensor:
+        if dtype is not None and t.is_complex():
+            return t.to(torch.complex128)
         return t.to(dtype) if dtype is not None and t.is_floating_point() else t.clone()
 
     return pytree.tree_map_only(torch.Tensor, clone, tree)
 
 
 def tensors_of(result: Any) -> list[Array]:
-    return [t.detach().numpy() for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
+    return [_numpy(t) for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
+
+
+def _numpy(tensor: torch.Tensor) -> Array:
+    """numpy has no bfloat16: those as float32."""
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
+
+
+def roundoffs(port: Port) -> list[float]:
+    """The relative error of rounding each output to its type, where that is coarser than TOLERANCE."""
+    steps = [UNIT_ROUNDOFF.get(given["dtype"], 0.0) for given in port.outputs]
+    return [2 * step if step > TOLERANCE else 0.0 for step in steps]
+
+
+def wrong_types(port: Port, expected: list[Array]) -> str:
+    """Which output has another type than torch's; float64 is float32 in MLX, and complex128 complex64."""
+    for index, (y, given) in enumerate(zip(expected, port.outputs, strict=True)):
+        dtype = {"float64": "float32", "complex128": "complex64"}.get(str(y.dtype), str(y.dtype))
+        own = "float32" if given["dtype"] == "bfloat16" else given["dtype"]  # as numpy has it
+        if own != dtype:
+            return f"output {index} is {given['dtype']}, torch's is {dtype}"
+    return ""
 
 
 def arranged(port: Port, module: torch.nn.Module, source: Source) -> list[mx.array]:
@@ -173,7 +204,8 @@ def _to_port(port: Port, named: dict[str, torch.Tensor]) -> list[mx.array]:
     for place, given in enumerate(port.inputs):
         tensor = named.get(given["name"], by_place[place] if place < len(by_place) else None)
         assert tensor is not None, f"the port has an input {given['name']} that the module lacks"
-        arrays.append(mx.array(np.asarray(permuted(tensor.numpy(), given["permute"]), order="C")))
+        array = mx.array(np.asarray(permuted(_numpy(tensor), given["permute"]), order="C"))
+        arrays.append(array.astype(mx.bfloat16) if tensor.dtype == torch.bfloat16 else array)
     return arrays
 
 
@@ -182,6 +214,10 @@ def run(model: Any, inputs: list[mx.array], port: Port) -> list[Array]:
     values = list(leaves(model(*inputs)))
     mx.eval(values)
     assert len(values) == len(port.outputs), f"{len(values)} outputs, not {len(port.outputs)}"
+    for value, given in zip(values, port.outputs, strict=True):
+        own = str(value.dtype).rpartition(".")[2].rstrip("_")
+        assert own == given["dtype"], f"an output is {own}, declared {given['dtype']}"
+    values = [v.astype(mx.float32) if v.dtype == mx.bfloat16 else v for v in values]
     return [
         restored(np.array(value), given["permute"])
         for value, given in zip(values, port.outputs, strict=True)
@@ -192,8 +228,13 @@ def wide(y: Array) -> Array:
     return y.astype(np.float64) if y.dtype.kind == "f" else y
 
 
-def compare(found: list[Array], expected: list[Array], exact: Callable[[], list[Array]]) -> str:
-    """What is wrong with `found`, or nothing. `exact` gives the float64 truth where it is needed."""
+def compare(
+    found: list[Array], expected: list[Array], exact: Callable[[], list[Array]], steps: Sequence[float] = ()
+) -> str:  # fmt: skip
+    """What is wrong with `found`, or nothing.
+
+    `exact` gives the float64 truth where it is needed, `steps` what rounding to each output's type costs.
+    """
     if len(found) != len(expected):
         return f"{len(found)} outputs, torch has {len(expected)}"
     for index, (z, y) in enumerate(zip(found, expected, strict=True)):
@@ -201,11 +242,13 @@ def compare(found: list[Array], expected: list[Array], exact: Callable[[], list[
         if gap.problem:
             return f"output {index}: {gap.problem}"
         error, sensitivity = gap.rms_rel, _sensitivity(y)
+        if steps and error <= steps[index]:
+            continue
         if error <= TOLERANCE and error <= SENSITIVE_TOLERANCE * sensitivity:
             continue
         y64 = exact()[index]
         own, torchs = difference(z, y64).rms_rel, difference(y, y64).rms_rel
-        if own > TIMES_TORCH * torchs:
+        if own > max(TIMES_TORCH * torchs, steps[index] if steps else 0.0):
             return f"output {index}: relative RMS error {own:.1e}, torch's own {torchs:.1e}"
     return ""
 

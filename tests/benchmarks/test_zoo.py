@@ -57,6 +57,26 @@ def test_compare(found: list[list[float]], wrong: bool) -> None:
     assert bool(compare([np.array(found, dtype=np.float32)], truth, lambda: truth)) is wrong
 
 
+def test_half_types_are_judged_by_their_rounding() -> None:
+    truth = [np.array([[1.0], [2.0]], dtype=np.float32)]
+    found = [np.array([[1.0], [2.004]], dtype=np.float32)]
+    assert compare(found, truth, lambda: truth, [2 * 2.0**-8]) == ""
+    assert compare(found, truth, lambda: truth, [0.0])
+
+
+def test_a_bfloat16_module_is_measured() -> None:
+    record: dict[str, Any] = {}
+    args = (torch.randn(3, 4).bfloat16(), torch.tensor(2.0).bfloat16())
+    measure(Case("half", lambda: Built(Scaled(), args)), record.update, gradients=False)
+    assert record["correct"], record
+    assert record["compiled"], record
+
+
+class Scaled(nn.Module):
+    def forward(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return x * scale
+
+
 def test_a_large_bias_does_not_hide_a_wrong_trunk() -> None:
     truth = [np.array([[100.0], [100.001]], dtype=np.float32)]
     constant = [np.full((2, 1), 100.0, dtype=np.float32)]
