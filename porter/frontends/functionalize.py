@@ -14,7 +14,7 @@ def functionalized(exported: ExportedProgram) -> ExportedProgram:
     _inline_regions(exported)
     _drop_checks(exported)
     if any(_is_vmap(node) for node in exported.graph.nodes):
-        return exported.run_decompositions({})
+        return _without_writes(exported)
     views: set[torch.fx.Node] = set()
     for node in exported.graph.nodes:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
@@ -36,9 +36,16 @@ def functionalized(exported: ExportedProgram) -> ExportedProgram:
                 or argument.op == "placeholder"
                 or node.target.__name__.startswith(("copy_", "index_put_", "fill_"))
             ):
-                return exported.run_decompositions({})
+                return _without_writes(exported)
         if any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns):
             views.add(node)
+    return exported
+
+
+def _without_writes(exported: ExportedProgram) -> ExportedProgram:
+    """By torch, which checks sizes that depend on the data once more."""
+    exported = exported.run_decompositions({})
+    _drop_checks(exported)
     return exported
 
 

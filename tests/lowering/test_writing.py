@@ -29,6 +29,7 @@ CASES = [
     Case("mask-put", lambda x, m: x.index_put((m,), x[0, 0]), [X, MASK]),
     Case("mask-put-many", lambda x, m, y: x.index_put((m,), y), [X, MASK, (int(MASK.sum()),)]),
     Case("mask-put-adds", lambda x, m: x.index_put((m,), x[0, :1], accumulate=True), [X, MASK]),
+    Case("mask-set-by-read", lambda x, m: assigned(x, m, x[m] * 2), [X, bools(5)]),  # torch checks its size twice
     Case("masked-scatter", torch.masked_scatter, [X, MASK, (20,)]),
     Case("masked-scatter-broadcast", torch.masked_scatter, [X, bools(4), (20,)]),
     Case("scatter-part", lambda x, i: x.scatter(0, i[:2, :3], 1.5), [X, PLACES]),
