@@ -45,6 +45,7 @@ class UnsupportedError(PorterError):
             lines.append(f"  {gap.name} x{gap.count} at {gap.location}{reason}")
         super().__init__("\n".join(lines))
         self.gaps = gaps
+        self.is_final = False  # whether nothing else may be tried in its place
 
 
 class InputError(PorterError):

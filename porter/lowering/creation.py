@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from porter.ir import Size, Value
-from porter.lowering.promotion import is_float
+from porter.lowering.promotion import is_float, number_of
 from porter.lowering.registry import Call, lowering
 
 
@@ -41,7 +41,7 @@ def _arange(call: Call, *bounds: Any) -> Value:
 
 def _filled(call: Call, value: Any) -> Value:
     """By the function's name for 0 and 1."""
-    shape = tuple(call.shape)
+    shape, value = tuple(call.shape), number_of(value)
     if isinstance(value, Value):
         return made(
             call,

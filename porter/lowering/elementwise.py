@@ -8,7 +8,7 @@ from typing import Any
 
 from porter.ir import Value
 from porter.lowering.arithmetic import names_of
-from porter.lowering.promotion import is_float, is_scalar, natural_dtype, promoted
+from porter.lowering.promotion import is_float, is_scalar, natural_dtype, number_of, promoted
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 
@@ -208,6 +208,7 @@ def where(call: Call, condition: Value, x: Any, other: Any) -> Value:
 
 @lowering(*names_of("masked_fill", "Scalar", "Tensor"))
 def masked_fill(call: Call, x: Value, mask: Value, value: Any) -> Value:
+    value = number_of(value)
     if isinstance(value, Value):
         value = call.build.cast(value, call.dtype)
     return call.build.op(

@@ -132,8 +132,8 @@ class _Lowerer:
         elif target in self.table:
             try:
                 result = self._lowered(node)
-            except UnsupportedError:
-                if self._decomposed(node) is None:
+            except UnsupportedError as error:
+                if error.is_final or self._decomposed(node) is None:
                     raise
                 try:
                     result = self._by_parts(node)

@@ -23,7 +23,7 @@ from porter.lowering.registry import Call, lowering
 def _resize(call: Call, x: Value, mode: str, align: bool, factors: Sequence[float] | None) -> Value:
     count = x.rank - 2
     if not is_float(x.dtype) and mode != "nearest":
-        raise refuse(call, "the image holds integers, where torch rounds")
+        raise refuse(call, "the image holds integers, where torch rounds", decompose=False)
     if call.shape == x.shape and (factors is None or set(factors) == {1.0}):
         return x
     build = call.build

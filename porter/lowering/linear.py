@@ -141,7 +141,8 @@ def addbmm(
 ) -> Value:
     """beta * x + alpha * the sum of the batch's products."""
     shape = (first.shape[0], first.shape[1], second.shape[2])
-    _is_whole(call, first, alpha, beta)
+    if _is_whole(call, first, alpha, beta) and call.dtype not in ("int32", "int64"):
+        raise refuse(call, "MLX adds up small whole numbers in a wider type")
     product = product_of(call, first, second, shape)
     total = call.build.op("mx.sum", product, shape=shape[1:], dtype=call.dtype, axis=0)
     if alpha != 1:

@@ -25,6 +25,15 @@ def is_scalar(item: Any) -> bool:
     return isinstance(item, (bool, int, float, complex, sympy.Basic))
 
 
+def number_of(item: Any) -> Any:
+    """The Python number in a constant without axes that torch lifted (`x[mask] = 0.5`); anything else as it is."""
+    if not isinstance(item, Value) or item.rank or item.data is None:
+        return item
+    if not (item.path or "").rpartition(".")[2].startswith("lifted_tensor"):
+        return item
+    return item.data.item() if item.data.dtype.kind in "iub" else float(str(item.data))
+
+
 def is_float(dtype: str) -> bool:
     return dtype in FLOATS
 
@@ -61,6 +70,9 @@ def _promote(arrays: list[Value]) -> str:
 def promoted(call: Call, *items: Any, dtype: str | None = None) -> list[Any]:
     """The operands, cast where MLX by itself would not compute in `dtype` (by default the type that must come out)."""
     dtype = dtype or call.dtype
+    numbers = tuple(map(number_of, items))
+    if any(isinstance(item, Value) for item in numbers):
+        items = numbers
     if natural_dtype(*items) == dtype:
         return list(items)
     return [call.build.cast(item, dtype) if isinstance(item, Value) else item for item in items]

@@ -7,12 +7,17 @@ from porter.ir import Value
 from porter.lowering.registry import Call
 
 
-def refuse(call: Call, reason: str) -> UnsupportedError:
-    """The error to raise; `reason` says which argument it is and what would be needed."""
+def refuse(call: Call, reason: str, decompose: bool = True) -> UnsupportedError:
+    """The error to raise; `reason` says which argument it is and what would be needed.
+
+    Without `decompose` torch's decomposition is not tried: it is not what torch's own kernel computes.
+    """
     where = str(call.location or "the root")
-    return UnsupportedError(
+    error = UnsupportedError(
         f"{call.name} can't be ported exactly here:", (Gap(call.name, 1, where, reason),)
     )
+    error.is_final = not decompose
+    return error
 
 
 def absent(call: Call, position: int, what: str) -> Value:

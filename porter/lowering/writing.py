@@ -10,7 +10,7 @@ from porter.ir import Size, Value
 from porter.ir.builder import broadcast_shapes, simplify
 from porter.lowering.axes import axis_of, on_one_axis
 from porter.lowering.creation import made
-from porter.lowering.promotion import is_float, is_scalar
+from porter.lowering.promotion import is_float, is_scalar, number_of
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
 from porter.lowering.shapes import strided
@@ -20,6 +20,7 @@ _END = 2**63 - 1
 
 def _spread(call: Call, x: Any, shape: Sequence[Size], dtype: str) -> Value:
     """The value to write, of the shape and type of what it replaces."""
+    x = number_of(x)
     if not isinstance(x, Value):
         x = complex(x) if dtype == "complex64" else x
         return call.build.node(
@@ -51,6 +52,8 @@ def slice_scatter(
     size = x.shape[axis]
     start, end = _bound(start, size, 0), _bound(end, size, size)
     source = call.build.cast(source, x.dtype)
+    if step == 1 and _is_part(x, source, axis, start, end):
+        return x
     if step != 1:
         length = source.shape[axis]
         places = made(call, "mx.arange", start, end, step, shape=(length,), dtype="int32")
@@ -67,6 +70,22 @@ def slice_scatter(
     if len(parts) == 1:
         return source
     return call.build.op("mx.concatenate", parts, shape=x.shape, dtype=x.dtype, axis=axis)
+
+
+def _is_part(x: Value, source: Value, axis: int, start: Size, end: Size) -> bool:
+    """Whether what is written is what stands there: `x[key] += y` writes into the part, and the part into x."""
+    node = source.node
+    if node is None or node.op != "[]" or node.args[0] is not x:
+        return False
+    key = node.attrs["key"]
+    if len(key) <= axis or any(part is Ellipsis for part in key):
+        return False
+    if any(part != slice(None) for place, part in enumerate(key) if place != axis):
+        return False
+    part, size = key[axis], x.shape[axis]
+    if not isinstance(part, slice) or part.step not in (None, 1):
+        return False
+    return (_bound(part.start, size, 0), _bound(part.stop, size, size)) == (start, end)
 
 
 def _bound(bound: Any, size: Size, default: Size) -> Size:
@@ -117,6 +136,7 @@ def index_put(
     axis, index = given[0]
     if isinstance(values, Value):
         values = call.build.cast(values, x.dtype)
+    values = number_of(values)
     if len(given) == 1 and index.dtype in ("bool", "uint8"):
         if axis == 0 or _is_single(values):
             return _put_by_mask(call, x, axis, index, values, accumulate)

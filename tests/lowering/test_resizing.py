@@ -4,6 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from lowering.check import Case, bools, check, integers, rows
+from lowering.evaluate import lower
+
+from porter.errors import UnsupportedError
 
 IMAGE = (2, 3, 6, 7)
 
@@ -115,6 +118,13 @@ WRITES = [
     Case("rfft", lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=-1), n=5, dim=-1), [X], n=15),
 ]
 CASES = RESIZING + WINDOWS + WRITES
+
+
+def test_an_image_of_integers_is_refused():
+    """torch's kernel for bytes rounds weights, which its decomposition does not."""
+    module = Case("bytes", lambda x: F.interpolate(x, (7, 9), mode="bilinear"), []).module()
+    with pytest.raises(UnsupportedError, match="where torch rounds"):
+        lower(module, (torch.randint(0, 255, (1, 2, 4, 5), dtype=torch.uint8),))
 
 
 @pytest.mark.parametrize("case", rows(CASES))

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from lowering.check import Case, bools, check, integers, rows
+from lowering.evaluate import lower
 
 X = (5, 4)
 I3 = torch.tensor([4, 1, 1])
@@ -80,6 +81,20 @@ CASES = [
     Case("cummax", lambda i: i.cummax(0), [integers(6, 5, low=0, high=4)]),
     Case("cummin", lambda x: x.cummin(1), [X]),
 ]  # fmt: skip
+
+
+def test_numbers_are_numbers():
+    """What torch lifted to a tensor without axes is written as the number, and a part is written back once."""
+
+    def write(x):
+        x = x.clone()
+        x[:, :1] = 0.1
+        x[:, 1:2] += 1
+        return x * torch.tensor(2.0)
+
+    program = lower(Case("write", write, []).module(), (torch.randn(3, 4),)).program
+    assert not [v for node in program.nodes for v in node.inputs() if v.is_parameter]
+    assert [node.op for node in program.nodes].count("mx.concatenate") == 2
 
 
 @pytest.mark.parametrize("case", rows(CASES))

@@ -9,72 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.random_modules.pieces import ACTIVATIONS, FUNCTIONS, MODULES
+
 Plan = list[Any]
-ACTIVATIONS = {
-    "relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "elu": F.elu,
-    "hardswish": F.hardswish, "softplus": F.softplus, "leaky_relu": F.leaky_relu, "relu6": F.relu6,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "quick": lambda x: x * torch.sigmoid(1.702 * x),
-}  # fmt: skip
-MODULES = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "elu": nn.ELU,
-    "sigmoid": nn.Sigmoid,
-}
-FUNCTIONS: dict[str, dict[str, Any]] = {
-    "tokens": {
-        "half": lambda x: x * 0.5,
-        "centre": lambda x: x - x.mean(1, keepdim=True),
-        "softmax": lambda x: x.softmax(-1),
-        "flip": lambda x: x.flip(1),
-        "roll": lambda x: x.roll(1, 1),
-        "heads": lambda x: x.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2),
-        "there and back": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
-        "glu": lambda x: torch.cat([x, F.glu(torch.cat([x, x], -1), -1)], -1)[..., : x.shape[-1]],
-        "first": lambda x: x + x[:, :1],
-        "normalize": lambda x: F.normalize(x + 2, dim=-1),
-        "clamp": lambda x: x.clamp(-1, 1),
-        "mask": lambda x: torch.where(x > 0, x, x * 0.1),
-        "self attention": lambda x: F.scaled_dot_product_attention(
-            x[:, None], x[:, None], x[:, None]
-        )[:, 0],
-    },
-    "lines": {
-        "centre": lambda x: x - x.mean(2, keepdim=True),
-        "channel softmax": lambda x: x.softmax(1),
-        "smooth": lambda x: F.avg_pool1d(x, 3, 1, 1),
-        "largest": lambda x: F.max_pool1d(x, 3, 1, 1),
-        "tokens and back": lambda x: F.layer_norm(x.transpose(1, 2), (x.shape[1],)).transpose(1, 2),
-        "shuffle": lambda x: x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2),
-    },
-    "images": {
-        "centre": lambda x: x - x.mean((2, 3), keepdim=True),
-        "channel mean": lambda x: x * x.mean(1, keepdim=True),
-        "gate": lambda x: (
-            (c := x.chunk(2, 1))[0].repeat(1, 2, 1, 1) * c[1].repeat(1, 2, 1, 1).sigmoid()
-        ),
-        "smooth": lambda x: F.avg_pool2d(x, 3, 1, 1),
-        "largest": lambda x: F.max_pool2d(x, 3, 1, 1),
-        "roll": lambda x: x.roll((1, 2), (2, 3)),
-        "tokens and back": lambda x: F.layer_norm(x.flatten(2).mT, (x.shape[1],)).mT.reshape(
-            x.shape
-        ),
-        "channels last": lambda x: F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],)).permute(
-            0, 3, 1, 2
-        ),
-        "shuffle": lambda x: x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2),
-        "pad and cut": lambda x: F.pad(x, (1, 0, 2, 0))[:, :, 1:-1, :-1],
-        "up": lambda x: F.max_pool2d(F.interpolate(x, scale_factor=2), 2),
-        "column": lambda x: x + x[:, :, :, :1],
-        "windows": lambda x: x.unflatten(3, (2, -1)).flip(3).flatten(3),
-    },
-}
 
 
 class Affine(nn.Module):
@@ -147,6 +87,48 @@ class Twice(nn.Module):
         return self.inner(self.between(self.inner(x)))
 
 
+class Recurrent(nn.Module):
+    """A recurrent layer over tokens, both ways or one, and its last state."""
+
+    def __init__(self, width: int, cls: str, both: bool):
+        super().__init__()
+        hidden = width // 2 if both else width
+        self.rnn = getattr(nn, cls)(width, hidden, batch_first=True, bidirectional=both)
+
+    def forward(self, x):
+        y, state = self.rnn(x)
+        state = state[0] if isinstance(state, tuple) else state
+        return y + state.transpose(0, 1).flatten(1)[:, None]
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, causal: bool):
+        super().__init__()
+        self.attn, self.causal = nn.MultiheadAttention(width, 2, batch_first=True), causal
+
+    def forward(self, x):
+        mask = None
+        if self.causal:
+            mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+        return x + self.attn(x, x, x, attn_mask=mask, need_weights=False)[0]
+
+
+class Routed(nn.Module):
+    """Experts in a ModuleList, weighted by a gate."""
+
+    def __init__(self, experts: list[nn.Module], width: int, axis: int):
+        super().__init__()
+        self.experts, self.axis = nn.ModuleList(experts), axis
+        self.gate = nn.Linear(width, len(experts))
+
+    def forward(self, x):
+        share = self.gate(x.movedim(self.axis, -1)).softmax(-1)
+        parts = [
+            share[..., i : i + 1].movedim(-1, self.axis) * e(x) for i, e in enumerate(self.experts)
+        ]
+        return sum(parts)
+
+
 class Fork(nn.Module):
     def __init__(self, left: nn.Module, right: nn.Module, how: str, kind: str):
         super().__init__()
@@ -163,12 +145,22 @@ class Fork(nn.Module):
 
 
 class Net(nn.Module):
-    def __init__(self, steps: list[nn.Module], head: nn.Module):
-        super().__init__()
-        self.body, self.head = nn.Sequential(*steps), head
+    """`form`: one array in and out; a second input that scales; a tuple or a dict of outputs."""
 
-    def forward(self, x):
-        return self.head(self.body(x))
+    def __init__(self, steps: list[nn.Module], head: nn.Module, form: str = "one"):
+        super().__init__()
+        self.body, self.head, self.form = nn.Sequential(*steps), head, form
+
+    def forward(self, x, scale=None):
+        if scale is not None:
+            x = x * scale
+        h = self.body(x)
+        y = self.head(h)
+        if self.form == "tuple":
+            return y, h.mean()
+        if self.form == "dict":
+            return {"logits": y, "hidden": h * 2, "positive": h > 0}
+        return y
 
 
 class Head(nn.Module):
@@ -210,12 +202,22 @@ def plans(kind: str) -> st.SearchStrategy[Plan]:
             st.just("fork"), keeping, keeping, st.sampled_from(["add", "gate", "concatenate"])
         ),
     )
+    experts = st.tuples(st.just("routed"), keeping, st.integers(2, 3))
+    composite = st.one_of(composite, experts)
+    if kind == "tokens":
+        recurrent = st.sampled_from(["GRU", "LSTM", "RNN"])
+        composite = st.one_of(
+            composite,
+            st.tuples(st.just("recurrent"), recurrent, st.booleans()),
+            st.tuples(st.just("attention"), st.booleans()),
+        )
     return st.lists(st.one_of(layer, quiet, composite), min_size=1, max_size=4)
 
 
-def build(kind: str, plan: Plan, width: int, head: str) -> nn.Module:
+def build(kind: str, plan: Plan, width: int, head: str, form: str = "one") -> nn.Module:
     steps, width = _steps(kind, plan, width)
-    return Net(steps, Head(width, kind, head) if head in ("mean", "max") else nn.Identity())
+    last = Head(width, kind, head) if head in ("mean", "max") else nn.Identity()
+    return Net(steps, last, form)
 
 
 def _steps(kind: str, plan: Plan, width: int) -> tuple[list[nn.Module], int]:
@@ -255,6 +257,13 @@ def _step(kind: str, step: Any, width: int) -> tuple[nn.Module, int]:
         return Block(_steps(kind, rest[0], width)[0]), width
     if name == "twice":
         return Twice(inner(rest[0]), rest[1]), width
+    if name == "routed":
+        members = [inner(rest[0]) for _ in range(rest[1])]
+        return Routed(members, width, -1 if kind == "tokens" else 1), width
+    if name == "recurrent":
+        return Recurrent(width, rest[0], rest[1]), width
+    if name == "attention":
+        return Attention(width, rest[0]), width
     both = Fork(inner(rest[0]), inner(rest[1]), rest[2], kind)
     return both, 2 * width if rest[2] == "concatenate" else width
 
@@ -269,7 +278,7 @@ def _layer(kind: str, width: int, out: int, kernel: int, bias: bool) -> nn.Modul
 
 def _norm(kind: str, width: int, which: int) -> nn.Module:
     if kind == "tokens":
-        return nn.LayerNorm(width)
+        return nn.RMSNorm(width) if which else nn.LayerNorm(width)
     if which:
         return nn.GroupNorm(2, width)
     return nn.BatchNorm1d(width) if kind == "lines" else nn.BatchNorm2d(width)

@@ -28,35 +28,43 @@ SHAPES = {
     "images": ((2, 4, 8, 8), {2: "height", 3: "width"}, [(3, 4, 8, 8), (1, 4, 12, 6)]),
 }
 HEADS = st.sampled_from(["mean", "max", "none"])
+FORMS = st.sampled_from(["one", "one", "two", "tuple", "dict"])
 
 
-def compare(kind: str, plan: Plan, head: str) -> None:
+def compare(kind: str, plan: Plan, head: str, form: str = "one") -> None:
     shape, axes, others = SHAPES[kind]
     generator = torch.Generator().manual_seed(5)
 
     def made(sizes: tuple[int, ...]) -> torch.Tensor:
         return torch.randn(sizes, generator=generator)
 
-    result = port_of(
-        lambda: build(kind, plan, 4, head), (made(shape),), {"x": {0: "batch", **axes}}
-    )
-    result.check(made(shape))
+    def inputs(sizes: tuple[int, ...]) -> list[torch.Tensor]:
+        return [made(sizes), made(sizes)] if form == "two" else [made(sizes)]
+
+    dims = {0: "batch", **axes}
+    named = {"x": dims, "scale": dims} if form == "two" else {"x": dims}
+    result = port_of(lambda: build(kind, plan, 4, head, form), inputs(shape), named)
+    result.check(*inputs(shape))
     sizes = result.port.inputs[0]["shape"]
     for other in others:
         changed = {a for a, (old, new) in enumerate(zip(shape, other, strict=True)) if old != new}
         order = result.port.inputs[0]["permute"] or list(range(len(shape)))
         if all(isinstance(sizes[order.index(axis)], str) for axis in changed):
-            result.check(made(other))
+            result.check(*inputs(other))
     assert sizes[0] == "batch"
     check_source(result.port.model_py)
 
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_random_modules(kind: str) -> None:
-    QUICK(given(plans(kind), HEADS)(lambda plan, head: compare(kind, plan, head)))()
+    QUICK(
+        given(plans(kind), HEADS, FORMS)(lambda plan, head, form: compare(kind, plan, head, form))
+    )()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SHAPES)
 def test_many_random_modules(kind: str) -> None:
-    MANY(given(plans(kind), HEADS)(lambda plan, head: compare(kind, plan, head)))()
+    MANY(
+        given(plans(kind), HEADS, FORMS)(lambda plan, head, form: compare(kind, plan, head, form))
+    )()
