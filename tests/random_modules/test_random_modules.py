@@ -55,6 +55,18 @@ def compare(kind: str, plan: Plan, head: str, form: str = "one") -> None:
     check_source(result.port.model_py)
 
 
+#: What random plans have found: one instance can't hold a parameter in two orders, nor two numbers.
+FOUND: list[tuple[str, Plan]] = [
+    ("images", [("routed", [("norm", 1)], 2), ("twice", [("affine",), ("function", "cells")], "hardswish")]),
+    ("tokens", [("twice", [("function", "set first"), ("layer", 0, 1, True)], "relu6")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "plan"), FOUND)
+def test_what_was_found(kind: str, plan: Plan) -> None:
+    compare(kind, plan, "none")
+
+
 @pytest.mark.parametrize("kind", SHAPES)
 def test_random_modules(kind: str) -> None:
     QUICK(

@@ -88,7 +88,7 @@ def reads(item: Item) -> list[Value]:
 def build_tree(program: Program) -> Block:
     """Groups the nodes by module call, and dissolves the groups that don't deserve a class."""
     root = Block("", f"{program.cls} as the whole model")  # never a mere Sequential
-    root.items = _group(program, program.nodes, 0, root)
+    root.items = _group(program, program.nodes, 0, root, _uneven(program))
     root.inputs = list(program.inputs)
     root.outputs = program.output_values()
     _connect(root, set(root.outputs))
@@ -158,7 +158,23 @@ def _stem(path: str) -> str:
     return path
 
 
-def _group(program: Program, nodes: list[Node], depth: int, parent: Block) -> list[Item]:
+def _uneven(program: Program) -> set[str]:
+    """Modules with several calls of which only some turn a parameter around: one instance can't do both."""
+    reading: dict[str, set[int]] = {}
+    turning: dict[str, set[int]] = {}
+    for node in program.nodes:
+        paths = [v.path or "" for v in node.inputs() if v.is_parameter and not node.is_layer]
+        for frame in node.scope if paths else ():
+            if any(path.startswith(f"{frame.path}.") for path in paths):
+                reading.setdefault(frame.path, set()).add(frame.call)
+                if node.op in (".transpose", ".reshape"):
+                    turning.setdefault(frame.path, set()).add(frame.call)
+    return {path for path, calls in turning.items() if calls != reading[path]}
+
+
+def _group(
+    program: Program, nodes: list[Node], depth: int, parent: Block, uneven: set[str]
+) -> list[Item]:
     groups: dict[Frame, list[Node]] = {}
     items: list[Node | Frame] = []
     for node in nodes:
@@ -175,8 +191,9 @@ def _group(program: Program, nodes: list[Node], depth: int, parent: Block) -> li
             result.append(item)
             continue
         block = Block(item.path, item.cls, item.call)
-        block.items = _group(program, groups[item], depth + 1, block)
-        result += [block] if _deserves_class(program, block, parent) else block.items
+        block.items = _group(program, groups[item], depth + 1, block, uneven)
+        is_class = item.path not in uneven and _deserves_class(program, block, parent)
+        result += [block] if is_class else block.items
     return _ordered(result)
 
 
