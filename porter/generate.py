@@ -9,6 +9,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from porter.errors import UsageError
+
 Sampler = Callable[[mx.array], mx.array]
 
 
@@ -26,11 +28,11 @@ def generate(
     `inputs` are the encoder's, by the names that porter.json has for them (`input_ids` and `attention_mask`, or
     `input_features`). The likeliest token follows, or the one that `sampler` draws from log-probabilities (batch, words), as
     mlx_lm.sample_utils.make_sampler makes them. A row that came to a token of `stop` repeats it until all rows have.
-    Raises TypeError for a model without `encode` and `decode`.
+    Raises UsageError for a model without `encode` and `decode`.
     """
     if not encodes(model):
-        raise TypeError(
-            f"{type(model).__module__}.Model has no encode and decode; a decoder alone generates with mlx_lm.generate"
+        raise UsageError(
+            f"{type(model).__name__} has no encode and decode; a decoder alone generates with mlx_lm.generate"
         )
     memory, others = encoded(model, inputs)
     cache = model.make_cache()

@@ -3,6 +3,7 @@
 import functools
 
 import mlx.core as mx
+import mlx.nn
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import porter
+from porter.errors import UsageError
 from porter.validate.decoding import decoded_after
 from tests.random_modules.parity import check_source, close, port_of, to_mlx
 
@@ -186,6 +188,11 @@ def test_what_the_encoder_gave_is_projected_once():
     again = model.decode(text[:, 3:4], mx.zeros_like(memory), mask, cache)
     assert all(layer[1].keys is keys for layer, keys in zip(cache, first, strict=True))
     close(np.array(again), np.array(model.decode(text[:, :4], memory, mask)[:, 3:], np.float64))
+
+
+def test_a_model_that_does_not_encode_is_refused():
+    with pytest.raises(UsageError, match="no encode and decode"):
+        porter.generate(mlx.nn.Linear(2, 2), {}, mx.zeros((1, 1), dtype=mx.int32))
 
 
 def test_rows_stop_one_by_one():
