@@ -32,6 +32,12 @@ REASONS_BY_NAME = (
     ("quantize", "torch's quantized tensors are unpacked when weights are read"),
     ("fake_quant", "only quantization-aware training runs it"),
     ("nested", "MLX has no nested tensors"),
+    (
+        "linalg_eig.",
+        "the order of eigenvalues and the factor of each eigenvector are each library's own",
+    ),
+    ("linalg_eigvals.", "the order of eigenvalues is each library's own"),
+    ("jagged", "MLX has no nested tensors"),
 )
 
 
