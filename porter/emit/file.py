@@ -51,12 +51,19 @@ def emit(
     `config` holds the source's own names and values for its sizes; the fields that the source uses become ModelArgs.
     `variants` are the model in other sizes: what a field is said to give must be so there too.
     """
-    root = build_tree(program)
     if len(set(program.sights)) > 1:
         config = {**config, "layer_types": layer_types(program.sights)}
-    fields = Config(dict(config), others=[variant.config for variant in variants])
-    known = Variants(program.modules, list(variants))
-    return ModelWriter(program, root, factor_classes(root), fields, known).emit(model_type, title)
+    apart: set[str] = set()
+    while True:
+        root = build_tree(program, apart)
+        fields = Config(dict(config), others=[variant.config for variant in variants])
+        known = Variants(program.modules, list(variants))
+        writer = ModelWriter(program, root, factor_classes(root), fields, known)
+        emission = writer.emit(model_type, title)
+        clashes = writer.clashes()
+        if not clashes:
+            return emission
+        apart |= clashes
 
 
 class ModelWriter:
@@ -135,6 +142,20 @@ class ModelWriter:
             self.unknown,
             self.config.unexplained,
         )
+
+    def clashes(self) -> set[str]:
+        """Source modules that are called more than once and would have to be two things: of two classes, or with two settings."""
+        calls: dict[str, list[Block]] = {}
+        for block in self.classes:
+            if not block.is_sequential:
+                calls.setdefault(block.path, []).append(block)
+        return {path for path, blocks in calls.items() if len(set(map(self._made, blocks))) > 1}
+
+    def _made(self, block: Block) -> tuple[str, ...]:
+        """How the constructor of a block's module is called."""
+        cls, number = self.classes[block], self.instance[block]
+        settings = self.arguments[cls].parameters.items()
+        return cls.name, *(f"{name}={vector.get(number)!r}" for name, vector in settings)
 
     def _file(self, title: str, fields: dict[str, Any], chunks: list[str]) -> str:
         functions = texts(function_names(self.program))

@@ -7,14 +7,16 @@ import logging
 import os
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from porter.errors import InputError, UnsupportedError
 from porter.frontends.bounded_sizes import bounded_dims
+from porter.frontends.whole_functions import none_is_empty, symbolic_lengths, whole_functions
 from porter.time_limit import TimeLimitExceeded, time_limit
 
 if TYPE_CHECKING:
@@ -109,15 +111,14 @@ def export_program(
                 torch.no_grad(),
             ):
                 args, kwargs = _fakified(mode, source.args, source.kwargs)
-                program = torch.export.export(
-                    module, args, kwargs, dynamic_shapes=dynamic, strict=False
-                )
+                program, granted = _exported(module, args, kwargs, dynamic)
         except TimeLimitExceeded:
             reason = TimeoutError(f"symbolic sizes took over {EXPORT_SECONDS} s")
             continue
         except Exception as error:  # noqa: BLE001 -- torch raises anything, the author's own exceptions included
             reason = error
             continue
+        notes += granted
         if note:
             notes.append(f"{note}: {_first_line(reason)}")
         if one_sided := _one_sided(program, named, dims):
@@ -138,6 +139,33 @@ def export_program(
         "Python side effects and wrong example shapes are the usual causes; run the module on the example inputs first, "
         "then rewrite that line with torch.where or torch.cond."
     ) from reason
+
+
+#: What an export may take for granted where a number comes from data, the least first, and what the user should hear.
+_GRANTED: tuple[tuple[Any, str], ...] = (
+    (nullcontext, ""),
+    (symbolic_lengths, ""),
+    (
+        none_is_empty,
+        "where the source asks whether a condition leaves any elements, the port takes it that two or more are left",
+    ),
+)
+
+
+def _exported(
+    module: torch.nn.Module, args: tuple, kwargs: dict, dynamic: Any
+) -> tuple[ExportedProgram, list[str]]:
+    """One export, and what was taken for granted in it."""
+    with whole_functions(), ExitStack() as granted:
+        for context, note in _GRANTED:
+            granted.enter_context(context())
+            try:
+                return torch.export.export(
+                    module, args, kwargs, dynamic_shapes=dynamic, strict=False
+                ), [note] if note else []
+            except GuardOnDataDependentSymNode as error:
+                reason = error
+    raise reason
 
 
 def _one_sided(

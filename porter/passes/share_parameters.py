@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from porter.errors import UnsupportedError
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
 from porter.passes.factor.tree import layer_path
@@ -15,8 +16,8 @@ Step = tuple[str, tuple[int, ...]]
 def share_parameters(program: Program) -> int:
     """Resolves conflicts over a parameter. Returns how many readers were rewritten.
 
-    Two layers of one weight that are not the same layer (only one has a bias) become a layer and a matmul with its
-    weight; a parameter that readers want in different layouts is kept in one and rearranged for the others.
+    Two layers of one weight that are not the same layer (only one has a bias, or another dilation) become a layer and a
+    function of its weight; a parameter that readers want in different layouts is kept in one and rearranged for the others.
     """
     return _copy_foreign_layers(program) + _split_layers(program) + _keep_one_layout(program)
 
@@ -61,9 +62,15 @@ def _split_layers(program: Program) -> int:
             )
             if path and alike:
                 continue
-            if node.op == "nn.Linear":
+            if node.op in _FUNCTIONS:
                 _spell_out(program, node)
                 changed += 1
+            elif path and node is not first:
+                kinds = f"{first.op} with {first.attrs} and as {node.op} with {node.attrs}"
+                raise UnsupportedError(
+                    f"{path} is used as {kinds} (at {node.location}); a layer has one setting in MLX. "
+                    "Give the second use a module of its own."
+                )
     return changed
 
 
@@ -71,14 +78,50 @@ def _paths(node: Node) -> dict[str, str | None]:
     return {role: value.path for role, value in node.params.items()}
 
 
-def _spell_out(program: Program, node: Node) -> None:
-    """x @ weight.T + bias in the place of a Linear."""
-    builder = Builder(node.scope, node.location)
+def _linear(builder: Builder, node: Node) -> Value:
+    """x @ weight.T"""
     weight, out = node.params["weight"], node.output
-    result = builder.op(
-        "@", node.args[0], builder.transpose(weight, (1, 0)), shape=out.shape, dtype=out.dtype
+    turned = builder.transpose(weight, (1, 0))
+    return builder.op("@", node.args[0], turned, shape=out.shape, dtype=out.dtype)
+
+
+def _convolution(builder: Builder, node: Node) -> Value:
+    """mx.conv2d(x, weight, ...), or its transpose's"""
+    kind, count = node.op.removeprefix("nn.Conv")[:-2], node.op[-2:]
+    out = node.output
+    defaults = {"stride": 1, "padding": 0, "dilation": 1, "output_padding": 0, "groups": 1}
+    options = {k: v for k, v in node.attrs.items() if k in defaults and v != defaults[k]}
+    name = f"mx.conv_transpose{count}" if kind else f"mx.conv{count}"
+    return builder.op(
+        name, node.args[0], node.params["weight"], shape=out.shape, dtype=out.dtype, **options
     )
-    if "bias" in node.params:
+
+
+def _norm(builder: Builder, node: Node) -> Value:
+    """mx.fast.layer_norm(x, weight, bias, eps); its bias goes with it"""
+    out = node.output
+    names = ("weight", "bias") if node.op == "nn.LayerNorm" else ("weight",)
+    name = "mx.fast.layer_norm" if node.op == "nn.LayerNorm" else "mx.fast.rms_norm"
+    affine = [node.params.get(role) for role in names]
+    eps = node.attrs.get("eps", 1e-5)
+    return builder.op(name, node.args[0], *affine, eps, shape=out.shape, dtype=out.dtype)
+
+
+#: Layers and the functions that do the same with their parameters; what they leave out is the bias.
+_FUNCTIONS = {
+    "nn.Linear": _linear,
+    **{f"nn.Conv{kind}{n}d": _convolution for kind in ("", "Transpose") for n in (1, 2, 3)},
+    "nn.LayerNorm": _norm,
+    "nn.RMSNorm": _norm,
+}
+
+
+def _spell_out(program: Program, node: Node) -> None:
+    """A function of a layer's parameters in the layer's place."""
+    builder = Builder(node.scope, node.location)
+    out = node.output
+    result = _FUNCTIONS[node.op](builder, node)
+    if "bias" in node.params and _FUNCTIONS[node.op] is not _norm:
         result = builder.op("+", result, node.params["bias"], shape=out.shape, dtype=out.dtype)
     result.origin, result.permute, result.name = out.origin, out.permute, out.name
     position = program.nodes.index(node)

@@ -148,3 +148,31 @@ def test_every_length_and_batch(build, options):
     for batch, length in ((2, 6), (3, 6), (1, 6), (2, 10), (5, 4)):
         result.check(x(batch, length, 12))
     check_source(result.port.model_py)
+
+
+class Scaled(nn.Module):
+    """Does one of several things, as its caller says."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.outer = nn.Linear(4, 4)
+
+    def forward(self, x, scale, both):
+        x = self.inner(x) * scale
+        return self.outer(x).relu() if both else x
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["numbers", "parts"])
+def test_a_module_called_with_different_settings(both):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scaled = Scaled()
+            self.between = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.scaled(self.between(self.scaled(x, 2.0, both)), 3.0, True)
+
+    inputs = torch.randn(2, 4)
+    port_of(Net, [inputs]).check(inputs)

@@ -1,8 +1,8 @@
 """Lets torchvision import beside a torch that its C++ library was not built for.
 
 Python runs this at start-up where the folder is on PYTHONPATH.  torchvision registers meta kernels for
-operators that its library defines; where the library does not load, they are defined here, without kernels,
-just before torchvision is imported.
+operators that its library defines; where the library does not load, they are defined here just before torchvision
+is imported, with kernels in Python for those that its models need.
 """
 
 import ctypes
@@ -18,9 +18,11 @@ _DEFORM = (
     "SymInt groups, SymInt offset_groups, bool use_mask"
 )
 _SCHEMAS = (
+    "_cuda_version() -> int",
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     f"roi_align(Tensor input, Tensor rois, {_POOL}, int sampling_ratio, bool aligned) -> Tensor",
+    f"qroi_align(Tensor input, Tensor rois, {_POOL}, int sampling_ratio, bool aligned) -> Tensor",
     f"_roi_align_backward(Tensor grad, Tensor rois, {_POOL}, {_SIZES}, int sampling_ratio, bool aligned)"
     " -> Tensor",
     f"roi_pool(Tensor input, Tensor rois, {_POOL}) -> (Tensor, Tensor)",
@@ -38,14 +40,17 @@ _kept = []
 
 
 class _DefineOperators(importlib.abc.MetaPathFinder):
-    """Finds nothing; defines the operators the first time torchvision is looked for."""
+    """Finds nothing; defines the operators when torchvision is looked for, and says so before it asks."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname == "torchvision" and not _kept:
-            sys.meta_path.remove(self)
             spec = importlib.machinery.PathFinder.find_spec(fullname)
             if spec is not None and spec.origin is not None:
                 _define(Path(spec.origin).parent)
+        elif fullname == "torchvision._meta_registrations":
+            sys.meta_path.remove(self)
+            if _kept:
+                sys.modules["torchvision.extension"]._has_ops = lambda: True
 
 
 def _define(folder):
@@ -57,6 +62,11 @@ def _define(folder):
         _kept.append(torch.library.Library("torchvision", "DEF"))
         for schema in _SCHEMAS:
             _kept[0].define(schema)
+        from torchvision_kernels import KERNELS
+
+        for name, kernel in KERNELS.items():
+            _kept[0].impl(name, kernel, "CPU")
+        _kept[0].impl("_cuda_version", lambda: -1, "CompositeExplicitAutograd")
 
 
 if "torchvision" not in sys.modules and not any(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,10 +85,13 @@ def reads(item: Item) -> list[Value]:
     return list(dict.fromkeys(value for value in values if value is not None))
 
 
-def build_tree(program: Program) -> Block:
-    """Groups the nodes by module call, and dissolves the groups that don't deserve a class."""
+def build_tree(program: Program, apart: Collection[str] = ()) -> Block:
+    """Groups the nodes by module call, and dissolves the groups that don't deserve a class.
+
+    The calls of the modules `apart` dissolve too: they do different things with the same parameters.
+    """
     root = Block("", f"{program.cls} as the whole model")  # never a mere Sequential
-    root.items = _group(program, program.nodes, 0, root, _uneven(program))
+    root.items = _group(program, program.nodes, 0, root, {*apart, *_uneven(program)})
     root.inputs = list(program.inputs)
     root.outputs = program.output_values()
     _connect(root, set(root.outputs))
@@ -173,7 +176,7 @@ def _uneven(program: Program) -> set[str]:
 
 
 def _group(
-    program: Program, nodes: list[Node], depth: int, parent: Block, uneven: set[str]
+    program: Program, nodes: list[Node], depth: int, parent: Block, apart: set[str]
 ) -> list[Item]:
     groups: dict[Frame, list[Node]] = {}
     items: list[Node | Frame] = []
@@ -191,8 +194,8 @@ def _group(
             result.append(item)
             continue
         block = Block(item.path, item.cls, item.call)
-        block.items = _group(program, groups[item], depth + 1, block, uneven)
-        is_class = item.path not in uneven and _deserves_class(program, block, parent)
+        block.items = _group(program, groups[item], depth + 1, block, apart)
+        is_class = item.path not in apart and _deserves_class(program, block, parent)
         result += [block] if is_class else block.items
     return _ordered(result)
 

@@ -1,0 +1,118 @@
+"""Functions of torchvision that loop or branch on their data: an export takes each as one op.
+
+torch.export can't follow them, and what they compute is well defined: `porter/lowering/detection.py` has their lowerings.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+#: Where each stands, and its schema.
+WHOLE = {
+    "batched_nms": (
+        "torchvision.ops.boxes",
+        "(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor",
+    ),
+    "heatmaps_to_keypoints": (
+        "torchvision.models.detection.roi_heads",
+        "(Tensor maps, Tensor rois) -> (Tensor, Tensor)",
+    ),
+    "paste_masks_in_image": (
+        "torchvision.models.detection.roi_heads",
+        "(Tensor masks, Tensor boxes, SymInt[] img_shape, int padding=1) -> Tensor",
+    ),
+}
+_LIBRARY = torch.library.Library("porter", "FRAGMENT")
+_replaced: dict[str, Any] = {}
+
+
+@contextmanager
+def whole_functions() -> Iterator[None]:
+    """Puts the ops in the functions' places, wherever they were imported to; undone at the end."""
+    places: list[tuple[dict[str, Any], Any]] = []
+    for name, (module, _) in WHOLE.items():
+        original = vars(sys.modules[module]).get(name) if module in sys.modules else None
+        if original is None:
+            continue
+        _replaced[name] = original
+        tables = [vars(m) for m in list(sys.modules.values()) if hasattr(m, "__dict__")]
+        places += [(table, original) for table in tables if table.get(name) is original]
+    try:
+        for table, original in places:
+            table[original.__name__] = getattr(torch.ops.porter, original.__name__)
+        yield
+    finally:
+        for table, original in places:
+            table[original.__name__] = original
+
+
+@contextmanager
+def symbolic_lengths() -> Iterator[None]:
+    """len() of a tensor gives its first size though it be a symbol; undone at the end."""
+    plain = builtins.len
+
+    def length(value: Any) -> Any:
+        return value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else plain(value)
+
+    builtins.len = length
+    try:
+        yield
+    finally:
+        builtins.len = plain
+
+
+@contextmanager
+def none_is_empty() -> Iterator[None]:
+    """How many elements a condition leaves counts as two or more, where the source branches on it; undone at the end."""
+    plain = ShapeEnv._constrain_range_for_size
+
+    def constrained(
+        self: ShapeEnv, symbol: Any, min: int | None = None, max: int | None = None
+    ) -> None:
+        most = 2 if max is None else builtins.min(max, 2)
+        plain(self, symbol, builtins.max(min or 0, most), max)
+
+    ShapeEnv._constrain_range_for_size = constrained  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ShapeEnv._constrain_range_for_size = plain  # type: ignore[method-assign]
+
+
+def _kernel(name: str) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        found = _replaced.get(name) or getattr(importlib.import_module(WHOLE[name][0]), name)
+        result = found(*arguments)
+        copies = [t.clone() for t in (result if isinstance(result, tuple) else (result,))]
+        return tuple(copies) if isinstance(result, tuple) else copies[0]
+
+    return run
+
+
+def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: Any) -> Any:
+    count = torch.library.get_ctx().new_dynamic_size()
+    return boxes.new_empty(count, dtype=torch.int64)
+
+
+def _heatmaps_to_keypoints(maps: Any, rois: Any) -> Any:
+    return maps.new_empty(rois.shape[0], maps.shape[1], 3), maps.new_empty(
+        rois.shape[0], maps.shape[1]
+    )
+
+
+def _paste_masks_in_image(masks: Any, boxes: Any, img_shape: Any, padding: Any = 1) -> Any:
+    return masks.new_empty(masks.shape[0], 1, *img_shape)
+
+
+for _name, (_, _schema) in WHOLE.items():
+    _LIBRARY.define(_name + _schema)
+    _LIBRARY.impl(_name, _kernel(_name), "CPU")
+    torch.library.register_fake(f"porter::{_name}", globals()[f"_{_name}"], lib=_LIBRARY)
