@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from itertools import chain
+from string import ascii_uppercase
 from typing import Any
 
 from sympy import Expr, Symbol
@@ -33,6 +35,10 @@ class Dims:
         return [mapping[value].shape for mapping in self.cls.values if value in mapping]
 
     def vector(self, value: Value, axis: int) -> Vector:
+        """An axis of an array in each instance that has it; empty for what an optional part makes: it has no name to read."""
+        inputs = self.cls.template.inputs
+        if not value.is_parameter and value not in inputs and self.cls.lacking(value):
+            return {}
         return {
             i: mapping[value].shape[axis]
             for i, mapping in enumerate(self.cls.values)
@@ -61,7 +67,8 @@ class Dims:
             return f"{self.label(value)}.shape[{axis}]"
         if key not in self.names:
             letters = _LETTERS.get(value.rank, "BTHWCDEF")
-            choices = [letters[axis % len(letters)], *"NSMKPQRUVWXYZ"]
+            pairs = (f"{first}{second}" for first in letters for second in ascii_uppercase)
+            choices = chain([letters[axis % len(letters)], *"NSMKPQRUVWXYZ"], pairs)
             used = set(self.names.values()) | taken
             self.names[key] = next(letter for letter in choices if letter not in used)
         return self.names[key]

@@ -1,4 +1,4 @@
-"""torchvision's own ops."""
+"""torchvision's own ops, and functions of its that are one op in the graph (frontends/whole_functions.py)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,36 @@ from porter.lowering.registry import Call, lowering
 def nms(call: Call, boxes: Value, scores: Value, threshold: float) -> Value:
     """How many boxes are left is a size that depends on the data: the function waits for it."""
     return call.build.op("fn.nms", boxes, scores, threshold, shape=call.shape, dtype=call.dtype)
+
+
+@lowering("porter.batched_nms.default")
+def batched_nms(call: Call, boxes: Value, scores: Value, groups: Value, threshold: float) -> Value:
+    return call.build.op(
+        "fn.batched_nms", boxes, scores, groups, threshold, shape=call.shape, dtype=call.dtype
+    )
+
+
+@lowering("porter.heatmaps_to_keypoints.default")
+def heatmaps_to_keypoints(call: Call, maps: Value, rois: Value) -> list[Value]:
+    last = call.build.transpose(maps, channels_last(4))
+    shapes, dtypes = zip(*call.outputs, strict=True)
+    return call.build.node(
+        "fn.heatmaps_to_keypoints", last, rois, shapes=shapes, dtypes=dtypes
+    ).outputs
+
+
+@lowering("porter.paste_masks_in_image.default")
+def paste_masks_in_image(
+    call: Call, masks: Value, boxes: Value, size: list[Size], padding: int = 1
+) -> Value:
+    build = call.build
+    last = build.transpose(masks, channels_last(4))
+    shape = tuple(call.shape[axis] for axis in channels_last(4))
+    options = {} if padding == 1 else {"padding": padding}
+    result = build.op(
+        "fn.paste_masks", last, boxes, tuple(size), shape=shape, dtype=call.dtype, **options
+    )
+    return build.transpose(result, channels_first(4))
 
 
 @lowering("torchvision.roi_align.default")

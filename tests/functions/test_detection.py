@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 import numpy as np
+import torch
 
 from porter.functions import function
 
@@ -95,3 +96,48 @@ def test_deform_conv2d_moves_the_taps():
                 part = taps[:, 2 * (out // 3) : 2 * (out // 3) + 2]
                 expected = (part * weight[out].reshape(6, 2)).sum()
                 np.testing.assert_allclose(float(found[0, i, j, out]), expected, atol=1e-5)
+
+
+def boxes_within(count, side):
+    corner = RANDOM.uniform(0, side, (count, 2)).astype(np.float32)
+    return np.concatenate([corner, corner + RANDOM.uniform(3, 20, (count, 2))], 1).astype("float32")
+
+
+def test_batched_nms_as_torchvision_does_it():
+    from torchvision.ops import batched_nms
+
+    for count in (0, 300, 1100):  # beyond 1000 boxes torchvision goes by each group
+        boxes, scores = boxes_within(count, 60), RANDOM.uniform(size=count).astype(np.float32)
+        groups = RANDOM.integers(0, 5, count)
+        expected = batched_nms(*map(torch.from_numpy, (boxes, scores, groups)), 0.4)
+        found = function("batched_nms")(mx.array(boxes), mx.array(scores), mx.array(groups), 0.4)
+        assert np.array(found).tolist() == expected.tolist()
+
+
+def test_keypoints_as_torchvision_finds_them():
+    from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
+
+    maps, boxes = RANDOM.normal(size=(4, 14, 12, 5)).astype(np.float32), boxes_within(4, 60)
+    boxes[0, 2:] = boxes[0, :2] - 1  # counts as one cell
+    expected = heatmaps_to_keypoints(
+        torch.from_numpy(maps).permute(0, 3, 1, 2), torch.from_numpy(boxes)
+    )
+    found = function("heatmaps_to_keypoints")(mx.array(maps), mx.array(boxes))
+    for z, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.array(z), y.numpy(), atol=1e-4)
+
+
+def test_masks_are_pasted_as_torchvision_does_it():
+    from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+    masks = RANDOM.uniform(size=(6, 28, 28, 1)).astype(np.float32)
+    boxes = np.float32(
+        [[3, 4, 30, 40], [-5, -3, 20, 22.7], [50, 30, 90, 77], [9, 9, 9.3, 9.2], [2, 2, 63, 47.5], [0, 0, 5, 5]]
+    )  # fmt: skip
+    expected = paste_masks_in_image(
+        torch.from_numpy(masks).permute(0, 3, 1, 2), torch.from_numpy(boxes), (48, 64)
+    )
+    found = function("paste_masks")(mx.array(masks), mx.array(boxes), (48, 64))
+    np.testing.assert_allclose(
+        np.array(found).transpose(0, 3, 1, 2), expected.numpy(), atol=1e-5
+    )
