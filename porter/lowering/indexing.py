@@ -57,7 +57,7 @@ def nonzero(call: Call, x: Value) -> Value:
     return call.build.op("fn.nonzero", x, shape=call.shape, dtype=call.dtype)
 
 
-@lowering("aten.nonzero_numpy.default")
+@lowering("aten.nonzero_numpy.default", "aten.where.default")
 def nonzero_numpy(call: Call, x: Value) -> list[Value]:
     if x.rank == 0:
         x = call.build.reshape(x, (1,))

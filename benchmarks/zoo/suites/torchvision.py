@@ -32,13 +32,15 @@ def build(name: str) -> Built:
     options: dict[str, Any] = {key: None for key in ("weights", "weights_backbone") if key in takes}
     if name in ("googlenet", "inception_v3", "quantized_googlenet", "quantized_inception_v3"):
         options["init_weights"] = False
-    module = builder(**options)
     kind = builder.__module__.split(".")[2]
+    if kind == "detection" and not name.startswith("ssd"):
+        options |= {"min_size": 160, "max_size": 192}  # what images are resized to, 800 by default
+    module = builder(**options)
     if kind == "optical_flow":
         pair = tuple(torch.rand(BATCH, 3, 128, 160) * 2 - 1 for _ in range(2))
         return Built(module.eval(), pair)
     if kind == "video":
-        large = name.startswith(("mvit", "swin3d", "s3d"))
+        large = name.startswith(("mvit", "swin3d", "s3d"))  # made for such clips
         size = (16, 224, 224) if large else (8, 112, 112)
         return Built(module, (torch.randn(1, 3, *size),))
     if kind == "detection":
