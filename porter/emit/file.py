@@ -144,7 +144,7 @@ class ModelWriter:
         )
 
     def clashes(self) -> set[str]:
-        """Source modules that are called more than once and would have to be two things: of two classes, or with two settings."""
+        """Source modules whose calls would need two modules: of two classes, or with two settings."""
         calls: dict[str, list[Block]] = {}
         for block in self.classes:
             if not block.is_sequential:

@@ -74,11 +74,9 @@ def none_is_empty() -> Iterator[None]:
     """How many elements a condition leaves counts as two or more, where the source branches on it; undone at the end."""
     plain = ShapeEnv._constrain_range_for_size
 
-    def constrained(
-        self: ShapeEnv, symbol: Any, min: int | None = None, max: int | None = None
-    ) -> None:
-        most = 2 if max is None else builtins.min(max, 2)
-        plain(self, symbol, builtins.max(min or 0, most), max)
+    def constrained(self: ShapeEnv, a: Any, min: Any = None, max: Any = None) -> None:  # noqa: A002
+        least = 2 if max is None or max > 2 else max
+        plain(self, a, least if min is None or min < least else min, max)
 
     ShapeEnv._constrain_range_for_size = constrained  # type: ignore[method-assign]
     try:

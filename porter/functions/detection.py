@@ -1,6 +1,7 @@
 """Boxes on images."""
 
 import math
+from typing import Any
 
 import mlx.core as mx
 
@@ -25,9 +26,7 @@ def nms(boxes: mx.array, scores: mx.array, threshold: float) -> mx.array:
     return order[cells].astype(mx.int64)
 
 
-def batched_nms(
-    boxes: mx.array, scores: mx.array, groups: mx.array, threshold: float
-) -> mx.array:
+def batched_nms(boxes: mx.array, scores: mx.array, groups: mx.array, threshold: float) -> mx.array:
     """nms among the boxes of each group; few boxes (up to 1000) are told apart by moving each group to a place of its own."""
     if len(boxes) == 0:
         return mx.zeros(0, dtype=mx.int64)
@@ -36,7 +35,8 @@ def batched_nms(
         return nms(boxes + far[:, None], scores, threshold)
     kept = mx.zeros(len(boxes), dtype=mx.bool_)
     numbers = mx.arange(len(boxes))
-    for group in range(groups.max().item() + 1):  # S2: how many groups there are depends on the data
+    most: Any = groups.max().item()  # S2: how many groups there are depends on the data
+    for group in range(most + 1):
         count = (groups == group).sum().item()  # S2: and so does how many boxes each has
         own = mx.sort(mx.where(groups == group, numbers, len(boxes)))[:count]
         if count:
@@ -47,12 +47,16 @@ def batched_nms(
 
 
 def heatmaps_to_keypoints(maps: mx.array, rois: mx.array) -> tuple[mx.array, mx.array]:
-    """The highest place of each map (N, H, W, K) drawn as large as its box (N, 4): (N, K, 3) of x, y, 1, and its height (N, K)."""
+    """The highest place of each map (N, H, W, K) drawn as large as its box (N, 4): x, y, 1 (N, K, 3) and its height (N, K)."""
     points, heights = [mx.zeros((0, maps.shape[-1], 3))], [mx.zeros((0, maps.shape[-1]))]
-    for image, (left, top, right, bottom) in zip(maps, rois.tolist(), strict=True):  # S2: sizes
+    sides: Any = rois.tolist()  # S2: how large each map is drawn depends on the data
+    for image, (left, top, right, bottom) in zip(maps, sides, strict=True):
         width, height = max(right - left, 1.0), max(bottom - top, 1.0)
         columns, rows = math.ceil(width), math.ceil(height)
-        down, across = enlarging_weights(rows, image.shape[0]), enlarging_weights(columns, image.shape[1])
+        down, across = (
+            enlarging_weights(rows, image.shape[0]),
+            enlarging_weights(columns, image.shape[1]),
+        )
         drawn = mx.einsum("yh,xw,hwk->kyx", down, across, image).flatten(1)
         place = drawn.argmax(axis=1)
         x = (place % columns + 0.5) * (width / columns) + left

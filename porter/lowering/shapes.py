@@ -166,7 +166,7 @@ def split(call: Call, x: Value, _: Any, dim: int = 0) -> list[Value]:
 def unbind(call: Call, x: Value, dim: int = 0) -> list[Value]:
     axis = axis_of(dim, x.rank)
     shapes = [shape for shape, _ in call.outputs]
-    if axis == 0:
+    if axis == 0 and len(shapes) > 1:
         return call.build.node("unpack", x, shapes=shapes, dtypes=[x.dtype] * len(shapes)).outputs
     whole = (slice(None),) * axis
     return [call.build.index(x, (*whole, position), shape) for position, shape in enumerate(shapes)]

@@ -358,9 +358,8 @@ class _Plan:
         self, builder: Builder, shared: dict[Any, Any], value: Value, group: list[_Plan]
     ) -> Value:
         rest = value.shape[1:]
-        if isinstance(value.shape[0], int) and sorted(p.pick or 0 for p in group) == list(
-            range(value.shape[0])
-        ):
+        picks, whole = sorted(p.pick or 0 for p in group), value.shape[0]
+        if isinstance(whole, int) and whole > 1 and picks == list(range(whole)):
             name = ("unpacked", *self.key)
             if name not in shared:
                 count = value.shape[0]

@@ -138,6 +138,4 @@ def test_masks_are_pasted_as_torchvision_does_it():
         torch.from_numpy(masks).permute(0, 3, 1, 2), torch.from_numpy(boxes), (48, 64)
     )
     found = function("paste_masks")(mx.array(masks), mx.array(boxes), (48, 64))
-    np.testing.assert_allclose(
-        np.array(found).transpose(0, 3, 1, 2), expected.numpy(), atol=1e-5
-    )
+    np.testing.assert_allclose(np.array(found).transpose(0, 3, 1, 2), expected.numpy(), atol=1e-5)

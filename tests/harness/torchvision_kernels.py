@@ -15,7 +15,9 @@ def nms(boxes, scores, iou_threshold):
         low = torch.maximum(corners[i, :2], corners[i + 1 :, :2])
         high = torch.minimum(corners[i, 2:], corners[i + 1 :, 2:])
         shared = (high - low).clamp(min=0).prod(1)
-        kept[i + 1 :] &= ~(shared / (area[i] + area[i + 1 :] - shared) > iou_threshold)  # no area: kept
+        kept[i + 1 :] &= ~(
+            shared / (area[i] + area[i + 1 :] - shared) > iou_threshold
+        )  # no area: kept
     return order[kept]
 
 

@@ -67,6 +67,7 @@ PARTS = [
     Case("chunk-one", lambda x: x.chunk(1), [X]),
     Case("tensor_split", lambda x: x.tensor_split(3, -1), [(2, 5, 8)]),
     Case("unbind", lambda x: x.unbind(0), [X]),
+    Case("unbind-one", lambda x: x.unbind(0)[0][:, ::2], [(1, 4, 6)]),
     Case("unbind-last", lambda x: x.unbind(-1), [X], axes=(0,)),
     Case("select", lambda x: x[:, 0], [X], axes=(0, 1)),
     Case("select-last", lambda x: x[..., -1], [X], axes=(0, 2)),
