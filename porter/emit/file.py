@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,6 +132,9 @@ class ModelWriter:
             if "self.args." not in chunks[-1]:
                 chunks[-1] = chunks[-1].replace("        self.args = args\n", "")
             fields |= self.config.used
+        # A name may be looked up for a line that is then written otherwise.
+        read = set(re.findall(r"\bargs\.(\w+)", "\n".join(chunks)))
+        fields = {n: value for n, value in fields.items() if n == "model_type" or n in read}
         source = self._file(title, fields, chunks)
         return Emission(
             source,

@@ -285,6 +285,22 @@ def test_a_norm_between_the_authors_permutes():
     assert ops(piped(NormPermuted(), [x(2, 3, 12, 8)]))[".transpose"] == 0
 
 
+class NormThenPool(nn.Module):
+    """A permuted LayerNorm before a global pool: SAM's neck."""
+
+    def __init__(self, dim: int = 6):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, dim, 2), nn.LayerNorm(dim)
+
+    def forward(self, a):
+        a = self.norm(self.first(a).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return a.mean((2, 3), keepdim=True).squeeze((2, 3))
+
+
+def test_a_norm_before_a_pool():
+    assert ops(piped(NormThenPool(), [x(2, 3, 5, 4)]))[".transpose"] == 0
+
+
 def test_heads_become_an_image_with_one_transpose():
     program = piped(
         HeadsToImage(), [x(2, 3, 4, 5)], dynamic={"a": {0: "batch", 2: "height", 3: "width"}}

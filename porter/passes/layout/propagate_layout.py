@@ -252,11 +252,22 @@ class _Planner:
             for user in self.users.get(current, []):
                 if user.op == ".transpose" and tuple(user.args[1:]) == order:
                     return True
+                if user.op in REDUCTIONS and self._is_all_in_order(user, order):
+                    return True
                 after = self._order_after(user, order)
                 if after is not None and user.output not in seen:
                     seen.add(user.output)
                     queue.append((user.output, after))
         return False
+
+    def _is_all_in_order(self, reduction: Node, order: Permutation) -> bool:
+        """Whether what a reduction leaves stands in its logical order: it may as well reduce the axes where they are."""
+        axis = reduction.kwargs.get("axis")
+        if axis is None:
+            return True
+        axes = {a % len(order) for a in (axis if isinstance(axis, (tuple, list)) else [axis])}
+        left = without(order, axes)
+        return left == identity(len(left))
 
     def _order_after(self, user: Node, order: Permutation) -> Permutation | None:
         """How the result of a node that minds no order is stored."""
@@ -464,13 +475,12 @@ class _Planner:
 
     def _place_squeeze(self, node: Node) -> None:
         value, axis = node.args[0], node.args[1]
-        if not isinstance(axis, int):
-            return self._plain(node)
         order = self.order(value)
-        axis %= len(order)
-        node.args = [self.stored[value][0], order.index(axis)]
-        self._emit(node, without(order, {axis}))
-        return None
+        single = isinstance(axis, int)
+        axes = [a % len(order) for a in ([axis] if single else axis)]
+        places = sorted(order.index(a) for a in axes)
+        node.args = [self.stored[value][0], places[0] if single else tuple(places)]
+        self._emit(node, without(order, set(axes)))
 
     def _place_broadcast(self, node: Node) -> None:
         value, shape = node.args[0], node.args[1]
