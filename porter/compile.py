@@ -95,6 +95,8 @@ def compile_port(
         progress("lowering to MLX")
         program = import_program(exported, source)
         program.config = source.config or {}
+        if "length" in fixed:
+            program.unrolled = None
         lap("lower")
         run_pipeline(program, input_layout, dump, fold_batchnorm)
         lap("passes")

@@ -30,7 +30,7 @@ from porter.validate.budget import UNIT_ROUNDOFF
 from porter.validate.candidate import leaves
 from porter.validate.data import permuted, restored
 from porter.validate.metrics import Array, difference, rms
-from porter.validate.variation import named_axes, proposals, resized, sizes_of
+from porter.validate.variation import carries_state, named_axes, proposals, resized, sizes_of
 from porter.weights import recipes
 from porter.weights.overlay import Overlay
 
@@ -268,7 +268,10 @@ def other_sizes(model: Any, port: Port, module: torch.nn.Module, source: Source)
     sizes = sizes_of(source.args, source.kwargs, axes)
     free = {d for given in port.inputs for d in given["shape"] if isinstance(d, str)}
     # A smaller height with a larger width: not square, and no dearer than it must be.
-    changed = {d: proposals(d, size)[-1 if d == "height" else 0] for d, size in sizes.items()}
+    carries = carries_state(port.model_py)
+    changed = {
+        d: proposals(d, size, carries)[-1 if d == "height" else 0] for d, size in sizes.items()
+    }
     attempts = [changed] + [{dim: size} for dim, size in changed.items()] * (len(changed) > 1)
     tried: list[str] = []
     fixed: set[str] = set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from porter.emit.arguments import Arguments
-from porter.emit.decoder import FULL, kind_of
 from porter.emit.expressions import Vector, literal
 from porter.emit.names import identifier, variable
 from porter.emit.node_text import NodeText
@@ -89,6 +88,8 @@ class Body:
                 position == 0 and value.dtype.startswith("float")
             ):
                 name = "x"
+            elif value.dtype == "mask" and self._masks() > 1:
+                name = identifier(value.name or "mask")
             elif value.dtype == "bool" or (value.name and "mask" in value.name):
                 hint = "memory_mask" if value.name == "memory_mask" else "mask"
                 name = variable(hint, self.functions.union(self.taken_by_inputs), spare)
@@ -100,6 +101,9 @@ class Body:
                 )
             self.taken_by_inputs.append(name)
             self.names[value] = name
+
+    def _masks(self) -> int:
+        return sum(value.dtype == "mask" for value in self.template.inputs)
 
     def _dependents(self) -> dict[Item, list[Item]]:
         """Items that only an optional item needs, lacking where it is: they are written inside its branch."""
@@ -156,17 +160,16 @@ class Body:
         return shapes + self._caches() + join_branches(self.lines)
 
     def _caches(self) -> list[str]:
-        """Where a forward starts without a cache, each layer gets None."""
-        items = [i for i in self.template.items if isinstance(i, Node) and i.op == "cache[]"]
+        """Where a forward starts without a cache, each layer gets None, or a None for each part of its cache."""
+        items = [
+            i
+            for i in self.template.items
+            if isinstance(i, Node) and i.op == "cache[]" and i.args[0].dtype == "caches"
+        ]
         if not items:
             return []
-        of_layers = [item for item in items if item.args[0].dtype == "caches"]
-        if not of_layers:
-            return []
-        name = self.names[of_layers[0].args[0]]
-        kind = of_layers[0].output.dtype
-        empty = "None" if kind == "cache" else "(None, None)"
-        return [f"{name} = {name} or [{empty}] * {self.places.cache_count()}"]
+        name = self.names[items[0].args[0]]
+        return [f"{name} = {name} or {self.places.no_caches()}"]
 
     def names_of_inputs(self) -> list[str]:
         return self.taken_by_inputs
@@ -183,6 +186,8 @@ class Body:
             pass  # written where it is read
         elif isinstance(item, Node) and item.op == "update_and_fetch":
             self._update(item)
+        elif isinstance(item, Node) and item.op == "cache.advance":
+            self._advance(item)
         else:
             self._plain(item)
 
@@ -241,6 +246,16 @@ class Body:
         self.indent -= 1
         self.say("else:")
         self.say(f"    {pair} = {state}.keys, {state}.values")
+
+    def _advance(self, node: Node) -> None:
+        """The cache of a state counts the tokens, for texts that are padded."""
+        value, cache = node.args
+        name = self.name(value)
+        state = self.read(cache).code
+        self.left[value] -= 1
+        self.names[node.output] = name
+        self.say(f"if {state} is not None:")
+        self.say(f"    {state}.advance({name}.shape[1])")
 
     def _plain(self, item: Node | Block) -> None:
         text = self.item_text(item)
@@ -476,11 +491,11 @@ class Body:
 
     def _mask_of_turn(self, loop: Loop, slot: int) -> str:
         column = {
-            kind_of(slots[slot].node.attrs["sight"]): self.names[slots[slot]]  # type: ignore[union-attr]
+            slots[slot].node.attrs["word"]: self.names[slots[slot]]  # type: ignore[union-attr]
             for slots in loop.slots
         }
-        (kind, mask), (_, other) = sorted(column.items(), key=lambda item: item[0] == FULL)
-        return f'{mask} if kind == "{kind}" else {other}'
+        *some, default = sorted(column, key=lambda word: column[word] == "mask")
+        return "".join(f'{column[w]} if kind == "{w}" else ' for w in some) + column[default]
 
     def _turn(self, loop: Loop, turn: list[Item], word: str, place_names: dict[int, str]) -> None:
         """The loop's body: the call and what follows it, with the carried arrays assigned at the end."""

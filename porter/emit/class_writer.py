@@ -11,7 +11,7 @@ from porter.emit.arguments import Arguments
 from porter.emit.attributes import Attributes
 from porter.emit.body import Body
 from porter.emit.constructor import Constructor
-from porter.emit.decoder import STATE_TYPES, layer_types
+from porter.emit.decoder import STATE_TYPES
 from porter.emit.encoder_decoder import forward, names_of, parts
 from porter.emit.expressions import Vector, is_constant
 from porter.emit.places import blocks_of
@@ -95,8 +95,9 @@ class ClassWriter:
 
     def write(self) -> str:
         constructor = Constructor(
-            self.cls, self.arguments, self.attributes, self._child_info, self.model.variants
-        )
+            self.cls, self.arguments, self.attributes, self._child_info, self.model.variants,
+            self.model.program.layer_words,
+        )  # fmt: skip
         root = self.template is self.model.root
         names = [value.origin or "x" for value in self.template.inputs] if root else None
         self.conditions: dict[Item, str] = {}
@@ -178,7 +179,22 @@ class ClassWriter:
 
     # --- what the body asks for
 
-    def cache_count(self) -> str:
+    def no_caches(self) -> str:
+        """What stands for the caches of a forward that has none and hands one to each layer."""
+        if self.model.program.memory is not None:
+            return f"[(None, None)] * {self._cache_count()}"
+        none = {
+            repr((None,) * len(kind)) if isinstance(kind, tuple) else "None"
+            for kind in self.model.program.sights
+        }
+        if len(none) == 1:
+            return f"[{none.pop()}] * {self._cache_count()}"
+        words = zip(self.model.program.layer_words, self.model.program.sights, strict=True)
+        several = {word: kind for word, kind in words if isinstance(kind, tuple)}
+        each = "".join(f'{(None,) * len(k)} if kind == "{w}" else ' for w, k in several.items())
+        return f"[{each}None for kind in {self.layer_kinds()}]"
+
+    def _cache_count(self) -> str:
         """The number of caches of a forward that hands one to each layer."""
         inputs = [(b, v) for i in self.template.items for b in blocks_of(i) for v in b.inputs if v]
         cached = {
@@ -197,7 +213,7 @@ class ClassWriter:
 
     def layer_kinds(self, loop: Loop | None = None) -> str:
         """`self.layer_types`, which says of each layer how far it looks back."""
-        vector = {0: layer_types(self.model.program.sights)}
+        vector = {0: self.model.program.layer_words}
         text = self.arguments.resolve(vector, "layer_types", in_call=True)
         if loop is None:
             return text

@@ -43,7 +43,7 @@ class Collection:
                 )
                 self._entry(path, child)
                 here = {v for i in block.items if isinstance(i, Node) for v in i.outputs}
-                if any(v in here and _is_of_layer(v) for v in child.inputs):
+                if any(v in here and _is_of_layer(v) for v in child.inputs if v):
                     self.cached.append(path)
                 if child.is_sequential:
                     self.walk(child, path, Attributes())
@@ -115,7 +115,8 @@ class Collection:
 
         def spec(value: Value) -> dict[str, Any]:
             if value.origin is None:
-                return {"const": "causal"}
+                state = value.node is not None and value.node.op == "create_ssm_mask"
+                return {"const": None if state else "causal"}
             return {
                 "value": value.origin,
                 "permute": list(value.permute) if value.permute else None,

@@ -33,12 +33,14 @@ class Constructor:
         attributes: Attributes,
         child: Callable[[Block], Any],
         variants: Variants,
+        layer_words: tuple[str, ...] = (),
     ):
         self.cls = cls
         self.arguments = arguments
         self.attributes = attributes
         self.child = child  # block -> (class, its arguments, which instance the block is)
         self.variants = variants
+        self.layer_words = layer_words  # the kind of each layer of a decoder
 
     # --- expressions
 
@@ -202,6 +204,8 @@ class Constructor:
     def loop(self, items: Instances) -> str:
         """The list that a loop runs over, as a comprehension."""
         blocks = {i: loop.blocks for i, loop in items}
+        if len({id(self.child(block)[0]) for row in blocks.values() for block in row}) > 1:
+            return self._mixed(blocks)
         call, table, uses_index = self._repeated_call(blocks)
         if table is None:
             lengths: Vector = {i: len(row) for i, row in blocks.items()}
@@ -218,6 +222,32 @@ class Constructor:
         else:
             count = f"len({table})"
         return f"[{call} for {'i' if uses_index else '_'} in range({count})]"
+
+    def _mixed(self, blocks: dict[int, list[Block]]) -> str:
+        """A list of layers of several classes: each by its kind, where the kind tells the class; else one by one."""
+        words, rows = self.layer_words, list(blocks.values())
+        members: dict[str, list[int]] = {}
+        for place, word in enumerate(words):
+            members.setdefault(word, []).append(place)
+        told = all(len(row) == len(words) for row in rows) and all(
+            len({id(self.child(row[place])[0]) for place in places}) == 1
+            for places in members.values()
+            for row in rows
+        )
+        calls = {}
+        for word, places in members.items() if told else ():
+            chosen = {i: [row[place] for place in places] for i, row in blocks.items()}
+            call, table, uses_index = self._repeated_call(chosen)
+            if table is None and not uses_index:
+                calls[word] = call
+        if calls and len(calls) == len(members):
+            *some, default = sorted(calls, key=lambda word: len(members[word]))
+            each = "".join(f'{calls[word]} if kind == "{word}" else ' for word in some)
+            kinds = self.arguments.resolve({0: words}, "layer_types")
+            return f"[{each}{calls[default]} for kind in {kinds}]"
+        texts = [self.item([(i, row[k]) for i, row in blocks.items()]) for k in range(len(rows[0]))]
+        lengths = {i: (row[0].path.rpartition(".")[0], len(row)) for i, row in blocks.items()}
+        return f"[{', '.join(_runs(texts, self._length(lengths)))}]"
 
     def stages(self, blocks: dict[int, list[Any]]) -> str | None:
         """`Stage(args.dims[i], args.depths[i]) for i in range(len(args.depths))`; None where no tuple runs along the calls."""

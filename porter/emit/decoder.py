@@ -7,15 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from porter.emit.syntax import ATOM, PRECEDENCE, Text, call
+from porter.passes.cache.kinds import State
 
 if TYPE_CHECKING:
     from porter.emit.arguments import Arguments
     from porter.emit.node_text import NodeText
-    from porter.ir import Node
-    from porter.passes.masks import Sight
-
-#: The kinds of layers, as configurations name them in `layer_types`.
-SLIDING, CHUNKED, FULL = "sliding_attention", "chunked_attention", "full_attention"
+    from porter.ir import Node, Program
+    from porter.passes.cache.kinds import Kind
 
 #: What sources call the number of tokens that a layer looks back on.
 _WINDOW = ("sliding_window", "window_size", "attention_window")
@@ -40,10 +38,7 @@ def _positions(writer: NodeText, node: Node, others: Others) -> Text:
 def _mask(writer: NodeText, node: Node, others: Others) -> Text:
     hidden, cache = map(writer.body.read, node.args)
     window = {i: other.attrs["sight"].window for i, other in others}
-    if len(set(writer.places.model.program.sights)) > 1:
-        kind = kind_of(node.attrs["sight"])
-        caches = cache.code.partition("[")[0]
-        cache = Text(f'{caches}[{writer.places.layer_kinds()}.index("{kind}")]')
+    cache = _first_of_kind(writer, node, cache)
     given = {}
     if node.attrs["sight"].window is not None:
         given["window_size"] = Text(writer.arguments.resolve(window, *_WINDOW, in_call=True))
@@ -60,10 +55,25 @@ def _key_positions(writer: NodeText, node: Node, others: Others) -> Text:
     return Text(code, ATOM, 2, offset.names | length.names | mask.names)
 
 
+def _state_mask(writer: NodeText, node: Node, others: Others) -> Text:
+    del others
+    hidden, cache = map(writer.body.read, node.args)
+    return call("create_ssm_mask", [hidden, _first_of_kind(writer, node, cache)])
+
+
+def _first_of_kind(writer: NodeText, node: Node, cache: Text) -> Text:
+    """The cache that a mask is made by; where layers differ, that of the first layer of its kind."""
+    if len(set(writer.places.model.program.sights)) == 1:
+        return cache
+    place = f'{writer.places.layer_kinds()}.index("{node.attrs["word"]}")'
+    return Text(re.sub(r"\[\d+\]", lambda _: f"[{place}]", cache.code, count=1))
+
+
 STATE: dict[str, Callable[[Any, Any, Any], Text]] = {
     "cache.offset": _offset,
     "positions": _positions,
     "create_attention_mask": _mask,
+    "create_ssm_mask": _state_mask,
     "key_positions": _key_positions,
 }
 
@@ -73,7 +83,9 @@ IMPORTS = {
     "CacheList": "mlx_lm.models.cache",
     "ConcatenateKVCache": "mlx_lm.models.cache",
     "create_attention_mask": "mlx_lm.models.base",
+    "create_ssm_mask": "mlx_lm.models.base",
     "scaled_dot_product_attention": "mlx_lm.models.base",
+    "ArraysCache": "mlx_lm.models.cache",
     "KVCache": "mlx_lm.models.cache",
     "RotatingKVCache": "mlx_lm.models.cache",
     "SwitchGLU": "mlx_lm.models.switch_layers",
@@ -91,18 +103,6 @@ STATE_TYPES = {
 }
 
 
-def layer_types(sights: list[Sight]) -> tuple[str, ...]:
-    """How far each layer looks back, by the words of configurations."""
-    return tuple(map(kind_of, sights))
-
-
-def kind_of(sight: Sight) -> str:
-    """The word of configurations for a layer that looks back so far."""
-    if sight.chunk is not None:
-        return CHUNKED
-    return FULL if sight.window is None else SLIDING
-
-
 def imports_of(body: str, decoder: bool) -> list[str]:
     """The import lines for what a body takes from mlx-lm."""
     names = ["BaseModelArgs"] if decoder else []
@@ -116,14 +116,13 @@ def imports_of(body: str, decoder: bool) -> list[str]:
     return (["from typing import Any"] if re.search(r": Any\b", body) else []) + lines
 
 
-def methods(
-    sights: list[Sight], cached: list[str], root: Arguments, crossed: int = 0, shared: bool = False
-) -> str:
+def methods(program: Program, cached: list[str], root: Arguments, shared: bool = False) -> str:
     """The properties and methods of the model that mlx-lm looks for; `cached` are the layers with a cache each.
 
-    Each layer of a decoder beside an encoder keeps what it made of the encoder's output too, in `crossed` caches. `shared`:
+    Each layer of a decoder beside an encoder keeps what it made of the encoder's output too, in caches of its own. `shared`:
     some layers have no cache of their own.
     """
+    crossed = program.memory.crossed if program.memory is not None else 0
     lines: list[str] = []
     names = [path.rpartition(".")[0] for path in cached]
     is_list = cached == [f"{name}.{i}" for i, name in enumerate(names)] and len(set(names)) == 1
@@ -133,26 +132,36 @@ def methods(
             "def layers(self) -> list[nn.Module]:",
             f"    return self.{names[0]}",
         ]
-    windows = {sight.window for sight in sights if sight.window is not None}
-    whole = _beside("KVCache()", crossed)
-    each, more = whole, f" for _ in range({len(sights)})"
-    times, rest = divmod(len(sights), max(len(cached), 1))
+    kinds = dict(zip(program.layer_words, program.sights, strict=True))
+    made = {word: _beside(_made(kind, root), crossed) for word, kind in kinds.items()}
+    times, rest = divmod(len(program.sights), max(len(cached), 1))
+    more = f" for _ in range({len(program.sights)})"
     if is_list and times > 1 and not rest:
-        more, is_list = f" for _ in range({times} * len(self.layers))", False
+        more = f" for _ in range({times} * len(self.layers))"
     elif is_list and not shared:
         more = f" for _ in self.{names[0] if crossed else 'layers'}"
-    if windows:
-        window = {0: next(iter(windows))}
-        size = root.look_up(window, *_WINDOW) or str(window[0])
-        sliding = f"RotatingKVCache(max_size={size.replace('args.', 'self.args.')})"
-        each = _beside(sliding, crossed)
-        if len(set(sights)) > 1:
-            root.look_up({0: layer_types(sights)}, "layer_types")
-            each = f'{each} if kind == "{SLIDING}" else {whole}'
-            more = " for kind in self.args.layer_types"
-    if windows or crossed or shared or not is_list:
+    *some, default = sorted(made, key=lambda word: made[word] == _beside("KVCache()", crossed))
+    each = "".join(f'{made[word]} if kind == "{word}" else ' for word in some) + made[default]
+    if len(set(made.values())) > 1:
+        root.look_up({0: program.layer_words}, "layer_types")
+        more = " for kind in self.args.layer_types"
+    else:
+        each = made[default]
+    if each + more != "KVCache() for _ in self.layers":  # which is mlx-lm's default
         lines += ["", "def make_cache(self) -> list:", f"    return [{each}{more}]"]
     return "\n\n" * bool(lines) + "\n".join(f"    {line}" if line else "" for line in lines)
+
+
+def _made(kind: Kind, root: Arguments) -> str:
+    """How the cache of a layer is made."""
+    if isinstance(kind, tuple):
+        return f"CacheList({', '.join(_made(part, root) for part in kind)})"
+    if isinstance(kind, State):
+        return f"ArraysCache(size={kind.slots})"
+    if kind.window is None:
+        return "KVCache()"
+    size = root.look_up({0: kind.window}, *_WINDOW) or str(kind.window)
+    return f"RotatingKVCache(max_size={size.replace('args.', 'self.args.')})"
 
 
 def _beside(cache: str, crossed: int) -> str:

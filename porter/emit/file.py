@@ -11,7 +11,7 @@ from porter.emit.arguments import Arguments, Config
 from porter.emit.class_names import name_classes
 from porter.emit.class_writer import ClassWriter
 from porter.emit.collect import Collection
-from porter.emit.decoder import imports_of, layer_types, methods
+from porter.emit.decoder import imports_of, methods
 from porter.emit.expressions import literal
 from porter.emit.places import Housing, children
 from porter.emit.variants import Variants
@@ -53,7 +53,7 @@ def emit(
     `variants` are the model in other sizes: what a field is said to give must be so there too.
     """
     if len(set(program.sights)) > 1:
-        config = {**config, "layer_types": layer_types(program.sights)}
+        config = {**config, "layer_types": program.layer_words}
     apart: set[str] = set()
     while True:
         root = build_tree(program, apart)
@@ -124,11 +124,7 @@ class ModelWriter:
         found.walk(self.root)
         if self.program.sights:
             root = self.arguments[self.classes[self.root]]
-            memory = self.program.memory
-            crossed = memory.crossed if memory is not None else 0
-            chunks[-1] += methods(
-                self.program.sights, found.cached, root, crossed, self._shares_caches()
-            )
+            chunks[-1] += methods(self.program, found.cached, root, self._shares_caches())
             if "self.args." not in chunks[-1]:
                 chunks[-1] = chunks[-1].replace("        self.args = args\n", "")
             fields |= self.config.used

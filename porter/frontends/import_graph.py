@@ -120,6 +120,8 @@ class GraphReader:
         known = {dim: symbol for symbol, (dim, _) in self.program.dims.items()}
         for axis, size in enumerate(tensor.shape):
             expression = simplify(size.node.expr) if isinstance(size, torch.SymInt) else size
+            if isinstance(expression, int) and names.get(axis) == "length" and expression > 1:
+                self.program.unrolled = expression
             if isinstance(expression, int) or expression in self.symbols:
                 continue
             dim = names.get(axis, f"dim{len(self.program.dims)}")

@@ -97,6 +97,10 @@ class Evaluator:
             return getattr(args[0], op[1:])(*args[1:], **kwargs)
         if op == "nn.Embedding":
             return self.known[node.params["weight"]][args[0]]
+        if op.startswith("fn."):
+            from porter import functions
+
+            return functions.function(op.removeprefix("fn."))(*args, **kwargs)
         if node.is_layer or node.params or not op.startswith(("mx.", "nn.")):
             raise Unknown(op)
         function: Any = {"mx": mx, "nn": nn}[op[:2]]

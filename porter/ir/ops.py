@@ -21,7 +21,7 @@ ACTIVATIONS = {
 }
 ELEMENTWISE = (
     (INFIX - {"@"})
-    | {"neg", "~", ".astype"}
+    | {"neg", "~", ".astype", "swiglu"}
     | {f"mx.{name}" for name in f"{_UNARY_MX} {_BINARY_MX}".split()}
     | ACTIVATIONS
 )

@@ -175,13 +175,15 @@ class Program:
     dims: dict[sympy.Symbol, tuple[str, int]] = field(
         default_factory=dict
     )  # symbol -> (name, size when traced)
+    unrolled: int | None = None  # the number of tokens, where loops over them fixed it
     notes: list[str] = field(default_factory=list)
     #: fusions that nearly applied: (what, why not) -> how often, and where first
     misses: dict[tuple[str, str], tuple[int, Location | None]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)  # of the source, as it was given
     sights: list[Any] = field(
         default_factory=list
-    )  # of a decoder's caches: how far each attention looks back
+    )  # of a decoder's caches: how far each attention looks back, and what else each layer carries
+    layer_words: tuple[str, ...] = ()  # of each cache, what its kind of layer is called
     memory: Memory | None = None  # of an encoder and a decoder
 
     def users(self) -> dict[Value, list[Node]]:

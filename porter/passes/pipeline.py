@@ -17,9 +17,12 @@ from porter.passes.fuse.fold_scale import fold_scale
 from porter.passes.fuse.fuse_activations import fuse_activations
 from porter.passes.fuse.fuse_attention import fuse_attention
 from porter.passes.fuse.fuse_causal import fuse_causal
+from porter.passes.fuse.fuse_causal_conv import fuse_causal_conv
 from porter.passes.fuse.fuse_experts import fuse_experts
+from porter.passes.fuse.fuse_linear import fuse_linear
 from porter.passes.fuse.fuse_norms import fuse_norms
 from porter.passes.fuse.fuse_rope import fuse_rope
+from porter.passes.fuse.fuse_scans import fuse_scans
 from porter.passes.fuse.fuse_sinks import fuse_sinks
 from porter.passes.fuse.fuse_swiglu import fuse_swiglu
 from porter.passes.fuse.fuse_switch_glu import fuse_switch_glu
@@ -32,6 +35,7 @@ from porter.passes.keep_heads import keep_heads
 from porter.passes.keep_lookups import keep_lookups
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
+from porter.passes.name_length import free_length, name_length
 from porter.passes.name_roles import name_roles
 from porter.passes.plain_positions import plain_positions
 from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, keep_rows, merge_reshapes
@@ -54,6 +58,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (inline_scalars, "a tensor of one number is a number in MLX"),
     (fold_weights, "weight norm and its like are computed once, by the recipe"),
     (fold_conditions, "masks that are made numbers and asked again stay masks"),
+    (name_length, "the number of tokens that unrolled loops fixed has a name"),
     (fuse_norms, "RMS and layer norms spelled out become nn.RMSNorm and nn.LayerNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
     (split_complex, "products of complex numbers are sums of products of their parts"),
@@ -65,6 +70,13 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (share_heads, "grouped queries need no repeated keys and values"),
     (broadcast_tiles, "rows that every expert gets are not copied"),
     (keep_rows, "products take (batch, length, width) as it is"),
+    (
+        fuse_causal_conv,
+        "a convolution that looks back alone takes its tokens behind those before them",
+    ),
+    (fuse_linear, "a stored weight times turned tokens is a Linear"),
+    (fuse_scans, "a recurrence over tokens, however it is unrolled, is one call"),
+    (free_length, "without loops over tokens there may be any number of them"),
     (fuse_experts, "experts stay stacked, and each token takes its own from the stack"),
     (keep_rows, "what the experts' result is added to"),
     (lift_cache, "a decoder's keys and values go through a cache"),

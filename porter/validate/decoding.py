@@ -55,14 +55,9 @@ def padded(model: nn.Module, inputs: list[mx.array]) -> dict[str, Any] | None:
     """
     from mlx_lm.models import cache as caches
 
-    batched = []
-    for own in caches.make_prompt_cache(model):
-        if type(own) is caches.KVCache:
-            batched.append(caches.BatchKVCache([0, PADDING]))
-        elif type(own) is caches.RotatingKVCache:
-            batched.append(caches.BatchRotatingKVCache(own.max_size, [0, PADDING]))
-        else:
-            return None
+    batched = [_batched(own) for own in caches.make_prompt_cache(model)]
+    if None in batched:
+        return None
     row = inputs[0][:1]
     if row.shape[1] <= PADDING:
         return None
@@ -91,6 +86,23 @@ def decoded_after(model: nn.Module, inputs: list[mx.array]) -> dict[str, Any]:
             start += size
         worst = max(worst, _gap(mx.concatenate(found, axis=1), whole))
     return {"gaps": [worst]}
+
+
+def _batched(own: Any) -> Any:
+    """The batched form of a fresh cache, for a row without and a row with padding at the left; None where there is none."""
+    from mlx_lm.models import cache as caches
+
+    padding = [0, PADDING]
+    if type(own) is caches.KVCache:
+        return caches.BatchKVCache(padding)
+    if type(own) is caches.RotatingKVCache:
+        return caches.BatchRotatingKVCache(own.max_size, padding)
+    if type(own) is caches.ArraysCache:
+        return caches.ArraysCache(len(own.cache), padding)
+    if type(own) is caches.CacheList:
+        parts = [_batched(part) for part in own.caches]
+        return None if None in parts else caches.CacheList(*parts)
+    return None
 
 
 def _gap(z: mx.array, y: mx.array) -> float:

@@ -28,6 +28,7 @@ from porter.validate.metrics import error
 from porter.validate.protocol import Channel, Message, Progress, run_child
 from porter.validate.scopes import scopes
 from porter.validate.torch_timing import Timer
+from porter.validate.variation import carries_state
 
 if TYPE_CHECKING:
     from porter.sources import Source
@@ -223,7 +224,9 @@ class Reference:
         """One run with every dim in `sizes` at another size, or None if the model takes none."""
         if not sizes:
             return None
-        options = {d: variation.proposals(d, s) for d, s in sizes.items()}
+        port = Path(self._job.directory or ".") / "model.py"
+        carries = bool(self._job.directory) and port.is_file() and carries_state(port.read_text())
+        options = {d: variation.proposals(d, s, carries) for d, s in sizes.items()}
         for attempt in range(max(len(o) for o in options.values())):
             dims = {d: o[min(attempt, len(o) - 1)] for d, o in options.items()}
             try:

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+#: More tokens than sources that carry a state take in one chunk: their graph may have been traced for one chunk alone.
+PAST_CHUNKS = 272
+
 Axes = dict[int, dict[int, str]]
 
 
@@ -31,15 +34,24 @@ def _is_name(dim: Any) -> bool:
     return isinstance(dim, str) and dim.isidentifier()
 
 
-def proposals(dim: str, size: int) -> list[int]:
-    """Other sizes to try, in order; which of them the model takes only a run can tell."""
+def carries_state(model_py: str) -> bool:
+    """Whether the port carries a state from token to token."""
+    return "create_ssm_mask(" in model_py
+
+
+def proposals(dim: str, size: int, carries: bool = False) -> list[int]:
+    """Other sizes to try, in order; which of them the model takes only a run can tell.
+
+    With `carries` the port carries a state over the tokens, and a text past the source's chunks comes first.
+    """
     if dim == "batch":
         return [size + 1]
     step = 32 if size >= 64 else max(1, size // 4)
     if dim == "width":
         return [size + 2 * step, size + step, size - step]
     if dim == "length":
-        return [n for n in (size - max(1, size // 4), size + 1) if n > 0]
+        long = [PAST_CHUNKS] if carries else []
+        return [*long, *(n for n in (size - max(1, size // 4), size + 1) if n > 0)]
     return [size + step, size - step]
 
 

@@ -111,7 +111,7 @@ class Decoder(nn.Module):
         if not self.rope:
             x = x + self.positions(torch.arange(ids.shape[1])[None] + 2)
         if self.shifted:
-            x = x + functional.pad(x, (0, 0, 1, -1))
+            x = x + functional.pad(x, (0, 0, 2, -2))
         for layer in self.layers:
             x = layer(x)
         return self.head(x)

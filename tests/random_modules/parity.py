@@ -34,7 +34,9 @@ _MLX_LM = {
     "mlx_lm.models.activations",
     "mlx_lm.models.base",
     "mlx_lm.models.cache",
+    "mlx_lm.models.gated_delta",
     "mlx_lm.models.rope_utils",
+    "mlx_lm.models.ssm",
     "mlx_lm.models.switch_layers",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -16,6 +17,13 @@ __all__ = ["PRELOAD", "cases"]
 #: Windows are made shorter than the text, so that decoding gets past them.
 WINDOW = 8
 WINDOWS = ("sliding_window", "attention_window", "window_size", "local_window_size")
+#: Layers of both kinds, of hybrids whose default has one kind alone.
+MIXED = {
+    "bamba": {"attn_layer_indices": [1]},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+}
 #: What most users ask for comes first.
 FIRST = (
     "llama qwen2 qwen3 mistral gemma gemma2 gemma3_text phi phi3 gpt2 gpt_neox opt bloom falcon olmo olmo2 stablelm starcoder2 "
@@ -45,6 +53,7 @@ def build(kind: str, cls: str) -> Built:
         if getattr(config_class(), name, None) is False:
             changes[name] = True
     reason: Exception | None = None
+    changes |= _both_kinds(config_class) | MIXED.get(kind, {})
     for _, config in candidates(config_class, changes):
         if _is_thin(config):
             continue
@@ -94,6 +103,18 @@ def _is_thin(config: Any) -> bool:
 def _windows(config_class: Any) -> dict[str, Any]:
     default = config_class()
     return {name: WINDOW for name in WINDOWS if type(getattr(default, name, None)) is int}
+
+
+def _both_kinds(config_class: Any) -> dict[str, Any]:
+    """Layers enough for a hybrid's layers with a state and those with attention."""
+    default = config_class()
+    kinds = getattr(default, "layer_types", None)
+    if not kinds or "linear_attention" not in kinds or len(set(kinds)) == 1:
+        return {}
+    if "layer_types" in {field.name for field in dataclasses.fields(config_class)}:
+        some = list(dict.fromkeys(kinds))
+        return {"layer_types": some, "num_hidden_layers": len(some)}
+    return {"num_hidden_layers": 1 + max(kinds.index(kind) for kind in set(kinds))}
 
 
 def _instance(cls: Any, config: Any) -> torch.nn.Module:

@@ -10,12 +10,14 @@ import sympy
 
 from porter.ir import Frame, Node, Program, Value
 from porter.ir.evaluate import Unknown
+from porter.passes.cache.carry_states import carry_states, take_parts
 from porter.passes.cache.find_memory import find_memory, name_memory
 from porter.passes.cache.find_text import Text, find_text
+from porter.passes.cache.kinds import State, layer_words
 from porter.passes.cache.lift_bias import divided
-from porter.passes.cache.make_masks import first_layer, make_masks
-from porter.passes.cache.plan import NoCache, Plan, new_node
-from porter.passes.cache.tokenwise import mixes_tokens
+from porter.passes.cache.make_masks import first_layer, make_masks, make_state_mask
+from porter.passes.cache.plan import NoCache, Plan, new_item, new_node
+from porter.passes.cache.tokenwise import STATEFUL, mixes_tokens
 from porter.passes.cache.widen_positions import widen_positions
 from porter.passes.cleanup import remove_dead, share_equal, written_first
 from porter.passes.factor.roll import list_position
@@ -29,14 +31,15 @@ def lift_cache(program: Program) -> int:
     """Gives a causal language model the argument `cache`, as mlx-lm's models have it. Returns the number of caches.
 
     What is needed: token ids in, logits of every token out, attention that is causal, and everything else token by token.
-    Then keys and values go through `cache.update_and_fetch`, positions start at `cache.offset`, and masks come from
-    `create_attention_mask`. Where tokens look at an encoder's output too, its keys and values are made once and kept.
-    A causal model that does anything else keeps its plain forward, and a note says why.
+    Then keys and values go through `cache.update_and_fetch`, positions start at `cache.offset`, masks come from
+    `create_attention_mask`, and what carries a state takes it from the cache and leaves it there. Where tokens look at an
+    encoder's output too, its keys and values are made once and kept. A causal model that does anything else keeps its plain
+    forward, and a note says why.
     """
     text = find_text(program)
     if text is None or not (text.crossed or len(program.inputs) == len(program.outputs) == 1):
         return 0
-    if not text.own:
+    if not text.own and not any(node.op in STATEFUL for node in program.nodes):
         program.notes.append("no cache: no attention was found whose keys and values it could keep")
         return 0
     widen_positions(program, text.length)
@@ -50,8 +53,9 @@ def lift_cache(program: Program) -> int:
         return 0
     remove_dead(program)
     share_equal(program)
+    program.sights, program.layer_words = plan.kinds, plan.words
     program.memory = plan.memory
-    return len(program.sights)
+    return len(plan.kinds)
 
 
 def _plan(program: Program, text: Text) -> Plan | None:
@@ -60,7 +64,7 @@ def _plan(program: Program, text: Text) -> Plan | None:
         mask = node.kwargs.get("mask")
         if mask not in known:
             known[mask] = divided(program, mask)
-    if not any(known.values()) and not text.crossed:
+    if text.own and not any(known.values()) and not text.crossed:
         return None  # no decoder
     found = []
     for node in text.own:
@@ -72,9 +76,12 @@ def _plan(program: Program, text: Text) -> Plan | None:
         if any(x.shape[0] != text.ids.shape[0] for x in node.args[:3]):
             raise NoCache(f"the attention at {node.location} has samples and heads on one axis")
         found.append(parts)
-    holder = _holder([*text.own, *text.crossed])
-    plan = Plan(text, text.own, [s for s, _ in found], [bias for _, bias in found], holder)
-    if len({plan.sights[0], *plan.sights}) > 2:
+    states = [node for node in program.nodes if node.op in STATEFUL]
+    holder = _holder([*text.own, *text.crossed, *states])
+    sights, biases = [s for s, _ in found], [bias for _, bias in found]
+    plan = Plan(text, text.own, sights, biases, holder, states)
+    _place(program, plan)
+    if len(set(sights)) > 2:
         raise NoCache("its layers look back in more than two ways")
     _assign_crossed(plan)
     live = _live(program, plan)
@@ -82,6 +89,9 @@ def _plan(program: Program, text: Text) -> Plan | None:
     _find_counts(program, plan, live, text.length)
     if text.crossed:
         plan.memory = find_memory(program, text, holder, len(plan.crossed[0]))
+    if plan.counts and not text.own:
+        place = program.users()[next(iter(plan.counts))][0]
+        raise NoCache(f"positions are read at {place.location}, and a cache of states has none")
     return plan
 
 
@@ -95,6 +105,45 @@ def _assign_crossed(plan: Plan) -> None:
         plan.crossed[layers[0]].append(node)
     if len({len(nodes) for nodes in plan.crossed}) > 1:
         raise NoCache("only some of its layers look at the encoder's output")
+
+
+def _place(program: Program, plan: Plan) -> None:
+    """A cache for each attention; with states one for each layer, which has parts where the layer has both."""
+    sights = dict(zip(plan.attentions, plan.sights, strict=True))
+    owners = _owners(plan.attentions)
+    owned = sorted(set(owners))
+    if not plan.states:
+        plan.kinds = [plan.sights[i] for i in owned]
+        plan.words = layer_words(plan.kinds, program.config)
+        part = 0 if plan.text.crossed else None  # beside what is kept of the encoder's output
+        pairs = zip(plan.attentions, owners, strict=True)
+        plan.places = {node: (owned.index(owner), part) for node, owner in pairs}
+        return
+    if len(owned) < len(owners):
+        raise NoCache("layers beside others with a state share keys and values")
+    if plan.text.crossed:
+        raise NoCache(f"the state at {plan.states[0].location} stands beside an encoder")
+    depth = len(plan.holder)
+    layers: dict[Frame, list[Node]] = {}
+    kept = {*plan.attentions, *plan.states}
+    for node in program.nodes:
+        if node in kept:
+            if len(node.scope) <= depth:
+                raise NoCache(f"{node.op} at {node.location} is in no layer")
+            layers.setdefault(node.scope[depth], []).append(node)
+    for i, nodes in enumerate(layers.values()):
+        own = [node for node in nodes if node in sights]
+        count = len(nodes) - len(own)
+        parts: list[Sight | State] = [State(count)] * bool(count) + [sights[node] for node in own]
+        plan.kinds.append(parts[0] if len(parts) == 1 else tuple(parts))
+        for node in nodes:
+            part = None if len(parts) == 1 else 0
+            if node in sights and part is not None:
+                part = own.index(node) + bool(count)
+            plan.places[node] = (i, part)
+    if len({kind for kind in plan.kinds if isinstance(kind, State)}) > 1:
+        raise NoCache("its layers carry different numbers of arrays")
+    plan.words = layer_words(plan.kinds, program.config)
 
 
 def _holder(attentions: list[Node]) -> tuple[Frame, ...]:
@@ -241,32 +290,30 @@ def _rewrite(program: Program, plan: Plan) -> None:
     if plan.memory is not None and len(owned) < len(owners):
         raise NoCache("layers beside an encoder share keys and values")
     kind = "cache" if plan.memory is None else "layer_cache"
-    made = [_item(caches, i, kind, plan.holder) for i in range(len(owned))]
-    layers = [made[owned.index(owner)] for owner in owners]
-    items, first = layers, list(made)
-    outside = layers  # what is read of a layer's cache outside the layer
+    layers = [new_item(caches, i, kind, plan.holder) for i in range(len(plan.kinds))]
     if plan.memory is not None:
         name_memory(plan.text, plan.memory)
-        depth = len(plan.holder) + 1
-        outside = [_item(layer.output, 0, "cache", plan.holder) for layer in layers]
-        items = [
-            _item(layer.output, 0, "cache", own.scope[:depth])
-            for layer, own in zip(layers, plan.attentions, strict=True)
-        ]
-        first += [*outside, *items]
+    parts, shown = take_parts(plan, layers)
+    first = list(dict.fromkeys([*layers, *shown.values(), *parts.values()]))
     before: dict[Node, list[Node]] = {}
+    after: dict[Node, list[Node]] = {}
     replaced: dict[Value, Value] = {}
     offsets: dict[tuple[int, tuple[Frame, ...]], Value] = {}
 
     def offset(i: int, scope: tuple[Frame, ...], place: Node) -> Value:
         if (i, scope) not in offsets:
-            own = items[i] if scope[: len(items[i].scope)] == items[i].scope else outside[i]
+            own = parts[plan.attentions[i]]
+            if scope[: len(own.scope)] != own.scope:
+                own = shown[plan.attentions[i]]
             node = new_node("cache.offset", [own.output], "int32", "offset", scope, place)
             before.setdefault(place, []).append(node)
             offsets[i, scope] = node.output
         return offsets[i, scope]
 
-    masks = make_masks(program, plan, outside, before, offset)
+    masks = make_masks(program, plan, [shown[a] for a in plan.attentions], before, offset)
+    if plan.states:
+        mask = make_state_mask(program, plan, shown[plan.states[0]], before)
+        carry_states(program, plan, parts, mask, after, replaced)
     program.inputs.append(caches)
     order = {node: k for k, node in enumerate(program.nodes)}
     for rope, i in sorted(plan.ropes.items(), key=lambda pair: order[pair[0]]):
@@ -279,13 +326,14 @@ def _rewrite(program: Program, plan: Plan) -> None:
             early.node.attrs = {"early": True}  # where it stands, not where it is read
     updates: dict[int, Node] = {}
     for i, attention in enumerate(plan.attentions):
-        cache = items[i].output
+        cache = parts[attention].output
         if owners[i] == i:
             updates[i] = _fetch(attention, cache, before)
         else:
             attention.args = [attention.args[0], *updates[owners[i]].outputs]
         for k, node in enumerate(plan.crossed[i]):
-            kept = _item(layers[i].output, 1 + k, "cache", items[i].scope)
+            whole = layers[plan.places[attention][0]].output
+            kept = new_item(whole, 1 + k, "cache", parts[attention].scope)
             first.append(kept)
             _fetch(node, kept.output, before).attrs = {"once": True}
         attention.kwargs["mask"] = masks[i]
@@ -311,21 +359,14 @@ def _rewrite(program: Program, plan: Plan) -> None:
     program.replace(replaced)
     nodes = list(first)
     for node in program.nodes:
-        nodes += [*before.get(node, []), node]
+        nodes += [*before.get(node, []), node, *after.get(node, [])]
     program.nodes = written_first(nodes)
-    program.sights = [plan.sights[i] for i in owned]
 
 
 def _owners(attentions: list[Node]) -> list[int]:
     """For each attention the first one with the same keys and values: theirs is the cache that it reads."""
     first: dict[tuple[Value, ...], int] = {}
     return [first.setdefault(tuple(node.args[1:3]), i) for i, node in enumerate(attentions)]
-
-
-def _item(caches: Value, index: int, kind: str, scope: tuple[Frame, ...]) -> Node:
-    node = new_node("cache[]", [caches], kind, "cache", scope, None)
-    node.attrs = {"index": index}
-    return node
 
 
 def _fetch(attention: Node, cache: Value, before: dict[Node, list[Node]]) -> Node:

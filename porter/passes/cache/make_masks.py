@@ -36,7 +36,8 @@ def make_masks(
             node = new_node(
                 "create_attention_mask", [hidden, items[i].output], "mask", name, plan.holder, first
             )
-            node.attrs = {"sight": sight, "array": _needs_array(plan, sight)}
+            word = plan.words[plan.places[plan.attentions[i]][0]]
+            node.attrs = {"sight": sight, "array": _needs_array(plan, sight), "word": word}
             source = plan.attentions[i].kwargs.get("mask")
             node.output.origin = source.origin if isinstance(source, Value) else None
             before.setdefault(first, []).append(node)
@@ -46,7 +47,7 @@ def make_masks(
                 length = plan.text.ids.shape[1]
                 args = [node.output, start, length, sight.chunk]
                 node = new_node("fn.chunked_mask", args, "mask", name, plan.holder, first)
-                node.attrs = {"sight": sight}
+                node.attrs = {"sight": sight, "word": word}
                 before[first].append(node)
                 shown[sight] = node.output
         if bias is None:
@@ -65,6 +66,18 @@ def make_masks(
     if biased:
         program.dims[lift.keys] = ("keys", program.dims[lift.length][1])
     return found
+
+
+def make_state_mask(
+    program: Program, plan: Plan, item: Node, before: dict[Node, list[Node]]
+) -> Value:
+    """The mask that tells tokens from padding, for what carries a state; `item` is the first cache with one."""
+    first, hidden = first_layer(program, plan)
+    name = "state_mask" if plan.attentions else "mask"
+    node = new_node("create_ssm_mask", [hidden, item.output], "mask", name, plan.holder, first)
+    node.attrs = {"word": plan.words[plan.places[plan.states[0]][0]]}
+    before.setdefault(first, []).append(node)
+    return node.output
 
 
 def _needs_array(plan: Plan, sight: Sight) -> bool:
@@ -117,7 +130,7 @@ class _Biases:
 def first_layer(program: Program, plan: Plan) -> tuple[Node, Value]:
     """The first node of the first layer, and the array (batch, length, ...) that the layer reads."""
     depth = len(plan.holder) + 1
-    layer = plan.attentions[0].scope[:depth]
+    layer = next(iter(plan.places)).scope[:depth]
     inside = [n for n in program.nodes if n.scope[:depth] == layer]
     written = {value for node in inside for value in node.outputs}
     shape = plan.text.ids.shape

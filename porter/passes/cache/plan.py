@@ -7,6 +7,7 @@ from typing import Any
 
 from porter.ir import Frame, Memory, Node, Value
 from porter.passes.cache.find_text import Text
+from porter.passes.cache.kinds import Kind
 from porter.passes.masks import Sight
 
 
@@ -19,7 +20,8 @@ class Plan:
     """`holder`: the module calls around every attention; `counts`: positions that are read, and where they start.
 
     `biases`: what each attention's mask does beside hiding keys; `crossed`: the attentions beside each that look at an
-    encoder's output, and `memory` what they see of it.
+    encoder's output, and `memory` what they see of it; `states`: the functions that carry a state; `kinds`: what each cache is,
+    by the words `words`; `places`: which cache an attention or a state has, and which part of one with parts.
     """
 
     text: Text
@@ -27,8 +29,12 @@ class Plan:
     sights: list[Sight]
     biases: list[Value | None]
     holder: tuple[Frame, ...]
+    states: list[Node] = field(default_factory=list)
     crossed: list[list[Node]] = field(default_factory=list)
     memory: Memory | None = None
+    kinds: list[Kind] = field(default_factory=list)
+    words: tuple[str, ...] = ()
+    places: dict[Node, tuple[int, int | None]] = field(default_factory=dict)
     ropes: dict[Node, int] = field(default_factory=dict)
     counts: dict[Value, int] = field(default_factory=dict)
 
@@ -39,4 +45,11 @@ def new_node(
     """A node with one output without axes, at the source line of `place`."""
     node = Node(op, args, scope=scope, location=place.location if place is not None else None)
     node.outputs = [Value((), dtype, node, name)]
+    return node
+
+
+def new_item(caches: Value, index: int, kind: str, scope: tuple[Frame, ...]) -> Node:
+    """A layer's cache of the list of caches, or a part of a layer's cache."""
+    node = new_node("cache[]", [caches], kind, "cache", scope, None)
+    node.attrs = {"index": index}
     return node

@@ -20,6 +20,16 @@ _ALONG = (
     | REDUCTIONS
     | {"mx.take_along_axis", "mx.put_along_axis", "mx.argpartition", "mx.topk", "mx.pad"}
 )
+#: Functions that carry a state from token to token, which a cache can keep.
+STATEFUL = {
+    "fn.with_past",
+    "fn.state_space",
+    "fn.selective_scan",
+    "fn.gated_scan",
+    "fn.gated_delta",
+    "fn.token_before",
+    "fn.wkv",
+}
 _PER_ROW = LAST_AXIS_LAYERS | {"as_linear", "nn.RoPE"}
 
 
@@ -28,6 +38,8 @@ def mixes_tokens(node: Node, length: sympy.Symbol) -> str | None:
 
     Tokens run along the axes whose size is a multiple of `length`.
     """
+    if node.op in STATEFUL or _reads_past(node):
+        return None
     arrays = [v for v in node.inputs() if _has(v.shape, length)]
     if _counts(node, length):
         return f"{node.op} reads the number of tokens"
@@ -57,6 +69,19 @@ def mixes_tokens(node: Node, length: sympy.Symbol) -> str | None:
     if node.op == "[]" and _keeps_tokens(node, length):
         return None
     return f"{node.op} may mix tokens"
+
+
+def has_tokens(value: Value, length: sympy.Symbol) -> bool:
+    return _has(value.shape, length)
+
+
+def _reads_past(node: Node) -> bool:
+    """Whether it is a convolution over tokens that a cache keeps."""
+    return (
+        node.op == "nn.Conv1d"
+        and node.args[0].node is not None
+        and node.args[0].node.op == "fn.with_past"
+    )
 
 
 def _has(sizes: Any, length: sympy.Symbol) -> bool:

@@ -45,7 +45,9 @@ def _loop_at(
         item = block.items[position]
         if isinstance(item, Block):
             expected = (place[0], place[1] + len(starts))
-            if list_position(block.relative(item.path)) != expected or not same_class(first, item):
+            if list_position(block.relative(item.path)) != expected:
+                break
+            if not same_class(first, item) and not (_has_cache(first) and _has_cache(item)):
                 break
             starts.append(position)
         elif not isinstance(item, Node):
@@ -64,6 +66,11 @@ def _loop_at(
             even.pop()
         break
     return None, 0
+
+
+def _has_cache(block: Block) -> bool:
+    """Whether it is a decoder's layer: those may be of several classes, which are called alike."""
+    return any(v.node is not None and v.node.op == "cache[]" for v in block.inputs if v is not None)
 
 
 def _rolled(block: Block, turns: list[list[Item]], start: int, stop: int) -> Loop | None:

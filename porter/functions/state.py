@@ -1,0 +1,193 @@
+"""Layers that carry a state from token to token: what the tokens before left is read from a cache, and left there again.
+
+`cache` is one layer's ArraysCache of mlx-lm, or None; `slot` is the array of it; `mask` (B, L) is false for padding.
+"""
+
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.gated_delta import gated_delta_update, normalize_qk
+from mlx_lm.models.ssm import ssm_update
+
+
+def with_past(
+    x: mx.array, weight: mx.array, cache: Any = None, mask: mx.array | None = None, slot: int = 0
+) -> mx.array:
+    """x (B, L, D) behind the tokens before it that a causal convolution by weight (D, K, 1) looks back on."""
+    size = weight.shape[1] - 1
+    if mask is not None:
+        x = mx.where(mask[..., None], x, 0)
+    past = cache[slot] if cache is not None else None
+    if past is None:
+        past = mx.zeros((x.shape[0], size, x.shape[2]), x.dtype)
+    x = mx.concatenate([past, x], axis=1)
+    if cache is not None and cache.lengths is not None:  # texts that are padded at the right
+        ends = mx.clip(cache.lengths, 0, x.shape[1] - size)
+        cache[slot] = mx.take_along_axis(x, (ends[:, None] + mx.arange(size))[..., None], axis=1)
+    elif cache is not None:
+        cache[slot] = mx.contiguous(x[:, x.shape[1] - size :])
+    return x
+
+
+def state_space(
+    x: mx.array,
+    dt: mx.array,
+    a_log: mx.array,
+    b: mx.array,
+    c: mx.array,
+    d: mx.array,
+    dt_bias: mx.array,
+    time_step_limit: tuple[float, float],
+    cache: Any = None,
+    mask: mx.array | None = None,
+    slot: int = 1,
+) -> mx.array:
+    """Mamba 2 (Dao and Gu 2024): x (B, L, H, P), dt (B, L, H), b and c (B, L, G, N); a_log, d and dt_bias (H,)."""
+    state, lengths = (None, None) if cache is None else (cache[slot], cache.lengths)
+    y, state = ssm_update(x, a_log, b, c, d, dt, dt_bias, state, time_step_limit, mask, lengths)
+    if cache is not None:
+        cache[slot] = state
+    return y
+
+
+def selective_scan(
+    x: mx.array,
+    dt: mx.array,
+    a_log: mx.array,
+    b: mx.array,
+    c: mx.array,
+    d: mx.array,
+    cache: Any = None,
+    mask: mx.array | None = None,
+    slot: int = 1,
+) -> mx.array:
+    """Mamba (Gu and Dao 2023): x and dt (B, L, D), a_log (D, N), b and c (B, L, N), d (D,)."""
+    state = cache[slot] if cache is not None else None
+    a = -mx.exp(a_log.astype(mx.float32))
+    step = nn.softplus(dt)
+    if mask is not None:
+        step = mx.where(mask[..., None], step, 0)
+    outputs = []
+    for start in range(0, x.shape[1], 64):  # so many tokens at once, for the sake of memory
+        part = slice(start, start + 64)
+        added = (step * x)[:, part, :, None] * b[:, part, None]
+        states = scan_tokens(mx.exp(step[:, part, :, None] * a), added, state)
+        outputs.append((states @ c[:, part, :, None]).squeeze(-1))
+        state = states[:, -1]
+    if cache is not None:
+        cache[slot] = state
+    return mx.concatenate(outputs, axis=1).astype(x.dtype) + d * x
+
+
+def gated_scan(
+    x: mx.array,
+    decay: mx.array,
+    cache: Any = None,
+    mask: mx.array | None = None,
+    slot: int = 1,
+) -> mx.array:
+    """The state h = decay * h + x after each token, of x and decay (B, L, D)."""
+    if mask is not None:
+        x, decay = mx.where(mask[..., None], x, 0), mx.where(mask[..., None], decay, 1)
+    states = scan_tokens(decay, x, cache[slot] if cache is not None else None)
+    if cache is not None:
+        cache[slot] = states[:, -1]
+    return states
+
+
+def scan_tokens(decay: mx.array, added: mx.array, state: mx.array | None = None) -> mx.array:
+    """All states h = decay * h + added along axis 1, in as many steps as doublings reach the number of tokens."""
+    if state is not None:
+        first = added[:, :1] + decay[:, :1] * state[:, None]
+        added = mx.concatenate([first, added[:, 1:]], axis=1)
+    size = 1
+    while size < added.shape[1]:
+        later = added[:, size:] + decay[:, size:] * added[:, :-size]
+        added = mx.concatenate([added[:, :size], later], axis=1)
+        decay = mx.concatenate([decay[:, :size], decay[:, size:] * decay[:, :-size]], axis=1)
+        size *= 2
+    return added
+
+
+def gated_delta(
+    q: mx.array,
+    k: mx.array,
+    v: mx.array,
+    a: mx.array,
+    b: mx.array,
+    a_log: mx.array,
+    dt_bias: mx.array,
+    eps: float,
+    allow_neg_eigval: bool,
+    cache: Any = None,
+    mask: mx.array | None = None,
+    slot: int = 1,
+) -> mx.array:
+    """Gated delta net (Yang et al. 2024): q and k (B, L, G, D), v (B, L, H, P), a and b (B, L, H), a_log and dt_bias (H,)."""
+    q, k = normalize_qk(q, k, inv_scale=q.shape[-1] ** -0.5, eps=eps)
+    state = cache[slot] if cache is not None else None
+    y, state = gated_delta_update(
+        q, k, v, a, b, a_log, dt_bias, state, mask, allow_neg_eigval=allow_neg_eigval
+    )
+    if cache is not None:
+        cache[slot] = state
+    return y
+
+
+def token_before(
+    x: mx.array, cache: Any = None, mask: mx.array | None = None, slot: int = 0
+) -> mx.array:
+    """The features (B, L, D) of the token before each, zeros before the first."""
+    if mask is not None:
+        x = mx.where(mask[..., None], x, 0)
+    past = cache[slot] if cache is not None else None
+    if past is None:
+        past = mx.zeros((x.shape[0], 1, x.shape[2]), x.dtype)
+    x = mx.concatenate([past, x], axis=1)
+    if cache is not None and cache.lengths is not None:  # texts that are padded at the right
+        ends = mx.clip(cache.lengths, 0, x.shape[1] - 1)
+        cache[slot] = mx.take_along_axis(x, ends[:, None, None], axis=1)
+    elif cache is not None:
+        cache[slot] = x[:, -1:]
+    return x[:, :-1]
+
+
+def wkv(
+    k: mx.array,
+    v: mx.array,
+    decay: mx.array,
+    first: mx.array,
+    cache: Any = None,
+    mask: mx.array | None = None,
+    slot: int = 1,
+) -> mx.array:
+    """RWKV 4 (Peng et al. 2023): means of v (B, L, D) by weights exp(k) that decay with each token; decay and first (D,).
+
+    The state is the mean of all tokens so far and the logarithm of their weight.
+    """
+    state = cache[slot] if cache is not None else None
+    if state is None:
+        state = mx.stack([mx.zeros_like(v[:, 0]), mx.full(k[:, 0].shape, -1e38)], axis=1)
+    mean, total = state[:, 0], state[:, 1]
+    if mask is not None:
+        k = mx.where(mask[..., None], k, -1e38)
+    rate, outputs = -mx.exp(decay), []
+    for start in range(0, k.shape[1], 32):  # so many tokens at once, for the sake of memory
+        part = slice(start, start + 32)
+        keys = mx.concatenate([total[:, None], k[:, part]], axis=1)
+        values = mx.concatenate([mean[:, None], v[:, part]], axis=1)
+        places = mx.arange(keys.shape[1])
+        seen = places[None]  # how many tokens there were, padding not counted
+        if mask is not None:
+            seen = mx.pad(mx.cumsum(mask[:, part].astype(mx.int32), axis=1), [(0, 0), (1, 0)])
+        passed = (seen[:, :-1, None] - seen[:, None])[..., None]
+        own, later = places[:-1, None] + 1 == places, places[:-1, None] + 1 < places
+        weights = keys[:, None] + mx.where(own[..., None], first, passed * rate)
+        weights = mx.softmax(mx.where(later[..., None], -mx.inf, weights), axis=2)
+        outputs.append((weights * values[:, None]).sum(axis=2))
+        left = keys + (seen[:, -1:] - seen)[..., None] * rate
+        mean, total = (mx.softmax(left, axis=1) * values).sum(axis=1), mx.logsumexp(left, axis=1)
+    if cache is not None:
+        cache[slot] = mx.stack([mean, total], axis=1)
+    return mx.concatenate(outputs, axis=1)

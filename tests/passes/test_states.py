@@ -1,0 +1,312 @@
+"""fuse_causal_conv, fuse_scans, lift_cache: what a layer carries from token to token goes through the cache."""
+
+import functools
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+from mlx_lm.models.cache import make_prompt_cache
+from torch import nn
+from torch.nn import functional
+
+from porter.validate.decoding import decoded, padded
+from porter.validate.variation import carries_state, proposals
+from tests.passes.test_lift_cache import LENGTH, TOKENS, WIDTH, WORDS, Attention, _ids
+from tests.random_modules.parity import check_source, close, port_of, to_mlx
+
+CHUNK, HEADS, GROUPS, STATE = 16, 4, 2, 3
+
+
+class ShortConv(nn.Module):
+    def __init__(self, pad_left=False):
+        super().__init__()
+        self.pad_left = pad_left
+        self.into, self.out = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.conv = nn.Conv1d(WIDTH, WIDTH, 3, groups=WIDTH, padding=0 if pad_left else 2)
+
+    def forward(self, x):
+        gate, y = self.into(x).transpose(1, 2).chunk(2, dim=1)
+        y = self.conv(functional.pad(y, (2, 0)) if self.pad_left else y)[..., : x.shape[1]]
+        return self.out((gate * y).transpose(1, 2))
+
+
+class StateSpace(nn.Module):
+    """Mamba 2 in chunks, the way a forward without kernels writes it."""
+
+    def __init__(self, local=False):
+        super().__init__()
+        self.local = local
+        self.sizes = [WIDTH, GROUPS * STATE, GROUPS * STATE]
+        self.into = nn.Linear(WIDTH, sum(self.sizes) + HEADS)
+        self.conv = nn.Conv1d(
+            sum(self.sizes), sum(self.sizes), 4, groups=sum(self.sizes), padding=3
+        )
+        self.A_log, self.D = nn.Parameter(torch.rand(HEADS)), nn.Parameter(torch.rand(HEADS))
+        self.dt_bias = nn.Parameter(torch.rand(HEADS))
+        self.out = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, u):
+        batch, length, _ = u.shape
+        mixed, dt = self.into(u).split([sum(self.sizes), HEADS], dim=-1)
+        mixed = functional.silu(self.conv(mixed.transpose(1, 2))[..., :length]).transpose(1, 2)
+        x, b, c = mixed.split(self.sizes, dim=-1)
+        x = x.reshape(batch, length, HEADS, -1)
+        b, c = (
+            t.reshape(batch, length, GROUPS, STATE).repeat_interleave(HEADS // GROUPS, dim=2)
+            for t in (b, c)
+        )
+        dt = functional.softplus(dt + self.dt_bias).clamp(0.01, 5.0)
+        pad = (CHUNK - length % CHUNK) % CHUNK
+        decay = functional.pad(-self.A_log.exp() * dt, (0, 0, 0, pad))
+        decay, value, b, c = (
+            t.reshape(batch, -1, CHUNK, *t.shape[2:])
+            for t in (
+                decay,
+                functional.pad(x * dt[..., None], (0, 0, 0, 0, 0, pad)),
+                functional.pad(b, (0, 0, 0, 0, 0, pad)),
+                functional.pad(c, (0, 0, 0, 0, 0, pad)),
+            )
+        )
+        total = decay.cumsum(dim=2)
+        gap = total[:, :, :, None] - total[:, :, None]
+        causal = torch.ones(CHUNK, CHUNK, dtype=torch.bool).tril()[..., None]
+        weight = (
+            torch.einsum("kqihn,kqjhn->kqijh", c, b) * gap.masked_fill(~causal, -torch.inf).exp()
+        )
+        y = torch.einsum("kqijh,kqjhp->kqihp", weight, value)
+        if self.local:  # each chunk starts anew
+            y = y.reshape(batch, -1, *x.shape[2:])
+        else:
+            left = (total[:, :, -1:] - total).exp()
+            added = torch.einsum("kqjhn,kqjh,kqjhp->kqhpn", b, left, value)
+            state, chunks = torch.zeros_like(added[:, 0]), []
+            for i in range(added.shape[1]):
+                seen = torch.einsum("kjhn,kjh,khpn->kjhp", c[:, i], total[:, i].exp(), state)
+                chunks.append(y[:, i] + seen)
+                state = state * total[:, i, -1, :, None, None].exp() + added[:, i]
+            y = torch.cat(chunks, dim=1)
+        y = y[:, :length] + self.D[:, None] * x
+        return self.out(y.reshape(batch, length, -1))
+
+
+class Selective(nn.Module):
+    """Mamba, token by token: the export unrolls the loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.into, self.rank = nn.Linear(WIDTH, 2 * STATE + 2), nn.Linear(2, WIDTH)
+        self.A_log, self.D = nn.Parameter(torch.rand(WIDTH, STATE)), nn.Parameter(torch.rand(WIDTH))
+
+    def forward(self, x):
+        step, b, c = self.into(x).split([2, STATE, STATE], dim=-1)
+        step = self.rank.weight @ step.transpose(1, 2) + self.rank.bias[:, None]
+        step, x = functional.softplus(step), x.transpose(1, 2)
+        decay = (-self.A_log.exp()[:, None] * step[..., None]).exp()
+        added = (step * x)[..., None] * b[:, None]
+        state, outputs = torch.zeros_like(decay[:, :, 0]), []
+        for i in range(x.shape[2]):
+            state = decay[:, :, i] * state + added[:, :, i]
+            outputs.append((state @ c[:, i, :, None])[..., 0])
+        return (torch.stack(outputs, dim=-1) + self.D[:, None] * x).transpose(1, 2)
+
+
+class Gated(nn.Module):
+    """A gated linear recurrence of each feature, token by token."""
+
+    def __init__(self, double=False):
+        super().__init__()
+        self.double, self.gate, self.value = (
+            double,
+            nn.Linear(WIDTH, WIDTH),
+            nn.Linear(WIDTH, WIDTH),
+        )
+
+    def forward(self, x):
+        decay, value = torch.sigmoid(self.gate(x)), self.value(x)
+        states = torch.zeros_like(x)
+        state = torch.zeros_like(x[:, 0])
+        for i in range(x.shape[1]):
+            state = decay[:, i] * state + value[:, i]
+            if self.double:
+                state = torch.tanh(state)
+            states[:, i] = state
+        return states
+
+
+class Delta(nn.Module):
+    """A gated delta net, token by token."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.gates = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, 2 * HEADS)
+        self.A_log, self.dt_bias = nn.Parameter(torch.rand(HEADS)), nn.Parameter(torch.rand(HEADS))
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, HEADS, -1).unbind(2)
+        a, b = self.gates(x).chunk(2, dim=-1)
+        decay = (-self.A_log.exp() * functional.softplus(a + self.dt_bias)).exp()
+        beta = torch.sigmoid(b)
+        q, k = (t * torch.rsqrt((t * t).sum(dim=-1, keepdim=True) + 1e-6) for t in (q, k))
+        q = q * q.shape[-1] ** -0.5
+        state, outputs = x.new_zeros(batch, HEADS, q.shape[-1], v.shape[-1]), []
+        for i in range(length):
+            state = state * decay[:, i, :, None, None]
+            known = (state * k[:, i, ..., None]).sum(dim=-2)
+            change = (v[:, i] - known) * beta[:, i, :, None]
+            state = state + k[:, i, ..., None] * change[..., None, :]
+            outputs.append((state * q[:, i, ..., None]).sum(dim=-2))
+        return torch.stack(outputs, dim=1).reshape(batch, length, -1)
+
+
+class Rwkv(nn.Module):
+    """RWKV 4: keys of this token and the one before, and a mean of values that forgets."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift, self.mix = nn.ZeroPad2d((0, 0, 1, -1)), nn.Parameter(torch.rand(WIDTH))
+        self.key, self.value = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.decay, self.first = nn.Parameter(torch.rand(WIDTH)), nn.Parameter(torch.rand(WIDTH))
+
+    def forward(self, x):
+        x = x * self.mix + self.shift(x) * (1 - self.mix)
+        key, value, rate = self.key(x), self.value(x), -self.decay.exp()
+        above, below = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0])
+        top, outputs = torch.zeros_like(x[:, 0]) - 1e38, []
+        for i in range(x.shape[1]):
+            k, v = key[:, i], value[:, i]
+            high = torch.maximum(top, k + self.first)
+            old, new = (top - high).exp(), (k + self.first - high).exp()
+            outputs.append((old * above + new * v) / (old * below + new))
+            high = torch.maximum(top + rate, k)
+            old, new = (top + rate - high).exp(), (k - high).exp()
+            above, below, top = old * above + new * v, old * below + new, high
+        return torch.stack(outputs, dim=1)
+
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.space, self.attention = StateSpace(), Attention(True, None, True, None, None)
+
+    def forward(self, x):
+        return self.space(x) + self.attention(x)
+
+
+MIXERS = {
+    "conv": ShortConv,
+    "padded conv": functools.partial(ShortConv, True),
+    "space": StateSpace,
+    "local space": functools.partial(StateSpace, True),
+    "selective": Selective,
+    "delta": Delta,
+    "rwkv": Rwkv,
+    "gated": Gated,
+    "nonlinear": functools.partial(Gated, True),
+    "attention": functools.partial(Attention, True, None, True, None, None),
+    "both": Both,
+}
+
+
+class Layer(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.norm, self.mixer, self.mlp = (
+            nn.LayerNorm(WIDTH),
+            MIXERS[kind](),
+            nn.Linear(WIDTH, WIDTH),
+        )
+
+    def forward(self, x):
+        x = x + self.mixer(self.norm(x))
+        return x + functional.silu(self.mlp(x))
+
+
+class Decoder(nn.Module):
+    def __init__(self, kinds):
+        super().__init__()
+        self.embed = nn.Embedding(WORDS, WIDTH)
+        self.layers = nn.ModuleList(map(Layer, kinds))
+        self.head = nn.Linear(WIDTH, WORDS)
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+CASES = {
+    "conv": (["conv", "conv"], ["ArraysCache"] * 2),
+    "padded conv": (["padded conv"] * 2, ["ArraysCache"] * 2),
+    "space": (["space", "space"], ["ArraysCache"] * 2),
+    "selective": (["selective", "selective"], ["ArraysCache"] * 2),
+    "delta": (["delta", "delta"], ["ArraysCache"] * 2),
+    "rwkv": (["rwkv", "rwkv"], ["ArraysCache"] * 2),
+    "gated": (["gated", "attention"], ["ArraysCache", "KVCache"]),
+    "hybrid": (["conv", "attention", "conv"], ["ArraysCache", "KVCache", "ArraysCache"]),
+    "both": (["both", "both"], ["CacheList"] * 2),
+}
+
+
+@functools.cache
+def _ported(name):
+    torch.manual_seed(0)
+    return port_of(lambda: Decoder(CASES[name][0]), [_ids()], TOKENS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_decode_equals_prefill(name):
+    ported = _ported(name)
+    check_source(ported.port.model_py)
+    assert [type(c).__name__ for c in make_prompt_cache(ported.model)] == CASES[name][1]
+    # a chunk has 16 tokens when traced: another length, and one of more chunks with a rest
+    for length in (LENGTH - 4, 2 * CHUNK + 5):
+        ids = _ids(1, length)
+        with torch.no_grad():
+            close(np.array(ported.model(to_mlx(ids))), ported.module(ids).numpy())
+    assert decoded(ported.model, [to_mlx(_ids(1, 2 * CHUNK + 5))])["gaps"][0] < 1e-5
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_padded_row_equals_the_row_alone(name):
+    assert padded(_ported(name).model, [to_mlx(_ids(1))])["gaps"][0] < 1e-5
+
+
+def test_the_proof_sees_a_source_whose_chunks_each_start_anew():
+    """Traced for one chunk alone it is the same recurrence; the proof looks past the chunk."""
+    length = proposals("length", LENGTH, carries=True)[0]
+    assert length > 256  # mamba_ssm's chunks
+    gaps = {}
+    for kind in ("space", "local space"):
+        torch.manual_seed(0)
+        ported = port_of(lambda kind=kind: Decoder([kind]), [_ids()], TOKENS)
+        assert carries_state(ported.port.model_py)
+        with torch.no_grad():
+            expected = ported.module(_ids(1, length)).numpy()
+        gaps[kind] = np.abs(np.array(ported.model(to_mlx(_ids(1, length)))) - expected).max()
+    assert gaps["space"] < 1e-5 < 1e-3 < gaps["local space"]
+
+
+def test_a_loop_that_no_recurrence_is_fixes_the_length_and_says_where():
+    ported = port_of(lambda: Decoder(["nonlinear"]), [_ids()], TOKENS)
+    assert ported.port.inputs[0]["shape"] == ["batch", LENGTH]
+    assert any(n.startswith(f"length stayed fixed at {LENGTH}: ") for n in ported.port.notes)
+    with torch.no_grad():
+        close(np.array(ported.model(to_mlx(_ids(1)))), ported.module(_ids(1)).numpy())
+
+
+@pytest.mark.parametrize("name", ["conv", "space", "rwkv"])
+def test_text_padded_at_the_right_leaves_the_state_of_its_last_token(name):
+    model, ids = _ported(name).model, to_mlx(_ids(1))
+    state, short = make_prompt_cache(model), LENGTH - 4
+    for cache in state:  # as mlx-lm's batched generation does
+        cache.prepare(lengths=[LENGTH, short])
+    model(ids, cache=state)
+    for cache in state:
+        cache.finalize()
+    alone = make_prompt_cache(model)
+    model(ids[1:, :short], cache=alone)
+    step = mx.array([[5], [7]])
+    close(np.array(model(step, cache=state)[1:]), np.array(model(step[1:], cache=alone)))
