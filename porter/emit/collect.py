@@ -101,7 +101,7 @@ class Collection:
             inputs.pop()
         values = [*inputs, *item.outputs]
         if not all(
-            isinstance(v, Value) and (v.origin is not None or _is_causal(v)) and _is_as_read(v)
+            isinstance(v, Value) and (v.origin is not None or _is_made(v)) and _is_as_read(v)
             for v in values
         ) or any(v.dtype == "mask" for v in item.outputs):
             return
@@ -134,9 +134,10 @@ class Collection:
         )
 
 
-def _is_causal(value: Value) -> bool:
-    """Whether it is mlx-lm's mask, for which "causal" can stand."""
-    return value.node is not None and value.node.op == "create_attention_mask"
+def _is_made(value: Value) -> bool:
+    """Whether it is mlx-lm's mask, for which "causal" or none can stand."""
+    made = ("create_attention_mask", "create_ssm_mask")
+    return value.node is not None and value.node.op in made
 
 
 def _is_of_layer(value: Value) -> bool:
