@@ -16,6 +16,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from porter.errors import InputError, UnsupportedError
 from porter.frontends.bounded_sizes import bounded_dims
+from porter.frontends.idle_moves import idle_moves
 from porter.frontends.whole_functions import none_is_empty, symbolic_lengths, whole_functions
 from porter.time_limit import TimeLimitExceeded, time_limit
 
@@ -106,6 +107,7 @@ def export_program(
         try:
             with (
                 _quiet(),
+                idle_moves(),
                 time_limit(EXPORT_SECONDS) if dims else nullcontext(),
                 _fake_parameters(module) as mode,
                 torch.no_grad(),

@@ -303,7 +303,7 @@ def raise_gaps(
                 or "/".join(f.path for f in reader.frames(nodes[0]))
                 or "the root"
             ),
-            reason_against(name) or _needs(sorted(lacking(nodes[0]))),
+            reason_against(name) or _noise(nodes[0]) or _needs(sorted(lacking(nodes[0]))),
         )
         for name, nodes in sorted(missing.items(), key=lambda item: (-len(item[1]), item[0]))
     )
@@ -311,6 +311,16 @@ def raise_gaps(
         f"{reader.source.spec} needs {len(gaps)} op(s) that porter has no lowering for; add one with @porter.lowering, "
         "or run `porter ops` to see what there is:",
         gaps,
+    )
+
+
+def _noise(node: torch.fx.Node) -> str:
+    """Why an op that draws random numbers has no lowering."""
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return ""
+    return (
+        "it draws random numbers, and no seed gives MLX the ones that torch draws: take the noise as an argument of "
+        "forward, or draw it once, after torch.manual_seed(0), into a buffer"
     )
 
 

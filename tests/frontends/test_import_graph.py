@@ -293,3 +293,26 @@ def test_an_axis_that_a_reshape_drops_has_size_1():
     dims = {"a": {0: "batch", 2: "height", 3: "width"}}
     program, _ = imported(Pooled(), x(2, 3, 8, 6), dynamic=dims)
     assert ops(program)["mx.mean"] == 1
+
+
+def test_a_layer_that_is_moved_to_where_it_is():
+    class Router(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.classifier = nn.Linear(4, 3)
+
+        def forward(self, a):
+            self.classifier = self.classifier.to(a.dtype)
+            return self.classifier(a)
+
+    program, _ = imported(Router(), x(2, 4))
+    assert ops(program)["nn.Linear"] == 1
+
+
+def test_noise_is_refused_with_what_to_do_about_it():
+    class Noisy(nn.Module):
+        def forward(self, a):
+            return a + torch.randn_like(a)
+
+    with pytest.raises(UnsupportedError, match="draws random numbers.*torch.manual_seed"):
+        imported(Noisy(), x(2, 4))
