@@ -32,13 +32,17 @@ def bounded_dims(
     Empty where this torch keeps no guards beside the program.
     """
     guards: list[str] = [g for g in getattr(program, "_guards_code", None) or [] if "==" in g]
-    shapes = {
-        node.name: [_traced(size) for size in node.meta["val"].shape]
+    inputs = {
+        node.name: node.meta["val"].shape
         for node in program.graph.nodes
         if node.op == "placeholder" and isinstance(node.meta.get("val"), torch.Tensor)
     }
+    shapes = {name: [_traced(size) for size in shape] for name, shape in inputs.items()}
     traced = {
-        dim: shapes[n][a] for n, axes in named.items() if n in shapes for a, dim in axes.items()
+        dim: shapes[name][axis]
+        for name, axes in named.items()
+        for axis, dim in axes.items()
+        if name in inputs and _is_free(inputs[name][axis])
     }
     dims = dims & traced.keys()
     spatial = dims - {"batch", "length"}
@@ -71,6 +75,10 @@ def bounded_dims(
         for dim, guard in found.items()
         if guard is not None and (dim not in spatial or together is not None)
     }
+
+
+def _is_free(size: Any) -> bool:
+    return isinstance(size, torch.SymInt) and not size.node.expr.is_number
 
 
 def _traced(size: Any) -> int:

@@ -1,7 +1,7 @@
 """Module.to that changes nothing, inside a forward.
 
-An author's `self.classifier = self.classifier.to(self.dtype)` swaps parameters, which can't be done while a graph is traced, and
-need not be done where they are what they should be.
+An author's `self.classifier = self.classifier.to(self.dtype)` swaps parameters, which can't be done while a graph is traced,
+and need not be done where they are what they should be.
 """
 
 from __future__ import annotations

@@ -97,6 +97,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (tie_heads, "a head on the embedding's weight is embed_tokens.as_linear"),
     (hoist_embeddings, "a table that encoder and decoder look up is kept once"),
     (plain_positions, "positions that embeddings alone read need no dtype"),
+    (remove_dead, "a parameter's reader that nothing reads would be one more"),
     (share_parameters, "a parameter with several readers is kept once"),
     (remove_dead, "what the passes left unused"),
     (name_roles, "q, k and v where the author's names are out of reach"),

@@ -21,6 +21,7 @@ from porter.passes.layout.permutations import (
     without,
 )
 from tests.passes.programs import Fn, before, ops, piped, rewritten, x
+from tests.random_modules.parity import port_of
 
 
 class Sep(nn.Module):
@@ -512,3 +513,81 @@ def test_blocks_hold_equal_products(case):
         assert np.prod([source[i] for i in left]) == np.prod([target[i] for i in right])
     assert [i for left, _ in blocks for i in left] == list(range(len(source)))
     assert [i for _, right in blocks for i in right] == list(range(len(target)))
+
+
+class Snake(nn.Module):
+    def __init__(self, dim: int = 6):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.rand(1, dim, 1))
+
+    def forward(self, a):
+        return a + (self.alpha + 1e-9).reciprocal() * torch.sin(self.alpha * a).pow(2)
+
+
+def test_parameters_that_are_added_first_are_stored_as_the_layout_has_them():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.snake, self.conv = Snake(), nn.Conv1d(6, 6, 3)
+
+        def forward(self, a):
+            return self.conv(self.snake(a))
+
+    result = port_of(Net, (x(2, 6, 8),))
+    result.check(x(2, 6, 8))
+    assert "transpose(" not in result.port.model_py
+    assert "mx.zeros((1" not in result.port.model_py
+
+
+def test_a_sound_without_channels_gets_them_last():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(1, 6, 3)
+
+        def forward(self, a):
+            return self.conv(a.unsqueeze(1))
+
+    result = port_of(Net, (x(2, 8),))
+    result.check(x(2, 8))
+    assert "self.conv(a[..., None])" in result.port.model_py
+
+
+def test_glu_along_channels_needs_no_transpose():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide, self.deep = nn.Conv1d(6, 12, 1), nn.Conv1d(6, 6, 3, groups=6)
+
+        def forward(self, a):
+            return self.deep(F.glu(self.wide(a.transpose(1, 2)), dim=1)).transpose(1, 2)
+
+    result = port_of(Net, (x(2, 8, 6),))
+    result.check(x(2, 8, 6))
+    assert "transpose(" not in result.port.model_py
+
+
+def test_each_module_turns_what_it_is_given_by_itself():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q = nn.Linear(6, 6)
+
+        def forward(self, a, table):
+            heads = self.q(a).view(2, 5, 2, 3).transpose(1, 2)
+            return (heads * table).transpose(1, 2).reshape(2, 5, 6)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(Scaled() for _ in range(3))
+
+        def forward(self, a, table):
+            for layer in self.layers:
+                a = a + layer(a, table)
+            return a
+
+    result = port_of(Net, (x(2, 5, 6), x(2, 1, 5, 3)))
+    result.check(x(2, 5, 6), x(2, 1, 5, 3))
+    assert result.port.model_py.count("class Scaled") == 1
+    assert "for layer in self.layers" in result.port.model_py

@@ -8,6 +8,7 @@ only where an op needs an order that its operand isn't stored in.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from porter.ir import Node, Program, Value, values_in
@@ -24,6 +25,9 @@ from porter.passes.layout.permutations import (
     without,
 )
 
+#: What `_Planner._pull` goes back through.
+_PULLED = (".transpose", ".reshape", "mx.expand_dims")
+
 
 def propagate_layout(program: Program, input_layout: str = "nhwc") -> int:
     """Rewrites the program so that layouts flow instead of transposes. Returns how many transposes are left.
@@ -35,6 +39,7 @@ def propagate_layout(program: Program, input_layout: str = "nhwc") -> int:
         planner.choose_inputs()
     for node in program.nodes:
         planner.place(node)
+    program.outputs = [(name, planner.output(value)) for name, value in program.outputs]
     program.nodes = planner.nodes
     program.replace(
         {value: held for value, (held, _) in planner.stored.items() if value is not held}
@@ -55,8 +60,9 @@ class _Planner:
         self.stored: dict[Value, tuple[Value, Permutation]] = {}
         self.logical: dict[Value, tuple[Any, ...]] = {}
         self.producers: dict[Value, Node] = {}
-        self.converted: dict[tuple[Value, Permutation], Value] = {}
+        self.converted: dict[tuple[Value, Permutation], list[Value]] = {}
         self.turned: set[Value] = set()  # what a transpose of the author's made that is still there
+        self.handed_out: set[Value] = set()
         for value in program.inputs:
             self._keep(value)
         self.users = program.users()
@@ -89,9 +95,10 @@ class _Planner:
         holder, current = self.stored[value]
         if current == order:
             return holder
-        key = (value, order)
-        if key in self.converted:
-            return self.converted[key]
+        known = self.converted.setdefault((value, order), [])
+        for held in known:
+            if self._reaches(held, node):
+                return held
         result = self._pull(value, order, node)
         if result is None:
             result = self._transpose(holder, axes_between(current, order), node)
@@ -99,8 +106,22 @@ class _Planner:
             logical = holder.permute or identity(holder.rank)
             composed = tuple(logical[axis] for axis in axes_between(current, order))
             result.permute = None if composed == identity(len(composed)) else composed
-        self.converted[key] = result
+        known.append(result)
         return result
+
+    @staticmethod
+    def _reaches(held: Value, node: Node) -> bool:
+        """Whether a conversion serves `node`; one inside another module moves to where both are, if what it reads is there."""
+        made = held.node
+        if made is None:
+            return True
+        pairs = zip(made.scope, node.scope, strict=False)
+        common = tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        scopes = [value.node.scope for value in made.inputs() if value.node is not None]
+        if any(scope != common[: len(scope)] for scope in scopes):
+            return common == made.scope
+        made.scope = common
+        return True
 
     def _transpose(self, value: Value, axes: Permutation, node: Node) -> Value:
         builder = Builder(node.scope, node.location)
@@ -138,10 +159,45 @@ class _Planner:
             self.nodes += builder.nodes
             result.origin, result.permute, result.name = value.origin, order, value.name
             return result
+        if producer.op == "mx.expand_dims" and isinstance(producer.args[1], int):
+            axis = producer.args[1] % self.rank(value)
+            back = without(order, {axis})
+            if not self._is_cheap(source, back):
+                return None
+            held = self.demand(source, back, node)
+            shape = [self.shape(value)[a] for a in order]
+            builder = Builder(node.scope, node.location)
+            result = builder.op(
+                "mx.expand_dims", held, order.index(axis), shape=shape, dtype=value.dtype
+            )
+            self.nodes += builder.nodes
+            result.origin, result.permute, result.name = value.origin, order, value.name
+            return result
         return None
 
+    def _of_parameters(self, value: Value, order: Permutation, node: Node) -> Value | None:
+        """A sum or another function of parameters alone, made again of parameters stored in `order`; None for other values."""
+        if value.is_parameter and value.rank == len(order):
+            return self._without_leading_ones(self._permuted_parameter(value, order))
+        producer = self.producers.get(value)
+        if producer is None or producer.op not in ELEMENTWISE or producer.kwargs:
+            return None
+        args = [
+            self._of_parameters(a, order, node) if isinstance(a, Value) else a
+            for a in producer.args
+        ]
+        if any(
+            made is None and given is not None
+            for made, given in zip(args, producer.args, strict=True)
+        ):
+            return None
+        builder = Builder(node.scope, node.location)
+        result = builder.op(producer.op, *args, dtype=value.dtype)
+        self.nodes += builder.nodes
+        return result
+
     def _is_cheap(self, value: Value, order: Permutation) -> bool:
-        if self.order(value) == order or (value, order) in self.converted:
+        if self.order(value) == order or self.converted.get((value, order)):
             return True
         producer = self.producers.get(value)
         if producer is None or producer.op != ".transpose":
@@ -152,9 +208,20 @@ class _Planner:
     def _is_turned_for(self, value: Value, source: Value) -> bool:
         """Whether a transpose was put in for the reshape alone: another in its place costs nothing."""
         once = all(len(self.users.get(v, [])) == 1 for v in (value, source))
-        return once and (
-            source in self.turned or (source, identity(self.rank(source))) in self.converted
+        return once and bool(
+            source in self.turned or self.converted.get((source, identity(self.rank(source))))
         )
+
+    def output(self, value: Value) -> Value:
+        """What is handed out for `value`; its `permute` is then the order of the output's own axes."""
+        held, order = self.stored.get(value, (value, identity(value.rank)))
+        if held is not value and value.origin is not None and held not in self.handed_out:
+            held.origin, held.permute = (
+                value.origin,
+                None if order == identity(len(order)) else order,
+            )
+        self.handed_out.add(held)
+        return held
 
     # --- inputs
 
@@ -223,7 +290,7 @@ class _Planner:
         original = list(node.args)
         node.replace_inputs(lambda value: self.demand(value, identity(self.rank(value)), node))
         self._emit(node)
-        if node.op in (".transpose", ".reshape"):  # what `_pull` goes back through
+        if node.op in _PULLED:
             self.producers[node.output] = Node(node.op, original)
 
     def _place_transpose(self, node: Node) -> None:
@@ -293,6 +360,10 @@ class _Planner:
         def operand(value: Value) -> Value:
             missing = rank - self.rank(value)
             if missing == 0:
+                if order != self.order(value) and not value.is_parameter:
+                    made = self._of_parameters(value, order, node)
+                    if made is not None:
+                        return made
                 held = self.demand(value, order, node)
                 return self._without_leading_ones(held) if value.is_parameter else held
             tail = tuple(axis - missing for axis in order[missing:])
@@ -471,6 +542,7 @@ class _Planner:
         order = inserted(self.order(value), axis % (self.rank(value) + 1))
         node.args = [self.stored[value][0], order.index(axis % len(order))]
         self._emit(node, order)
+        self.producers[node.output] = Node(node.op, [value, axis])
         return None
 
     def _place_squeeze(self, node: Node) -> None:
