@@ -229,12 +229,12 @@ class _Planner:
         """An input that a channels-last layer reads first is taken channels-last."""
         for value in self.program.inputs:
             seen: set[Value] = set()
-            queue = [value]
+            queue = [(value, identity(value.rank))]  # with the input's axes in the order of its own
             while queue:
-                current = queue.pop()
+                current, axes = queue.pop()
                 for user in self.users.get(current, []):
                     if user.layout and user.args[0].rank == value.rank:
-                        self._keep(value, tuple(user.args[1:]))
+                        self._keep(value, tuple(axes[axis] for axis in user.args[1:]))
                         queue.clear()
                         break
                     flows = user.op in ELEMENTWISE or user.op in ("mx.pad", "mx.roll")
@@ -243,7 +243,9 @@ class _Planner:
                         (flows and user.output.rank == value.rank) or views
                     ) and user.output not in seen:
                         seen.add(user.output)
-                        queue.append(user.output)
+                        turned = user.op == ".transpose" and current.rank == value.rank
+                        order = tuple(axes[axis] for axis in user.args[1:]) if turned else axes
+                        queue.append((user.output, order))
 
     # --- nodes
 
