@@ -255,9 +255,12 @@ class _Facts:
 
     def _slice_count(self, node: Node) -> int:
         """A slice of stored positions becomes an arange."""
-        if node.op != "[]" or node.output not in self.counts or not node.args[0].is_parameter:
+        if node.op != "[]" or node.output not in self.counts:
             return 0
         count = self.counts[node.output]
+        whole = self.counts.get(node.args[0])
+        if not node.args[0].is_parameter and (whole is None or whole.length == count.length):
+            return 0
         builder = Builder(node.scope, node.location)
         stop = simplify(count.start + count.length)
         bounds = [stop] if count.start == 0 else [count.start, stop]

@@ -27,6 +27,7 @@ from porter.passes.fuse.fuse_sinks import fuse_sinks
 from porter.passes.fuse.fuse_swiglu import fuse_swiglu
 from porter.passes.fuse.fuse_switch_glu import fuse_switch_glu
 from porter.passes.fuse.misses import sentences
+from porter.passes.fuse.plain_softmax import plain_softmax
 from porter.passes.fuse.share_heads import share_heads
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.hoist_embeddings import hoist_embeddings
@@ -64,6 +65,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (split_complex, "products of complex numbers are sums of products of their parts"),
     (fuse_rope, "rotations by cosines and sines of positions become nn.RoPE"),
     (fuse_sinks, "a weight nothing gets that is worked out after the softmax is worked out in it"),
+    (plain_softmax, "softmax takes off the largest score itself, and masks are masks"),
     (keep_heads, "samples and heads stay two axes"),
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
     (fold_scale, "attention has a scale of its own"),

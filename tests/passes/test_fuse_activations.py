@@ -42,6 +42,10 @@ FUSED = {
         lambda a: a * (0.5 * (1 + torch.tanh(C * (a + 0.044715 * (a * a * a))))),
         "nn.gelu_approx",
     ),
+    "gelu by tanh, x drawn out": (
+        lambda a: a * 0.5 * (1.0 + torch.tanh(C * a * (1 + 0.044715 * a * a))),
+        "nn.gelu_approx",
+    ),
     "mish": (lambda a: a * torch.tanh(F.softplus(a)), "nn.mish"),
     "hardswish": (lambda a: a * F.relu6(a + 3) / 6, "nn.hardswish"),
     "hardswish by a gate": (lambda a: a * (F.relu6(a + 3) / 6), "nn.hardswish"),

@@ -93,6 +93,13 @@ def _gelu(x: Value, gate: Value) -> tuple[str, Value] | None:
     outer = producer(tanh.args[0], "*") if tanh is not None else None
     if outer is None:
         return None
+    number, factors = _factors(outer)
+    if is_number(number, math.sqrt(2 / math.pi)) and len(factors) == 2 and factors[0] is x:
+        more = producer(factors[1], "+")  # x (1 + 0.044715 x^2)
+        for squared, one in commuted(more) if more is not None else ():
+            number, factors = _factors(squared)
+            if is_number(one, 1.0) and is_number(number, 0.044715) and factors == [x, x]:
+                return "nn.gelu_approx", x
     for total, factor in commuted(outer):
         sum_ = producer(total, "+")
         if not is_number(factor, math.sqrt(2 / math.pi)) or sum_ is None:
