@@ -125,11 +125,10 @@ class Unifier:
 
     def _is_of_a_kept_list(self, item: Item) -> bool:
         """Whether an item is in a list of which the other block has members: the lists of one class have one length."""
-        container, _, number = self.template.relative(_path(item)).rpartition(".")
-        if not container or not number.isdigit():
-            return False
+        parts = self.template.relative(_path(item)).split(".")
+        lists = {".".join(parts[:k]) for k, part in enumerate(parts) if k and part.isdigit()}
         others = (self.block.relative(_path(other)) for other in self.block.items)
-        return any(path.startswith(f"{container}.") for path in others)
+        return any(path.startswith(f"{name}.") for path in others for name in lists)
 
     def _skip(self, a: Value, item: Item, b: Value) -> bool:
         """The template's item is a part that the other block lacks: one of the item's operands takes its place."""
