@@ -413,9 +413,6 @@ def test_modules_that_can_be_compared_are_listed() -> None:
     assert entries["fc"]["outputs"] == [{"value": "linear", "permute": None}]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a list of ModuleDicts becomes a list for each key"
-)
 def test_attributes_are_the_checkpoint_s_keys() -> None:
     port = port_of(Encoder, (torch.randn(2, 6, 12),)).port
     assert "layers.0.attn.qkv.weight" in port.recipes

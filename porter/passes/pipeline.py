@@ -29,6 +29,7 @@ from porter.passes.fuse.fuse_switch_glu import fuse_switch_glu
 from porter.passes.fuse.misses import sentences
 from porter.passes.fuse.plain_softmax import plain_softmax
 from porter.passes.fuse.share_heads import share_heads
+from porter.passes.group_rows import group_rows
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.hoist_embeddings import hoist_embeddings
 from porter.passes.inline_scalars import inline_scalars
@@ -102,6 +103,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (remove_dead, "a parameter's reader that nothing reads would be one more"),
     (share_parameters, "a parameter with several readers is kept once"),
     (remove_dead, "what the passes left unused"),
+    (group_rows, "a list of lists becomes a list of layers, so that its loop stays one"),
     (name_roles, "q, k and v where the author's names are out of reach"),
 )
 
