@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from porter.emit import Emission, emit
 from porter.emit.format import format_source
 from porter.errors import Gap, PorterError, UnsupportedError
+from porter.family import emit_family, model_type
 from porter.frontends.export import export_program
-from porter.frontends.import_graph import import_program, module_table
-from porter.ir import Program, Value, Variant
+from porter.frontends.import_graph import import_program
+from porter.ir import Program, Value
 from porter.passes import run_pipeline
-from porter.sources.variants import OtherSizes, tensors_of
 from porter.weights import recipes
 from porter.weights.overlay import PREFIX
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from porter.sources import Source
+
+#: CPU seconds of tracing up to which another size is traced too.
+TRACED_AGAIN = 10.0
 
 Progress = Callable[..., None]
 
@@ -78,6 +81,12 @@ def compile_port(
 
     Raises UnsupportedError that names every op without a lowering.
     """
+
+    def trace(other: Source, dims: frozenset[str]) -> Program:
+        """Another size's program, as this one's is made."""
+        exported, _ = export_program(other, dims)
+        return lowered(exported, other, input_layout, None, fold_batchnorm, dims)
+
     clock = time.perf_counter()
     timings: dict[str, float] = {}
 
@@ -90,18 +99,16 @@ def compile_port(
     fixed: dict[str, str] = {}
     while True:
         progress("exporting the graph")
+        started = time.process_time()
         exported, notes = export_program(source, frozenset(fixed))
         lap("export")
         progress("lowering to MLX")
-        program = import_program(exported, source)
-        program.config = source.config or {}
-        if "length" in fixed:
-            program.unrolled = None
-        lap("lower")
-        run_pipeline(program, input_layout, dump, fold_batchnorm)
+        program = lowered(exported, source, input_layout, dump, fold_batchnorm, fixed)
         lap("passes")
         progress("writing model.py")
-        emission = _emit(program, source)
+        slow = time.process_time() - started > TRACED_AGAIN
+        again = None if slow else partial(trace, dims=frozenset(fixed))
+        emission = emit_family(program, source, again)
         lap("emit")
         # A size that the author hands from module to module as a number is in no array: such a dim is fixed.
         unknown = {dim: where for dim, where in emission.unknown.items() if dim != "batch"}
@@ -142,75 +149,21 @@ def compile_port(
     )
 
 
-def _emit(program: Program, source: Source) -> Emission:
-    """Emits with sizes that hold in the model's other sizes too; settings that the file can't follow are left as they are."""
-
-    def attempt(others: list[Source], fixed: Collection[str] = ()) -> Emission:
-        title = f"{program.name}, ported from {program.cls}."
-        known = {name: value for name, value in config_of(source).items() if name not in fixed}
-        variants = [_variant(other) for other in others]
-        return emit(program, known, model_type(source), title, variants)
-
-    sizes = OtherSizes(source)
-    emission = attempt(sizes.together())
-    if emission.unexplained:
-        emission = attempt([])
-        free: list[str] = []
-        fixed: list[str] = []
-        for name in sizes.by_influence():
-            wider = attempt(sizes.together([*free, name], wanted=2), fixed)
-            if wider.unexplained:
-                fixed.append(name)
-            else:
-                free.append(name)
-                emission = wider
-        if fixed:
-            emission = attempt(sizes.together(free, wanted=2), fixed)
-    return emission
-
-
-def _variant(other: Source) -> Variant:
-    shapes = {other.keys.get(name, name): tuple(t.shape) for name, t in tensors_of(other.module)}
-    return Variant(config_of(other), module_table(other), shapes)
-
-
-def model_type(source: Source) -> str:
-    """What config.json calls the model: the source's own name for it."""
-    named = (source.config or {}).get("model_type")
-    name = named if isinstance(named, str) else source.name
-    return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_") or "model"
-
-
-def config_of(source: Source) -> dict[str, Any]:
-    """The source's own names and values for its sizes: config.json's fields, else the constructor's arguments."""
-
-    def fields(table: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-        for name, value in table.items():
-            if (
-                not name.isidentifier()
-                or name.startswith("_")
-                or name.endswith(("_id", "_ids", "_prob", "_rate"))
-            ):
-                continue
-            if isinstance(value, (bool, int, float)):
-                yield name, value
-            elif (
-                isinstance(value, (list, tuple))
-                and value
-                and all(type(item) in (int, float) for item in value)
-            ):
-                square = len(value) == 2 and value[0] == value[1] and "size" in name
-                yield name, value[0] if square else tuple(value)  # a square image has one size
-
-    config: dict[str, Any] = {}
-    rope = (source.config or {}).get("rope_parameters")
-    if isinstance(rope, dict) and "rope_theta" in rope:
-        config["rope_theta"] = rope[
-            "rope_theta"
-        ]  # stands in a table of its own since transformers 5
-    config.update(fields(source.config or {}))
-    config.update(fields(source.constructors.get("", {})))
-    return config
+def lowered(
+    exported: Any,
+    source: Source,
+    input_layout: str,
+    dump: Callable[[str, Program], None] | None,
+    fold_batchnorm: bool,
+    fixed: Collection[str],
+) -> Program:
+    """The exported graph as a program of MLX calls, every pass run."""
+    program = import_program(exported, source)
+    program.config = source.config or {}
+    if "length" in fixed:
+        program.unrolled = None
+    run_pipeline(program, input_layout, dump, fold_batchnorm)
+    return program
 
 
 def _described(program: Program, name: str, value: Value) -> dict[str, Any]:

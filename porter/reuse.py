@@ -16,8 +16,9 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from porter import artifact
-from porter.compile import Port, compile_port, config_of
+from porter.compile import Port, compile_port
 from porter.errors import InputError
+from porter.family import config_of
 from porter.frontends.export import example_inputs
 from porter.sources import Source, resolve
 from porter.sources.huggingface_config import passthrough_files

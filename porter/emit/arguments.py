@@ -29,15 +29,22 @@ class Config:
     """The fields of ModelArgs: what the source calls its sizes, and which of them the emitted file uses."""
 
     known: dict[str, Any]
+    #: those of them that the file can't follow: they are written as the numbers that they are
+    fixed: frozenset[str] = frozenset()
     used: dict[str, Any] = field(default_factory=dict)
     #: the same in the model's other sizes
     others: list[dict[str, Any]] = field(default_factory=list)
+    #: whether the graph of another size is known too
+    traced: bool = False
     #: numbers that change with the size, and that no field gives
     unexplained: int = 0
 
     def use(self, name: str) -> str:
         self.used[name] = self.known[name]
         return f"args.{name}"
+
+    def is_fixed(self, symbol: str) -> bool:
+        return symbol.partition("[")[0] in self.fixed
 
 
 @dataclass(slots=True)
@@ -107,6 +114,8 @@ class Arguments:
             dict.fromkeys(name for hint in hints for name in (hint, *SYNONYMS.get(hint, ())))
         )
         expression = self._find(vector, names if use_hint else ())
+        if expression is not None and self._is_number(expression):
+            expression = None
         number = self._must_be_named(vector, is_size or bool(set(hints) & set(SIZES)))
         if expression is None and number:
             expression = self._own_size(vector, names) or self._new_parameter(
@@ -114,6 +123,8 @@ class Arguments:
             )
         if number and expression is not None:
             self.sizes |= set(expression.symbols)
+        if expression is None and in_call and is_size and self.is_root and is_constant(vector):
+            return self._attribute(Expression((), literal(next(iter(vector.values())))), hints)
         if expression is None and self.takes_args:  # nothing names what the other sizes have here
             here = {i: v for i, v in vector.items() if i < len(self.cls.instances)}
             self.config.unexplained += is_constant(here) and not is_constant(vector)
@@ -124,6 +135,11 @@ class Arguments:
             if expression is None:
                 expression = self._new_parameter(hints[0] if hints else "value", vector, fallback)
         return self._attribute(expression, hints) if in_call else self._text(expression)
+
+    def _is_number(self, expression: Expression) -> bool:
+        """Whether an expression is made of fixed settings alone."""
+        fixed = self.takes_args and bool(expression.symbols)
+        return fixed and all(self.config.is_fixed(symbol) for symbol in expression.symbols)
 
     def _must_be_named(self, vector: Vector, is_size: bool) -> bool:
         """Whether a number is a size of a class below the root."""
@@ -147,7 +163,21 @@ class Arguments:
             expression = self._own_size(vector, hints)
         if expression is None or (exact and expression.template != "{}"):
             return None
+        if self._is_number(expression):
+            return None
         return self._attribute(expression, hints) if in_call else self._text(expression)
+
+    def known(self, vector: Vector) -> bool:
+        """Whether a number has an attribute already, or one name that gives it."""
+        expression = self._find(vector, ())
+        if expression is None or self._is_number(expression):
+            return False
+        text = expression.text(self._peeked)
+        return expression.template == "{}" or text in self.attributes.values()
+
+    def _peeked(self, symbol: str) -> str:
+        """A symbol's text, without making it an argument."""
+        return f"args.{symbol}" if self.takes_args and symbol in self.config.known else symbol
 
     def _find(
         self, vector: Vector, hints: tuple[str, ...], strict: bool = False
@@ -159,9 +189,19 @@ class Arguments:
         partial = frozenset(
             name for name, s in self.symbols.items() if any(s.get(i) is None for i in range(count))
         )
-        found = find(vector, own, hints, made, strict, partial)
+        elsewhere = any(i >= count for i in vector)
+        unproven = frozenset(
+            name
+            for name, symbol in self.symbols.items()
+            if self.takes_args and elsewhere and len({repr(symbol.get(i)) for i in vector}) == 1
+        )
+        if self.takes_args and self.config.traced and not elsewhere:
+            strict = True  # of a number that no other size tells, only a name can say what it is
+        found = find(vector, own, hints, made, strict, partial, unproven)
         return found or (
-            find(vector, self.symbols, hints, made, strict, partial) if self.derived else None
+            find(vector, self.symbols, hints, made, strict, partial, unproven)
+            if self.derived
+            else None
         )
 
     def _is_plain(self, vector: Vector, expression: Expression) -> bool:
@@ -180,6 +220,7 @@ class Arguments:
             name
             for name, symbol in self.symbols.items()
             if symbol and all(isinstance(value, tuple) for value in symbol.values())
+            if not (self.takes_args and name in self.config.fixed)
         ]
 
     def name(self, symbol: str) -> str:
@@ -228,6 +269,10 @@ class Arguments:
         return expression.text(self._symbol)
 
     def _symbol(self, name: str) -> str:
+        if self.takes_args and self.config.is_fixed(name):
+            place, _, index = name.partition("[")
+            value = self.config.known[place]
+            return literal(value[int(index[:-1])] if index else value)
         name, bracket, index = name.partition("[")
         return f"{self._name(name)}{bracket}{index}"
 
@@ -249,7 +294,10 @@ class Arguments:
             if known == text:
                 return f"self.{name}"
         single = len(expression.symbols) == 1 and expression.template == "{}"
-        name = expression.symbols[0] if single else identifier(hints[0] if hints else "size")
+        name = identifier(hints[0] if hints else "size")
+        if single:  # an element of a tuple is called as one of them
+            name, bracket, _ = expression.symbols[0].partition("[")
+            name = name[:-1] if bracket and name.endswith("s") else name
         name = unique(name, set(self.attributes) | self.reserved)
         self.attributes[name] = text
         return f"self.{name}"

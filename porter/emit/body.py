@@ -156,7 +156,8 @@ class Body:
             if item not in inside:
                 self._item(item)
         self._return()
-        shapes = self.nodes.shape_lines(self.template.inputs, self.names_of_inputs())
+        inputs = zip(self.template.inputs, self.names_of_inputs(), strict=True)
+        shapes = [line for value, name in inputs for line in self.nodes.shape_lines(value, name)]
         return shapes + self._caches() + join_branches(self.lines)
 
     def _caches(self) -> list[str]:
@@ -311,8 +312,7 @@ class Body:
         return name
 
     def _measure(self, value: Value, name: str) -> None:
-        line = self.nodes.shape_line(value, name)
-        if line:
+        for line in self.nodes.shape_lines(value, name):
             self.say(line)
 
     def _busy(self) -> set[str]:
@@ -472,6 +472,7 @@ class Body:
         produced = [value for item in loop.turns[-1] for value in item.outputs]
         for place, name in place_names.items():
             self.names[produced[place]] = name
+            self._measure(produced[place], name)
 
     def _loop_words(self, loop: Loop, iterable: str, word: str) -> str:
         """`layer in self.layers`, with the cache and the kind of each layer beside it where there are."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from porter.emit.arguments import Arguments
-from porter.emit.attributes import Attributes
+from porter.emit.attributes import Attributes, Place
 from porter.emit.body import Body
 from porter.emit.constructor import Constructor
 from porter.emit.decoder import STATE_TYPES
@@ -223,7 +223,25 @@ class ClassWriter:
         return f"{text}[{start}:]" if start else text
 
     def child(self, block: Block) -> str:
-        return self.attributes.text(self.template.relative(block.path))
+        place = self.attributes.places[self.template.relative(block.path)]
+        tail = self._tail(place[:-1])
+        if tail is not None and int(place[-1]) >= tail[0]:
+            place = (*place[:-1], int(place[-1]) - tail[1])
+        return "self" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place)
+
+    def _tail(self, name: Place) -> tuple[int, int] | None:
+        """Where a list's one loop ends, and its length: what comes after is counted from the end."""
+        loops = [
+            found
+            for loop in self.template.items
+            if isinstance(loop, Loop)
+            for found in [
+                [self.attributes.places[self.template.relative(b.path)] for b in loop.blocks]
+            ]
+            if found[0][:-1] == name
+        ]
+        siblings = [p for p in self.attributes.places.values() if p[:-1] == name and len(p) > 1]
+        return (int(loops[0][-1][-1]) + 1, len(siblings)) if len(loops) == 1 else None
 
     def layer(self, node: Node) -> str:
         return self.attributes.text(member_path(self.template, node))
@@ -249,10 +267,11 @@ class ClassWriter:
         whole = "self" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[:-1])
         start, count = int(place[-1]), len(loop.blocks)
         siblings = [p for p in self.attributes.places.values() if p[:-1] == place[:-1]]
+        end = start + count - (len(siblings) if self._tail(place[:-1]) is not None else 0)
         text = (
             whole
             if start == 0 and len(siblings) == count
-            else f"{whole}[{start or ''}:{start + count if start + count < len(siblings) else ''}]"
+            else f"{whole}[{start or ''}:{end if start + count < len(siblings) else ''}]"
         )
         word = str(place[0])
         singular = word[:-1] if word.endswith("s") and len(word) > 2 else word
@@ -306,6 +325,8 @@ class ClassWriter:
 
     def traced_size(self, vector: Vector, node: Node) -> str:
         """A symbolic size that nothing in reach has, as it was when traced; an argument where the instances differ."""
+        count = len(self.cls.instances)
+        vector = {i: size for i, size in vector.items() if i < count}
         traced = {i: self.model.program.number(size) for i, size in vector.items()}
         for symbol in symbols_of(vector):
             if symbol in self.model.program.dims:
@@ -321,7 +342,8 @@ class ClassWriter:
 
 
 _COMPOSITE = re.compile(
-    r"int\([\w.]+ \* [\w.]+\)|\d \* [\w.]+(?![\w.\[])|[\w.]+ // [\w.]+(?![\w.\[])"
+    r"(?<!\* )(?<!/ )args\.\w+ \* args\.\w+(?![\w.\[]| [*/])|int\([\w.]+ \* [\w.]+\)"
+    r"|\d \* [\w.]+(?![\w.\[])|[\w.]+ // [\w.]+(?![\w.\[])"
 )
 
 
@@ -335,6 +357,8 @@ def name_repeated(lines: list[str]) -> list[str]:
         name = (
             "hidden_dim"
             if "ratio" in text
+            else "inner_dim"
+            if " * args." in text and "args." in text.partition(" * ")[0]
             else "out_dim"
             if " * " in text
             else "head_dim"

@@ -199,6 +199,9 @@ class Constructor:
         others = self.variants.lengths(self.cls, paths, counts)
         if not others or is_constant(counts | others):
             return None
+        if max(counts.values()) < 2:
+            self.arguments.config.unexplained += 1
+            return None
         return self.arguments.look_up(counts | others, "depth", "num_layers")
 
     def loop(self, items: Instances) -> str:
@@ -433,10 +436,13 @@ class Constructor:
         for number in sorted(rows):
             inner = rows[number]
             texts.append(self._list(inner) if inner[0][0] else self.text(inner[0][2]))
-        return f"[{', '.join(_runs(texts, self._members(rows)))}]"
+        looped = any(isinstance(found[0][1], Loop) for _, _, found in entries)
+        return f"[{', '.join(_runs(texts, self._members(rows, looped)))}]"
 
-    def _members(self, rows: dict[int, list[tuple[Place, str, Instances]]]) -> str | None:
-        """The name for the length of a list whose members are given one by one."""
+    def _members(
+        self, rows: dict[int, list[tuple[Place, str, Instances]]], looped: bool
+    ) -> str | None:
+        """The name for the length of a list whose members are given one by one, where the forward runs over most of them."""
         found: dict[int, list[Block]] = {}
         for row in rows.values():
             for place, _, items in row:
@@ -445,9 +451,16 @@ class Constructor:
                         found.setdefault(i, []).append(block)
         if not found or any(len(blocks) != len(rows) for blocks in found.values()):
             return None
-        return self._length(
-            {i: (blocks[0].path.rpartition(".")[0], len(blocks)) for i, blocks in found.items()}
-        )
+        containers = {
+            i: (blocks[0].path.rpartition(".")[0], len(blocks)) for i, blocks in found.items()
+        }
+        if looped:
+            return self._length(containers)
+        counts = {i: count for i, (_, count) in containers.items()}
+        paths = {i: path for i, (path, _) in containers.items()}
+        others = self.variants.lengths(self.cls, paths, counts)
+        self.arguments.config.unexplained += bool(others) and not is_constant(counts | others)
+        return None
 
 
 def _alternating(even: str, odd: str) -> str:

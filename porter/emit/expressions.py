@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, combinations_with_replacement, product
 from math import prod
 from typing import Any
 
@@ -66,12 +66,14 @@ def find(
     made: frozenset[str] = frozenset(),
     strict: bool = False,
     partial: frozenset[str] = frozenset(),
+    unproven: frozenset[str] = frozenset(),
 ) -> Expression | None:
     """The simplest expression over the symbols that gives the vector's value in every instance; None without one.
 
     Names that share words with the hints go first; those in `made` are no source's and enter no comparison.
     With `strict` only a name that shares words with the hints will do. Those in `partial`, which some instance has no value
-    for, stand alone or not at all. A small constant has no expression but a hinted name.
+    for, stand alone or not at all. Those that are `unproven`, which nothing has changed yet, want a name that shares words too.
+    A small constant has no expression but a hinted name.
     """
     values = list(vector.values())
     if not values or any(isinstance(value, (str, Code)) or value is None for value in values):
@@ -88,7 +90,7 @@ def find(
         power = _first(vector, whole, SCALES, is_constant(vector))
         if power is not None:
             return power
-    named = _exact(vector, numbers, hints, strict)
+    named = _exact(vector, numbers, hints, strict, unproven)
     if named is not None or strict or isinstance(values[0], float):
         return named
     constant = is_constant(vector)
@@ -101,7 +103,10 @@ def find(
     return (
         element
         or _first(vector, whole, PADDINGS if "padding" in hints else COMPOSITES, constant)
+        or _multiple(vector, whole)
         or _first(vector, parts, MULTIPLES, constant)
+        or _multiple(vector, parts, 1)
+        or _first(vector, parts | whole, QUOTIENTS, constant)
     )
 
 
@@ -195,6 +200,10 @@ def _is_key_heads(name: str, value: Any) -> bool:
     return _is_heads(name, value) and bool(words(name) & {"kv", "key"})
 
 
+def _is_patch(name: str, value: Any) -> bool:
+    return type(value) is int and bool(words(name) & {"patch", "kernel", "window"})
+
+
 def _is_width(name: str, *_: str) -> bool:
     """Whether a config's field speaks of the model's width, of which other sizes are multiples."""
     return bool(words(name) & {"dim", "hidden", "model"}) and "num" not in words(name)
@@ -239,7 +248,12 @@ COMPOSITES: tuple[Pattern, ...] = (
         _of_image_and_patch,
     ),
     *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,)) for k in (5, 6, 8)),
+    *(
+        Pattern(f"{{}} {'+-'[k < 0]} {abs(k)}", lambda a, k=k: a + k, (_is_size,))
+        for k in (1, 2, -1)
+    ),
     Pattern("{} * {}", lambda a, b: a * b, (_is_count, _is_count)),
+    Pattern("{} ** 2 * {}", lambda a, b: a * a * b, (_is_patch, _is_count)),
     Pattern("{} + {}", lambda a, b: a + b, (_is_count, _is_count)),
     Pattern("{} - {}", lambda a, b: a - b, (_is_count, _is_count)),
     Pattern("{} + {} * {}", lambda a, b, c: a + b * c, (_is_count, _is_count, _is_count)),
@@ -248,7 +262,10 @@ COMPOSITES: tuple[Pattern, ...] = (
 MULTIPLES: tuple[Pattern, ...] = (
     *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,)) for k in (2, 3, 4, 6, 8)),
     *(Pattern(f"{{}} // {k}", lambda a, k=k: _quotient(a, k), (_is_size,)) for k in (2, 4)),
+    Pattern("{} + {}", lambda a, b: a + b, (_is_size, _is_size)),
 )
+#: Forms of a size over an element of a tuple and another number.
+QUOTIENTS: tuple[Pattern, ...] = (Pattern("{} // {}", _quotient, (_is_size, _is_count)),)
 PADDINGS: tuple[Pattern, ...] = (Pattern("{} // 2", lambda k: k // 2, (_is_kernel,)),)
 #: Attention scales: a head's size to the power of -1/2.
 SCALES: tuple[Pattern, ...] = (
@@ -287,7 +304,11 @@ def _named(name: str) -> Expression:
 
 
 def _exact(
-    vector: Vector, numbers: dict[str, Vector], hints: tuple[str, ...], strict: bool
+    vector: Vector,
+    numbers: dict[str, Vector],
+    hints: tuple[str, ...],
+    strict: bool,
+    unproven: frozenset[str],
 ) -> Expression | None:
     """A symbol with the vector's own values: a hint, one whose name is related, or the only one."""
     for hint in hints:
@@ -307,6 +328,7 @@ def _exact(
         return _named(max(related, key=lambda name: len(words(name) & wanted)))
     if strict or small or (constant and isinstance(value, float)):
         return None
+    exact = [name for name in exact if name not in unproven]
     return _named(exact[0]) if len(exact) == 1 or (exact and not constant) else None
 
 
@@ -329,12 +351,54 @@ def _first(
             if constant and pattern.constant is not None and not pattern.constant(*names):
                 continue
             columns = [numbers[name] for name in names]
+            if not constant and not _told(
+                pattern, names, [[c[i] for i in vector] for c in columns]
+            ):
+                continue
             if all(
                 _close(pattern.function(*(c[i] for c in columns)), value)
                 for i, value in vector.items()
             ):
                 return Expression(names, pattern.template)
     return None
+
+
+def _multiple(vector: Vector, numbers: dict[str, Vector], most: int = 2) -> Expression | None:
+    """`16 * {}` or `6 * {} * {}`: a whole multiple of up to `most` numbers that change, the same in every instance."""
+    moving = {n: s for n, s in numbers.items() if len({s[i] for i in vector}) > 1}
+    usable = {
+        n: s for n, s in moving.items() if all(type(s[i]) is int and s[i] > 0 for i in vector)
+    }
+    first = min(vector)
+    pairs = combinations_with_replacement(usable, 2) if most > 1 else ()
+    for names in (*combinations(usable, 1), *pairs):
+        products = {i: prod(usable[name][i] for name in names) for i in vector}
+        k, rest = divmod(vector[first], products[first])
+        if rest == 0 and 1 < k <= _LARGEST and all(vector[i] == k * products[i] for i in vector):
+            square = len(names) == 2 and names[0] == names[1]
+            form = "{} ** 2" if square else " * ".join(["{}"] * len(names))
+            return Expression(names[:1] if square else names, f"{k} * {form}")
+    return None
+
+
+#: A larger factor is no part of a formula.
+_LARGEST = 256
+
+
+def _told(pattern: Pattern, names: tuple[str, ...], columns: list[list[Any]]) -> bool:
+    """Whether numbers that never change stand in a form by their names, and not because they happen to fit."""
+    if len(names) < 2 or pattern in CONDITIONS:
+        return True
+    if pattern.constant is not None and pattern.constant(*names):
+        return True
+    return all(
+        test in _BY_NAME or len(set(column)) > 1 or ("+" not in pattern.template and column[0] > 3)
+        for test, column in zip(pattern.accepts, columns, strict=True)
+    )
+
+
+#: Tests that ask for a telling name.
+_BY_NAME = (_is_ratio, _is_kernel, _is_head_size, _is_size_of_head, _is_heads)
 
 
 def _close(got: Any, wanted: Any) -> bool:

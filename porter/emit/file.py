@@ -46,18 +46,22 @@ def emit(
     model_type: str,
     title: str,
     variants: Sequence[Variant] = (),
+    fixed: Sequence[str] = (),
 ) -> Emission:
     """Writes the program as an MLX module.
 
     `config` holds the source's own names and values for its sizes; the fields that the source uses become ModelArgs.
-    `variants` are the model in other sizes: what a field is said to give must be so there too.
+    `variants` are the model in other sizes: what a field is said to give must be so there too. The settings that are `fixed`
+    become no fields.
     """
     if len(set(program.sights)) > 1:
         config = {**config, "layer_types": program.layer_words}
     apart: set[str] = set()
     while True:
         root = build_tree(program, apart)
-        fields = Config(dict(config), others=[variant.config for variant in variants])
+        others = [variant.config for variant in variants]
+        traced = any(variant.nodes for variant in variants)
+        fields = Config(dict(config), frozenset(fixed), others=others, traced=traced)
         known = Variants(program.modules, list(variants))
         writer = ModelWriter(program, root, factor_classes(root), fields, known)
         emission = writer.emit(model_type, title)

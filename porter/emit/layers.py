@@ -61,6 +61,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "stride": ("stride", "patch_size"),
     "hidden_dims": ("moe_intermediate_size", "intermediate_size", "intermediate_dim"),
     "num_experts": ("num_experts", "num_local_experts", "n_routed_experts"),
+    "length": ("max_position_embeddings", "max_source_positions", "n_positions", "n_ctx"),
     "rotary_dim": ("rotary_dim", "head_dim", "dim"),
     "rope_theta": ("rope_theta", "rotary_emb_base", "rope_base", "base"),
 }

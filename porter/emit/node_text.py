@@ -10,13 +10,11 @@ from porter.emit.arguments import Arguments
 from porter.emit.decoder import STATE
 from porter.emit.expressions import Code, Vector, is_constant
 from porter.emit.measured import Measured
+from porter.emit.reshape_sizes import ReshapeSizes
 from porter.emit.sizes import (
     Dims,
-    Key,
-    author_sizes,
     flatten_axes,
     is_symbolic,
-    splits,
     squeezed_axes,
 )
 from porter.emit.syntax import (
@@ -34,15 +32,10 @@ from porter.emit.syntax import (
     slice_text,
     subscript,
 )
+from porter.emit.variants import Variants
 from porter.ir import Node, Value
 from porter.ir.ops import INFIX
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import layer_path
-from porter.passes.layout.permutations import reshape_blocks
-
-#: What sources call the number of heads, and that of key and value heads.
-HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads", "groups")
-KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_kv_head", "kv_heads")
 
 
 class NodeText:
@@ -53,7 +46,8 @@ class NodeText:
         self.arguments = arguments
         self.places = places
         self.body = body
-        self.dims = Dims(cls, label=self._label)
+        self.variants: Variants = places.model.variants
+        self.dims = Dims(cls, self.variants, label=self._label)
         self.measured = Measured(self.dims, lambda: set(self.body_names()))
         self.sizes: dict[int, list[Any]] = {}
         self.planned: dict[tuple[int, Any], Text | None] = {}
@@ -88,7 +82,7 @@ class NodeText:
         ]
         if node.op == ".reshape":
             if not (self._everywhere(node, flatten_axes) or self._everywhere(node, squeezed_axes)):
-                self.sizes[id(node)] = self._reshape_sizes(node, order)
+                self.sizes[id(node)] = ReshapeSizes(self, node, order).texts()
         else:
             for part in (node.args, node.kwargs, node.attrs):
                 self._plan_symbols(part, node, order)
@@ -99,6 +93,11 @@ class NodeText:
         return bool(first) and all(
             form(other) == first for other in self.cls.of(node) if other is not None
         )
+
+    def likes(self, node: Node) -> list[tuple[int, Node]]:
+        """The node in each instance that has it, and in the sizes whose graph is known."""
+        here = [(i, other) for i, other in enumerate(self.cls.of(node)) if other is not None]
+        return (here or [(0, node)]) + self.variants.nodes(self.cls, node)
 
     def _plan_symbols(self, part: Any, node: Node, order: list[Value]) -> None:
         """Reserves the dims that symbolic sizes outside reshapes need."""
@@ -117,177 +116,33 @@ class NodeText:
             if s is size
         ]
         group, path = paths[0]
-        return {
-            i: _at(getattr(other, group), path)
-            for i, other in enumerate(self.cls.of(node))
-            if other is not None
-        }
-
-    def _reshape_sizes(self, node: Node, order: list[Value]) -> list[Any]:
-        others = self.cls.of(node)
-        count = len(node.args) - 1
-        vectors: list[Vector] = [
-            {i: o.args[1 + p] for i, o in enumerate(others) if o is not None} for p in range(count)
-        ]
-        wrote = author_sizes(node.location, count)
-        split = splits(node) if self._everywhere(node, splits) else {}
-        inputs = [v for v in self.cls.template.inputs if not v.is_parameter]
-        texts: list[str | None] = []
-        used: list[Key] = []  # axes that a size of this shape is taken from
-        for position, vector in enumerate(vectors):
-            text = None
-            last = position == count - 1 and not is_symbolic(vector)
-            if last and None not in texts and not _is_small(vector):
-                texts.append(None)  # the size of a head, say: -1 does
-                continue
-            if wrote[position] is not None and not is_symbolic(vector):
-                text = self.arguments.look_up(vector, str(wrote[position]), in_call=True)
-            if text is None:
-                text = self._heads(node, position, vectors)
-            if text is None and _is_small(vector):
-                text = str(vector[min(vector)])
-            if text is None and last:
-                texts.append(None)
-                continue
-            if text is None:
-                found = self.dims.find(vector, order if is_symbolic(vector) else inputs, used)
-                text = self.dims.name(*found, set(self.body_names())) if found else None
-                used += [found] if found else []
-            texts.append(text)
-        free = [p for p, text in enumerate(texts) if text is None]
-        unknown = next((p for p in free if is_symbolic(vectors[p])), free[-1] if free else None)
-        for position in free:
-            if texts[position] is not None:
-                continue
-            if position == unknown:
-                texts[position] = "-1"
-                continue
-            texts[position] = (
-                self._divided(node, split, position, vectors, texts, used)
-                or self._named_size(vectors[position])
-                or self._divided_by_name(vectors[position], inputs, used)
-                or self._dim_text(vectors[position], order)
-                or (
-                    self.arguments.resolve(vectors[position], "size", in_call=True)
-                    if not is_symbolic(vectors[position])
-                    else None
-                )
-                or self._traced(vectors[position], node)
-            )
-        return texts
-
-    def _heads(self, node: Node, position: int, vectors: list[Vector]) -> str | None:
-        """The number of heads, where an axis is split and its last two parts are heads and their size."""
-        blocks = reshape_blocks(node.args[0].shape, node.output.shape) or []
-        last = len(vectors) - 1
-        if not any(len(left) == 1 and right[-2:] == [last - 1, last] for left, right in blocks):
-            return None
-        if position != last - 1 or is_symbolic(vectors[position]):
-            return None
-        made = node.args[0].node
-        name = layer_path(made).rpartition(".")[2] if made is not None and made.is_layer else ""
-        # of keys and values there may be fewer heads, though here there are as many
-        hints = KEY_HEADS + HEADS if name.startswith(("k", "v")) else HEADS + KEY_HEADS
-        return self.arguments.look_up(vectors[position], *hints, in_call=True, exact=True)
-
-    def _named_size(self, vector: Vector) -> str | None:
-        if is_symbolic(vector):
-            return None
-        return self.arguments.look_up(
-            vector, "window_size", "patch_size", "num_heads", in_call=True, exact=True
-        )
-
-    def _divided_by_name(self, vector: Vector, values: list[Value], used: list[Key]) -> str | None:
-        """`H // self.window_size`: an input's size over a number that the class has a name for."""
-        keys = [(value, axis) for value in values for axis in range(value.rank)]
-        for value, axis in sorted(keys, key=lambda key: key in used):
-            if self.dims.vector(value, axis):
-                have = self.dims.vector(value, axis)
-                if any(
-                    not isinstance(have.get(i), int) or have[i] % size for i, size in vector.items()
-                ):
-                    continue
-                rest = {i: have[i] // size for i, size in vector.items()}
-                part = self.arguments.look_up(rest, "window_size", in_call=True, exact=True)
-                if part is not None:
-                    used.append((value, axis))
-                    return f"{self.dims.name(value, axis, set(self.body_names()))} // {part}"
-        return None
-
-    def _divided(
-        self,
-        node: Node,
-        split: dict[int, tuple[int, int]],
-        position: int,
-        vectors: list[Vector],
-        texts: list[str | None],
-        used: list[Key],
-    ) -> str | None:
-        """`H // window` for the first part of an axis that is split in two."""
-        if position not in split:
-            return None
-        axis, rest = split[position]
-        source = node.args[0]
-        measured = {i: m[source].shape[axis] for i, m in enumerate(self.cls.values) if source in m}
-        whole = self._dim_text(
-            measured,
-            [v for v in self.cls.template.inputs if not v.is_parameter],
-            tight=True,
-            used=used,
-        )
-        if whole is None:
-            return None
-        part = texts[rest]
-        if (part is None or part == "-1") and is_symbolic(vectors[rest]):
-            return None
-        if part is None or part == "-1":
-            part = texts[rest] = self.arguments.resolve(vectors[rest], "window_size", in_call=True)
-        return f"{whole} // {part}"
-
-    def _dim_text(
-        self,
-        vector: Vector,
-        order: list[Value],
-        tight: bool = False,
-        used: list[Key] | None = None,
-    ) -> str | None:
-        """A size as an expression over named dims; None where no array has it. `tight`: to be divided further."""
-        found = self.dims.find(vector, order, used) if used is not None else None
-        if found is not None and used is not None:
-            used.append(found)
-            return self.dims.name(*found, set(self.body_names()))
-        text = self.measured.text(vector, order)
-        return None if text is None else text.at(PRECEDENCE["*"]) if tight else text.code
+        return {i: _at(getattr(other, group), path) for i, other in self.likes(node)}
 
     def body_names(self) -> list[str]:
         return list(self.body.taken_by_inputs) if hasattr(self.body, "taken_by_inputs") else []
 
     def dim_names(self) -> set[str]:
-        return set(self.dims.names.values())
+        return self.dims.letters()
 
     def is_measured(self, value: Value) -> bool:
         return bool(self.dims.axes(value))
 
-    def shape_line(self, value: Value, name: str) -> str:
-        """`B, L, _ = x.shape`."""
+    def shape_lines(self, value: Value, name: str) -> list[str]:
+        """`B, L, _ = x.shape`, and `H = int(L**0.5)` after it."""
         axes = self.dims.axes(value)
         if not axes:
-            return ""
+            return []
+        roots = [f"{root} = int({dim}**0.5)" for dim, root in self.dims.roots_of(value)]
         if len(axes) == 1:
             axis, dim = next(iter(axes.items()))
-            return f"{dim} = {name}.shape[{axis}]"
-        return f"{', '.join(axes.get(axis, '_') for axis in range(value.rank))} = {name}.shape"
-
-    def shape_lines(self, values: list[Value], names: list[str]) -> list[str]:
-        lines = [self.shape_line(value, name) for value, name in zip(values, names, strict=True)]
-        return [line for line in lines if line]
+            return [f"{dim} = {name}.shape[{axis}]", *roots]
+        names = ", ".join(axes.get(axis, "_") for axis in range(value.rank))
+        return [f"{names} = {name}.shape", *roots]
 
     # --- expressions
 
     def text(self, node: Node) -> Text:
-        others = [(i, other) for i, other in enumerate(self.cls.of(node)) if other is not None] or [
-            (0, node)
-        ]
+        others = self.likes(node)
         if node.is_layer:
             given = {key: self.body.read(value) for key, value in node.kwargs.items()}
             return call(
@@ -453,6 +308,12 @@ class NodeText:
             isinstance(value, (bool, str)) or value is None or role in ("axis", "index", "")
         ):
             return plain(value)
+        if (
+            not role
+        ):  # a number of a formula: it reads best as it is, but where its class has a name for it
+            count = len(self.cls.instances)
+            known = self.arguments.known(vector)
+            vector = vector if known else {i: v for i, v in vector.items() if i < count}
         code = self.arguments.resolve(vector, role or "value", in_call=True)
         return Text(code, PRECEDENCE["neg"] if code.startswith("-") else ATOM)
 
@@ -464,11 +325,6 @@ class NodeText:
     def _traced(self, vector: Vector, node: Node) -> str:
         """A size that no array has: as it was when traced, and the user hears of it."""
         return self.places.traced_size(vector, node)
-
-
-def _is_small(vector: Vector) -> bool:
-    value = vector[min(vector)]
-    return is_constant(vector) and isinstance(value, int) and abs(value) <= 3
 
 
 #: Reductions read better as methods.

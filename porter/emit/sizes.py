@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from itertools import chain
 from string import ascii_uppercase
 from typing import Any
 
 from sympy import Expr, Symbol
 
 from porter.emit.expressions import Vector, is_constant
+from porter.emit.variants import Variants
 from porter.ir import Location, Node, Size, Value
 from porter.ir.builder import simplify
 from porter.passes.factor.classes import BlockClass
@@ -27,7 +28,10 @@ class Dims:
     """The axes of arrays that a forward needs by name: `B, L, D = x.shape`."""
 
     cls: BlockClass
-    names: dict[tuple[Value, int], str] = field(default_factory=dict)
+    variants: Variants
+    names: dict[Key, str] = field(default_factory=dict)
+    #: names of the sides of squares whose axes were merged
+    roots: dict[Key, str] = field(default_factory=dict)
     label: Callable[[Value], str] = str
 
     def shapes(self, value: Value) -> list[tuple[Size, ...]]:
@@ -39,11 +43,12 @@ class Dims:
         inputs = self.cls.template.inputs
         if not value.is_parameter and value not in inputs and self.cls.lacking(value):
             return {}
-        return {
+        here = {
             i: mapping[value].shape[axis]
             for i, mapping in enumerate(self.cls.values)
             if value in mapping
         }
+        return here | {k: other.shape[axis] for k, other in self.variants.values(self.cls, value)}
 
     def find(
         self, vector: Vector, candidates: list[Value], used: Collection[Key] = ()
@@ -67,11 +72,29 @@ class Dims:
             return f"{self.label(value)}.shape[{axis}]"
         if key not in self.names:
             letters = _LETTERS.get(value.rank, "BTHWCDEF")
-            pairs = (f"{first}{second}" for first in letters for second in ascii_uppercase)
-            choices = chain([letters[axis % len(letters)], *"NSMKPQRUVWXYZ"], pairs)
-            used = set(self.names.values()) | taken
-            self.names[key] = next(letter for letter in choices if letter not in used)
+            self.names[key] = self._letter([letters[axis % len(letters)], *"NSMKPQRUVWXYZ"], taken)
         return self.names[key]
+
+    def root(self, key: Key, taken: set[str]) -> str:
+        """The name of the side of a square whose cells lie along an axis."""
+        name = self.name(*key, taken)
+        if "." in name:
+            return f"int({name}**0.5)"
+        if key not in self.roots:
+            self.roots[key] = self._letter([*"HSMKPQRUVWXYZ"], taken)
+        return self.roots[key]
+
+    def roots_of(self, value: Value) -> list[tuple[str, str]]:
+        """(name of an axis, name of its square root) for an array."""
+        return [(self.names[key], root) for key, root in self.roots.items() if key[0] is value]
+
+    def letters(self) -> set[str]:
+        return {*self.names.values(), *self.roots.values()}
+
+    def _letter(self, choices: list[str], taken: set[str]) -> str:
+        used = self.letters() | taken
+        more = (a + b for a in ascii_uppercase for b in ascii_uppercase)
+        return next(letter for letter in itertools.chain(choices, more) if letter not in used)
 
     def axes(self, value: Value) -> dict[int, str]:
         return {axis: name for (owner, axis), name in self.names.items() if owner is value}
@@ -131,12 +154,13 @@ def splits(node: Node) -> dict[int, tuple[int, int]]:
 
 
 def author_sizes(location: Location | None, count: int) -> list[str | None]:
-    """What the author wrote for each size of a reshape on that line: the attribute of self that he used, or None."""
-    from porter.frontends.source_lines import statement_at
+    """What the author wrote for each size of a reshape on that line: the attribute of self, or a telling local; or None."""
+    from porter.frontends.source_lines import local_values, statement_at
 
     statement = statement_at(location.file, location.line) if location else None
-    if statement is None:
+    if location is None or statement is None:
         return [None] * count
+    known = local_values(location.file, location.line)
     for node in ast.walk(statement):
         if (
             isinstance(node, ast.Call)
@@ -147,11 +171,16 @@ def author_sizes(location: Location | None, count: int) -> list[str | None]:
             if len(args) == 1 and isinstance(args[0], (ast.Tuple, ast.List)):
                 args = list(args[0].elts)
             if len(args) == count:
-                return [_attribute(arg) for arg in args]
+                return [_author_name(arg, known) for arg in args]
     return [None] * count
 
 
-def _attribute(expression: ast.expr) -> str | None:
+def _author_name(expression: ast.expr, known: dict[str, ast.expr]) -> str | None:
+    """`window_size` of `self.window_size`, of a local that was set to it, or of a local of that name."""
+    if isinstance(expression, ast.Name):
+        behind = known.get(expression.id)
+        name = _author_name(behind, {}) if behind is not None else None
+        return name or (expression.id if len(expression.id) > 2 else None)
     if (
         isinstance(expression, ast.Attribute)
         and isinstance(expression.value, ast.Name)

@@ -65,6 +65,24 @@ class Variants:
             for i in instances:
                 yield i + k * count, i, variant
 
+    def nodes(self, cls: BlockClass, node: Node) -> list[tuple[int, Node]]:
+        """The likes of a node in the sizes whose graph is known."""
+        here = {i: found for i, found in enumerate(cls.of(node)) if found is not None}
+        return [
+            (key, variant.nodes[here[i]])
+            for key, i, variant in self.keys(cls, here)
+            if here[i] in variant.nodes
+        ]
+
+    def values(self, cls: BlockClass, value: Value) -> list[tuple[int, Value]]:
+        """The likes of an array in the sizes whose graph is known."""
+        here = {i: table[value] for i, table in enumerate(cls.values) if value in table}
+        return [
+            (key, variant.values[here[i]])
+            for key, i, variant in self.keys(cls, here)
+            if here[i] in variant.values
+        ]
+
     def numbers(self, cls: BlockClass, items: list[tuple[int, Any]], name: str) -> Vector:
         """A layer's number in the other sizes."""
         nodes = dict(items)
@@ -74,6 +92,8 @@ class Variants:
         return {key: value for key, value in found.items() if value is not None}
 
     def _number(self, node: Node, name: str, variant: Variant) -> Any:
+        if node in variant.nodes:
+            return variant.nodes[node].attrs.get(name)
         path = layer_path(node)
         here, there = self.modules.get(path), variant.modules.get(path)
         axes = _STACKED.get(node.op, _AXES)
@@ -83,6 +103,9 @@ class Variants:
             same = _number_of(here.attributes.get(name)) == _number_of(node.attrs[name])
             return _number_of(there.attributes[name]) if same else None
         weight = node.params.get("weight", node.params.get("gate_proj.weight"))
+        if weight is None and name == "dims" and there is not None:
+            normalized = there.attributes.get("normalized_shape")  # of a norm without parameters
+            return normalized[-1] if isinstance(normalized, (list, tuple)) else normalized
         shape = _shape(weight, variant)
         if weight is None or shape is None:
             return None
@@ -124,6 +147,8 @@ def _members(modules: dict[str, ModuleInfo], container: str) -> list[str]:
 def _shape(value: Value | None, variant: Variant) -> tuple[int, ...] | None:
     if value is None or value.recipe is None:
         return None
+    if value in variant.values:
+        return variant.values[value].shape
     try:
         shape = shape_of(value.recipe, Shapes(variant.shapes))
     except InputError:  # the recipe holds a size of its own

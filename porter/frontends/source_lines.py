@@ -27,6 +27,32 @@ def statement_at(file: str, line: int) -> ast.stmt | None:
     return _statements(file).get(line)
 
 
+@lru_cache(maxsize=256)
+def _functions(file: str) -> list[ast.FunctionDef]:
+    """The functions of a file, inner ones after those around them."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return []
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return sorted(found, key=lambda node: node.lineno)
+
+
+def local_values(file: str, line: int) -> dict[str, ast.expr]:
+    """The locals that the function over a source line has set by then, each by a statement of its own."""
+    around = [f for f in _functions(file) if f.lineno <= line <= (f.end_lineno or f.lineno)]
+    values: dict[str, ast.expr] = {}
+    for node in ast.walk(around[-1]) if around else ():
+        if isinstance(node, ast.Assign) and node.lineno < line and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+            if isinstance(target, ast.Name):
+                values[target.id] = value
+            elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                pairs = zip(target.elts, value.elts, strict=False)
+                values |= {t.id: v for t, v in pairs if isinstance(t, ast.Name)}
+    return values
+
+
 def assigned_names(file: str, line: int) -> tuple[str, ...]:
     """The plain names that the statement over a source line assigns."""
     statement = statement_at(file, line)

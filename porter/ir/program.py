@@ -64,11 +64,16 @@ class ModuleInfo:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The source's model in another size: its settings, its modules, and the shapes of its tensors by checkpoint key."""
+    """The source's model in another size: its settings, its modules, and the shapes of its tensors by checkpoint key.
+
+    Where its graph was traced too, `nodes` and `values` pair those of the ported program with its own.
+    """
 
     config: dict[str, Any]
     modules: dict[str, ModuleInfo]
     shapes: dict[str, tuple[int, ...]]
+    nodes: dict[Node, Node] = field(default_factory=dict)
+    values: dict[Value, Value] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ import copy
 import random
 import re
 import time
-from collections.abc import Container
+from collections.abc import Collection, Container, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,21 +20,29 @@ from porter.sources.source import Source
 from porter.time_limit import time_limit
 
 #: How many other sizes are wanted, from how many draws, and how many models may be built for all of it.
-WANTED, DRAWS, BUILDS = 3, 12, 64
+WANTED, DRAWS, BUILDS = 4, 16, 96
 
 #: CPU seconds after which no more are built, whatever is found by then.
 SECONDS = 20.0
 
 #: What a size is multiplied by; the small ones divide the large ones, so that heads still divide widths.
-_LARGE, _SMALL = (2, 3, 4, 6, 10), (1, 2, 3)
+_LARGE, _SMALL = (2, 3, 4, 6, 10), (1, 2, 3, 4)
 _HEADS = re.compile(r"heads?$")
 _WIDTH = re.compile(r"dim|hidden|width|embd|d_model")
 #: How often numbers are drawn until they go together.
 _TRIES = 20
-_DEPTH = re.compile(r"layer|depth|block|stage|repeat")
+_DEPTH = re.compile(
+    r"^(?!.*(channel|dim|hidden|width|size|scale|head)).*(layer|depth|block|stage|repeat)"
+)
 #: What tables of positions are made for: their size grows with the square of it.
 _EXTENT = re.compile(r"im(a)?g|resolution|input_size|length|position|context|seq")
-_NOT_SIZES = re.compile(r"_ids?$|_token|seed|version|eps|theta|stride|dilation|chunk")
+_NOT_SIZES = re.compile(r"_ids?$|_token|seed|version|eps|theta|stride|dilation|chunk|drop")
+_RATIO = re.compile(r"ratio|mult|expan|factor")
+
+
+#: What inputs have to agree with, and what they never do.
+_INPUTS = re.compile(r"in_ch|num_ch|chans|^in_|input|mel|vocab|classes|joint|text|caption|pooled")
+_WIDTHS = re.compile(r"dim|hidden|width|embed|model|heads")
 
 
 class OtherSizes:
@@ -53,8 +61,16 @@ class OtherSizes:
         built = self._build(source.called_with) if same else None
         self._same = built is not None and _shapes(built) == _shapes(source)
 
-    def together(self, only: Container[str] | None = None, wanted: int = WANTED) -> list[Source]:
-        """Models with every setting changed (or only those named), up to `wanted` or as many as their class allows."""
+    def together(
+        self,
+        only: Container[str] | None = None,
+        wanted: int = WANTED,
+        truly: Container[str] = (),
+    ) -> list[Source]:
+        """Models with every setting changed (or only those named), up to `wanted` or as many as their class allows.
+
+        A setting may get its own value again, but for those that are to be changed `truly`.
+        """
         draw = random.Random(0)
         found: list[Source] = []
         names = [place for place in self._settings.names if only is None or place[1] in only]
@@ -62,10 +78,28 @@ class OtherSizes:
             if len(found) == wanted or self._late():
                 break
             # A number that must not change makes every draw fail: later draws change fewer.
-            chosen = [name for name in names if draw.random() < max(0.25, 1 - count / DRAWS)]
-            other = self._build(self._settings.drawn(chosen, draw, alike=count % 2 > 0))
+            part = max(0.25, 1 - count / DRAWS)
+            chosen = [place for place in names if draw.random() < part or place[1] in truly]
+            other = self._build(self._settings.drawn(chosen, draw, count % 2 > 0, truly))
             found += [other] if other is not None else []
         return found
+
+    @property
+    def names(self) -> list[str]:
+        """The settings that may be changed."""
+        return [name for _, name in self._settings.names] if self._same else []
+
+    def same_graph(self, only: Collection[str]) -> Iterator[list[Source]]:
+        """Pairs of models that may take the same inputs in the same steps: with most settings changed, then with fewer."""
+        names = [n for n in only if not _DEPTH.search(n.lower()) and not _EXTENT.search(n.lower())]
+        inner = [n for n in names if not _INPUTS.search(n.lower())]
+        plain = [n for n in inner if "size" not in n.lower()]
+        widths = [n for n in inner if _WIDTHS.search(n.lower())]
+        tried: list[list[str]] = []
+        for chosen in (names, inner, plain, widths):
+            if chosen and chosen not in tried:
+                tried.append(chosen)
+                yield self.together(chosen, wanted=2, truly=chosen)
 
     def by_influence(self) -> list[str]:
         """The settings that can be changed alone: those that change no shape, then tuples, then by how many shapes."""
@@ -129,7 +163,11 @@ class _Settings:
         return tuple(value) if isinstance(value, list) else value
 
     def drawn(
-        self, chosen: list[tuple[str | None, str]], draw: random.Random, alike: bool
+        self,
+        chosen: list[tuple[str | None, str]],
+        draw: random.Random,
+        alike: bool,
+        truly: Container[str] = (),
     ) -> dict[str, Any]:
         """The arguments with the chosen numbers changed; the source's own stay as they are.
 
@@ -137,7 +175,7 @@ class _Settings:
         """
         values = {place: self._values[place] for place in self.names}
         for _ in range(_TRIES):
-            changed = {p: _changed(p[1], self._values[p], draw, alike) for p in chosen}
+            changed = {place: self._other(place, draw, alike, truly) for place in chosen}
             if self._heads_divide(values | changed):
                 break
         arguments = {
@@ -150,6 +188,22 @@ class _Settings:
             else:
                 vars(arguments[holder])[name] = value
         return arguments
+
+    def _other(
+        self,
+        place: tuple[str | None, str],
+        draw: random.Random,
+        alike: bool,
+        truly: Container[str],
+    ) -> Any:
+        """Another value of a setting; never its own where it is to be changed `truly`, but by rare chance."""
+        own = self._values[place]
+        draws = (_changed(place[1], own, draw, alike) for _ in range(8 if place[1] in truly else 1))
+        value = own
+        for value in draws:
+            if value != own:
+                break
+        return value
 
     def _heads_divide(self, values: dict[tuple[str | None, str], Any]) -> bool:
         """Whether each width is a multiple of each number of heads of which it is one in the source."""
@@ -169,12 +223,27 @@ def _is_size(name: str, value: Any) -> bool:
     if name.startswith("_") or _NOT_SIZES.search(name):
         return False
     if isinstance(value, (list, tuple)):
+        if _is_ratio(name, value):
+            return True
         return 0 < len(value) <= 16 and all(type(item) is int and item > 0 for item in value)
-    return type(value) is int and value > 1
+    least = 1 if _DEPTH.search(name.lower()) else 2
+    return _is_ratio(name, value) or (type(value) is int and value >= least)
+
+
+def _is_ratio(name: str, value: Any) -> bool:
+    """Whether a setting is what a width is multiplied by, or a tuple of such."""
+    items = value if isinstance(value, (list, tuple)) else (value,)
+    floats = 0 < len(items) <= 16 and all(type(item) is float and item > 0 for item in items)
+    return floats and _RATIO.search(name.lower()) is not None
 
 
 def _changed(name: str, value: Any, draw: random.Random, alike: bool) -> Any:
     """Another number or tuple of numbers; `alike` keeps the proportions within a tuple."""
+    if _is_ratio(name, value):
+        if isinstance(value, (list, tuple)):
+            more = draw.choice((1, 2))
+            return type(value)(item + more if item >= 1 else item / 2 for item in value)
+        return value + draw.choice((1, 2)) if value >= 1 else value / draw.choice((2, 4))
     if _DEPTH.search(name.lower()):
         more = draw.choice((1, 2))
         if isinstance(value, (list, tuple)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import prod
 
 from porter.errors import InputError
 from porter.weights.recipe_specs import shape_of
@@ -124,11 +125,26 @@ def _fitted(recipe: Recipe, shape: tuple[int, ...]) -> Recipe:
     if not isinstance(inner, Recipe):
         return recipe
     if recipe.function == "reshape":
-        return Recipe("reshape", (inner, shape))
+        return Recipe("reshape", (_stretched(inner, prod(shape)), shape))
     order = recipe.arguments[-1]
     if recipe.function == "permute" and isinstance(order, tuple) and len(order) == len(shape):
         before = [0] * len(shape)
         for place, axis in enumerate(order):
             before[int(axis)] = shape[place]  # type: ignore[arg-type]
         return Recipe("permute", (_fitted(inner, tuple(before)), order))
+    return recipe
+
+
+def _stretched(recipe: Recipe, length: int) -> Recipe:
+    """A vector that lies along one axis among axes of 1, as long as it is to be."""
+    inner = recipe.arguments[0] if recipe.arguments else None
+    if not isinstance(inner, Recipe):
+        return recipe
+    sizes = recipe.arguments[-1]
+    if recipe.function == "permute":
+        return Recipe("permute", (_stretched(inner, length), sizes))
+    is_row = isinstance(sizes, tuple) and sum(size != 1 for size in sizes) == 1
+    if recipe.function == "reshape" and isinstance(sizes, tuple) and is_row:
+        wider = tuple(1 if size == 1 else length for size in sizes)
+        return Recipe("reshape", (_stretched(inner, length), wider))
     return recipe

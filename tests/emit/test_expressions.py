@@ -177,3 +177,18 @@ def test_an_instance_that_lacks_the_symbol_rules_it_out():
 def test_constants_are_of_one_type_and_value(values):
     vector = dict(enumerate(values))
     assert is_constant(vector) == (len({(type(v), v) for v in values}) == 1)
+
+
+def test_what_never_changes_stands_by_its_name():
+    """A setting that has one value in every size fits a sum by chance."""
+    symbols = {"classes": {0: 10, 1: 30}, "layers": {0: 5, 1: 5}, "depth": {0: 1, 1: 1}}
+    assert text({0: 15, 1: 35}, symbols, "num_embeddings") is None
+    assert text({0: 11, 1: 31}, symbols, "num_embeddings") == "args.classes + 1"
+    unproven = frozenset({"output_stride"})
+    assert find({0: 32, 1: 32}, alike(output_stride=32), ("dim",), unproven=unproven) is None
+
+
+def test_multiples_of_what_changes():
+    symbols = {"heads": {0: 2, 1: 6, 2: 4}, "head_size": {0: 8, 1: 24, 2: 8}}
+    assert text({0: 96, 1: 864, 2: 192}, symbols, "dim") == "6 * args.heads * args.head_size"
+    assert text({0: 128, 1: 384, 2: 128}, symbols, "dim") == "16 * args.head_size"

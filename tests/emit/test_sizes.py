@@ -9,6 +9,7 @@ from torch import nn
 
 from porter.emit.sizes import author_sizes, flatten_axes, splits, squeezed_axes
 from porter.ir import Location, Node, Value
+from porter.style import check
 from tests.passes.programs import Fn, x
 from tests.random_modules.parity import check_source, port_of
 
@@ -176,3 +177,27 @@ def test_a_module_called_with_different_settings(both):
 
     inputs = torch.randn(2, 4)
     port_of(Net, [inputs]).check(inputs)
+
+
+class Grid(nn.Module):
+    """Tokens on a square, merged axes, and a window that a local names."""
+
+    def __init__(self, width: int = 6, cell: int = 4):
+        super().__init__()
+        self.mix = nn.Linear(width, width)
+        self.cell = cell
+
+    def forward(self, a):
+        b, n, c = a.shape
+        side = int(n**0.5)
+        cell = self.cell
+        x = torch.cumsum(self.mix(a).reshape(b, side, side, c), dim=1)
+        x = x.reshape(b, side // cell, cell, side // cell, cell, c).permute(0, 1, 3, 2, 4, 5)
+        return x.reshape(b, (side // cell) ** 2, cell * cell * c)
+
+
+def test_no_reshape_has_a_number_that_an_array_or_a_name_gives():
+    source = port_of(Grid, (x(2, 64, 6),)).port.model_py
+    check_source(source)
+    assert not [f for f in check(source) if f.check == "S4"], source
+    assert "int(L**0.5)" in source

@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten
 from porter.artifact import model_args
 from porter.compile import compile_port
 from porter.sources import SourceOptions, resolve
-from porter.sources.variants import OtherSizes, tensors_of
+from porter.sources.variants import WANTED, OtherSizes, tensors_of
 
 SOURCE = """
 import dataclasses
@@ -94,7 +94,7 @@ def resolved(tmp_path, factory="small"):
 def test_other_sizes_are_of_the_same_class_with_other_settings(tmp_path):
     source = resolved(tmp_path)
     others = OtherSizes(source).together()
-    assert len(others) == 3
+    assert len(others) == WANTED
     for other in others:
         assert type(other.module) is type(source.module)
         settings = other.constructors[""]

@@ -1,0 +1,95 @@
+"""Two sizes of each of four families, small enough to be ported in a test; called by porter as `families.py:NAME`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+Made = tuple[torch.nn.Module, tuple[torch.Tensor, ...]]
+
+
+def _made(module: torch.nn.Module, *inputs: torch.Tensor) -> Made:
+    """With statistics and norms that are neither zero nor one: a swapped one shows."""
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.3)
+            layer.running_var.uniform_(0.5, 1.5)
+    for parameter in module.parameters():
+        if parameter.ndim == 1:
+            parameter.data.add_(torch.randn(parameter.shape) * 0.1)
+    return module.eval(), inputs
+
+
+def _image(side: int) -> torch.Tensor:
+    return torch.randn(2, 3, side, side)
+
+
+def _vit(**sizes: Any) -> Made:
+    from timm.models.vision_transformer import VisionTransformer
+
+    side = sizes["img_size"]
+    return _made(VisionTransformer(num_classes=10, **sizes), _image(side))
+
+
+def vit() -> Made:
+    return _vit(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=3)
+
+
+def vit_other() -> Made:
+    return _vit(img_size=48, patch_size=12, embed_dim=64, depth=3, num_heads=4, mlp_ratio=3.0)
+
+
+def _convnext(**sizes: Any) -> Made:
+    from timm.models.convnext import ConvNeXt
+
+    return _made(ConvNeXt(num_classes=10, conv_mlp=True, **sizes), _image(64))
+
+
+def convnext() -> Made:
+    return _convnext(depths=(2, 2, 3, 2), dims=(16, 32, 48, 64))
+
+
+def convnext_other() -> Made:
+    return _convnext(depths=(3, 2, 4, 3), dims=(24, 40, 64, 80))
+
+
+def _resnet(**sizes: Any) -> Made:
+    from timm.models.resnet import Bottleneck, ResNet
+
+    return _made(ResNet(Bottleneck, num_classes=10, **sizes), _image(64))
+
+
+def resnet() -> Made:
+    return _resnet(layers=(2, 2, 3, 2), channels=(24, 32, 48, 64))
+
+
+def resnet_other() -> Made:
+    return _resnet(layers=(3, 4, 2, 3), channels=(32, 40, 56, 80))
+
+
+def _bert(**sizes: Any) -> Made:
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(max_position_embeddings=40, **sizes)
+    return _made(BertModel(config), torch.randint(0, 50, (2, 9)))
+
+
+def bert() -> Made:
+    return _bert(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+
+
+def bert_other() -> Made:
+    return _bert(
+        vocab_size=70,
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=80,
+    )
