@@ -82,10 +82,10 @@ def compile_port(
     Raises UnsupportedError that names every op without a lowering.
     """
 
-    def trace(other: Source, dims: frozenset[str]) -> Program:
+    def trace(other: Source, fixed: frozenset[str], dynamic: frozenset[str]) -> Program:
         """Another size's program, as this one's is made."""
-        exported, _ = export_program(other, dims)
-        return lowered(exported, other, input_layout, None, fold_batchnorm, dims)
+        exported, _ = export_program(other, fixed, dynamic)
+        return lowered(exported, other, input_layout, None, fold_batchnorm, fixed)
 
     clock = time.perf_counter()
     timings: dict[str, float] = {}
@@ -107,7 +107,8 @@ def compile_port(
         lap("passes")
         progress("writing model.py")
         slow = time.process_time() - started > TRACED_AGAIN
-        again = None if slow else partial(trace, dims=frozenset(fixed))
+        dynamic = frozenset(name for name, _ in program.dims.values())
+        again = None if slow else partial(trace, fixed=frozenset(fixed), dynamic=dynamic)
         emission = emit_family(program, source, again)
         lap("emit")
         # A size that the author hands from module to module as a number is in no array: such a dim is fixed.

@@ -71,10 +71,11 @@ def _fake_parameters(module: torch.nn.Module) -> Iterator[Any]:
 
 
 def export_program(
-    source: Source, fixed: frozenset[str] = frozenset()
+    source: Source, fixed: frozenset[str] = frozenset(), dynamic_dims: frozenset[str] | None = None
 ) -> tuple[ExportedProgram, list[str]]:
     """Exports the source's module, with dynamic dims where the model allows them; those named `fixed` are not.
 
+    With `dynamic_dims` just these are dynamic, and nothing else is tried.
     Returns the program and what the user should hear (dims that stayed fixed and why). Raises UnsupportedError with
     torch's reason where the module can't be exported.
     """
@@ -99,6 +100,8 @@ def export_program(
         ]
     if wanted:
         attempts.append(("every dim stayed fixed", set()))
+    if dynamic_dims is not None:
+        attempts = [("", {*dynamic_dims})]
     notes: list[str] = []
     reason: Exception | None = None
     module.eval()

@@ -28,11 +28,14 @@ SECONDS = 20.0
 #: What a size is multiplied by; the small ones divide the large ones, so that heads still divide widths.
 _LARGE, _SMALL = (2, 3, 4, 6, 10), (1, 2, 3, 4)
 _HEADS = re.compile(r"heads?$")
+_KEYS = re.compile(
+    r"kv|key"
+)  # their heads divide those of the queries, though there may be as many
 _WIDTH = re.compile(r"dim|hidden|width|embd|d_model")
 #: How often numbers are drawn until they go together.
 _TRIES = 20
 _DEPTH = re.compile(
-    r"^(?!.*(channel|dim|hidden|width|size|scale|head)).*(layer|depth|block|stage|repeat)"
+    r"^(?!.*(channel|dim|hidden(?!_layers)|width|size|scale|head)).*(layer|depth|block|stage|repeat)"
 )
 #: What tables of positions are made for: their size grows with the square of it.
 _EXTENT = re.compile(r"im(a)?g|resolution|input_size|length|position|context|seq")
@@ -206,15 +209,17 @@ class _Settings:
         return value
 
     def _heads_divide(self, values: dict[tuple[str | None, str], Any]) -> bool:
-        """Whether each width is a multiple of each number of heads of which it is one in the source."""
+        """Whether each width, and number of heads, is a multiple of each number of heads of which it is one in the source."""
         here = {place: n for place, n in self._values.items() if type(n) is int and n > 1}
         return all(
             values[width] % values[heads] == 0
             for heads in here.keys() & values.keys()
             if _HEADS.search(heads[1])
             for width in here.keys() & values.keys()
-            if _WIDTH.search(width[1])
-            and here[width] > here[heads]
+            if (_WIDTH.search(width[1]) or _HEADS.search(width[1]))
+            and not _DEPTH.search(width[1])
+            and width != heads
+            and here[width] >= here[heads] + (_KEYS.search(heads[1]) is None)
             and here[width] % here[heads] == 0
         )
 

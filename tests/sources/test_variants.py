@@ -1,6 +1,7 @@
 """The source's model in other sizes, and sizes of the emitted file that hold in them."""
 
 import dataclasses
+import random
 import sys
 import types
 
@@ -11,7 +12,7 @@ from mlx.utils import tree_flatten
 from porter.artifact import model_args
 from porter.compile import compile_port
 from porter.sources import SourceOptions, resolve
-from porter.sources.variants import WANTED, OtherSizes, tensors_of
+from porter.sources.variants import OtherSizes, _Settings, tensors_of
 
 SOURCE = """
 import dataclasses
@@ -116,6 +117,22 @@ def test_heads_divide_widths_where_the_class_does_not_ask_for_it(tmp_path):
     changed = [other.constructors[""] for other in others]
     assert len({settings["heads"] for settings in changed}) > 1
     assert all(settings["width"] % settings["heads"] == 0 for settings in changed)
+
+
+def test_layers_are_added_and_key_heads_divide_heads():
+    settings = {
+        "num_hidden_layers": 2,
+        "hidden_size": 256,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+    }
+    drawn = _Settings(settings)
+    draw = random.Random(0)
+    for _ in range(20):
+        found = drawn.drawn(drawn.names, draw, False)
+        assert found["num_hidden_layers"] in (3, 4)
+        assert found["num_attention_heads"] % found["num_key_value_heads"] == 0
+        assert found["hidden_size"] % found["num_attention_heads"] == 0
 
 
 def test_a_module_changed_after_it_was_built_has_no_other_sizes(tmp_path):
