@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from porter.artifact import model_args
 from porter.compile import compile_port
 from porter.sources import SourceOptions, resolve
-from porter.sources.variants import OtherSizes, _Settings, tensors_of
+from porter.sources.variants import WANTED, OtherSizes, _Settings, tensors_of
 
 SOURCE = """
 import dataclasses
