@@ -13,6 +13,7 @@ from torch import nn
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.permutations import (
     axes_between,
+    divides,
     identity,
     inserted,
     permuted_reshape,
@@ -591,3 +592,8 @@ def test_each_module_turns_what_it_is_given_by_itself():
     result.check(x(2, 5, 6), x(2, 1, 5, 3))
     assert result.port.model_py.count("class Scaled") == 1
     assert "for layer in self.layers" in result.port.model_py
+
+
+def test_a_size_of_zero_divides_nothing():
+    assert not divides(0, 6)
+    assert divides(3, 6)

@@ -99,7 +99,7 @@ def _smaller(a: Size, b: Size) -> int | None:
 def divides(a: Size, b: Size) -> bool:
     """Whether b / a is whole: a fraction-free expression for symbolic sizes."""
     if isinstance(a, int) and isinstance(b, int):
-        return b % a == 0
+        return a != 0 and b % a == 0
     from sympy import fraction, sympify, together
 
     try:
