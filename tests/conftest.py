@@ -20,8 +20,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(HARNESS), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
-if str(HARNESS.parents[1]) not in sys.path:
-    sys.path.insert(0, str(HARNESS.parents[1]))
+for folder in (str(HARNESS), str(HARNESS.parents[1])):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 _spec = importlib.util.spec_from_file_location("porter_test_harness", HARNESS / "sitecustomize.py")
 assert _spec is not None
