@@ -63,6 +63,20 @@ def length_before_heads(a):
     return b * angles.cos() + _half(b) * angles.sin()
 
 
+def positions_of_pictures(a):
+    """Positions in time, of rows and of columns, which are the same in a text; each gives some of the frequencies."""
+    place = torch.arange(a.shape[2])[None].expand(3, -1)
+    angles = place[..., None].float() * 10000.0 ** (-torch.arange(0, 8, 2).float() / 8)
+
+    def mixed(table):
+        time = table[0]
+        for grid in (1, 2):
+            time[..., grid::3] = table[grid, ..., grid::3]
+        return torch.cat([time, time], dim=-1)
+
+    return a * mixed(angles.cos()) + _half(a) * mixed(angles.sin())
+
+
 FUSED = {
     "halves": (halves, {"dims": 8, "traditional": False, "base": 500000.0, "scale": 1.0}),
     "interleaved": (interleaved, {"dims": 8, "traditional": True, "base": 10000.0, "scale": 1.0}),
@@ -74,6 +88,10 @@ FUSED = {
     ),
     "length before heads": (
         length_before_heads,
+        {"dims": 8, "traditional": False, "base": 10000.0, "scale": 1.0},
+    ),
+    "positions of pictures": (
+        positions_of_pictures,
         {"dims": 8, "traditional": False, "base": 10000.0, "scale": 1.0},
     ),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -269,13 +268,14 @@ def _stored_frequencies(program: Program, tables: set[Value], length: int) -> It
 
 
 def _rows(array: np.ndarray, length: int) -> np.ndarray | None:
-    """(positions, features) of an array that is 1 elsewhere; None for one that is not."""
+    """(positions, features) of an array that has the same along its other axes; None for one that has not."""
     if array.ndim < 2:
         return None
     sizes = [size for size in array.shape[:-1] if size != 1]
-    if not sizes or math.prod(sizes) not in (sizes[-1], 2 * sizes[-1]) or sizes[-1] > length:
+    if not sizes or sizes[-1] > length:
         return None
-    return array.reshape(-1, sizes[-1], array.shape[-1])[0]
+    rows = array.reshape(-1, sizes[-1], array.shape[-1])
+    return rows[0] if (rows == rows[0]).all() else None
 
 
 def _candidates(program: Program, angles: np.ndarray, width: int) -> Iterator[Rotation]:
