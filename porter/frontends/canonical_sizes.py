@@ -12,6 +12,8 @@ import sympy
 
 #: Sizes at which expressions are compared: some with many divisors, some with none, all large.
 _POINTS = (40_320, 100_003, 65_536, 49_999, 75_600, 91_193)
+#: Tokens that a text has at least, at which they are compared too.
+_FEW = (1, 2, 3)
 
 
 class CanonicalSizes:
@@ -51,13 +53,15 @@ class CanonicalSizes:
         return found if self._equal_when_traced(size, found) else size
 
     def _equal_when_traced(self, size: sympy.Expr, found: Any) -> bool:
-        """`Max(0, 96 - s)` is 0 at large sizes alone."""
+        """`Max(0, 96 - s)` is 0 at large sizes alone; a text may be as short as one token, too."""
         if found is size or not any(
             type(part).__name__ in ("Max", "Min") for part in sympy.preorder_traversal(size)
         ):
             return True
         traced = {symbol: hint for symbol, (_, hint) in self._dims.items()}
-        return bool(size.subs(traced) == sympy.sympify(found).subs(traced))
+        lengths = [symbol for symbol, (name, _) in self._dims.items() if name == "length"]
+        cases = [traced, *(traced | dict.fromkeys(lengths, few) for few in _FEW)]
+        return all(bool(size.subs(case) == sympy.sympify(found).subs(case)) for case in cases)
 
     def _values(self, size: sympy.Expr) -> tuple[Any, ...] | None:
         """The size at each point; None where it has no value there."""

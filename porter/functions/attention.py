@@ -46,3 +46,20 @@ def chunked_mask(mask: mx.array | None, offset: Any, length: int, chunk: int) ->
 def narrowed_mask(mask: mx.array | None, kept: mx.array) -> mx.array:
     """The keys that the mask shows and that are kept."""
     return kept if mask is None else mask & kept
+
+
+def masked(x: mx.array, mask: mx.array | None, fill: Any) -> mx.array:
+    """x (B, ..., L, K) of queries and keys, with `fill` for the keys that the mask hides."""
+    if mask is None:
+        return x
+    if mask.ndim == 4:  # of a batch
+        mask = mask.reshape(len(mask), *[1] * (x.ndim - 3), *mask.shape[-2:])
+    return mx.where(mask, x, fill)
+
+
+def all_tokens(x: mx.array, cache: Any = None) -> mx.array:
+    """x (B, H, L, D) of all tokens so far; what a cache keeps beside keys is of no use here."""
+    if cache is None:
+        return x
+    kept, beside = cache.update_and_fetch(x, x[..., :1])
+    return mx.depends(kept, [beside])  # which would be left undone for ever

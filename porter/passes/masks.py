@@ -122,7 +122,7 @@ def _sight(seen: np.ndarray) -> Sight | None:
     if (seen == causal).all():
         return Sight()
     window = int(seen[-1].sum())
-    if (seen == (causal & (key > query - window))).all():
+    if window and (seen == (causal & (key > query - window))).all():
         return Sight(window=window)
     chunk = int(seen[:, 0].sum())
     if chunk and (seen == (causal & (query // chunk == key // chunk))).all():

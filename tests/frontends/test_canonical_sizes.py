@@ -18,3 +18,9 @@ def test_what_is_zero_at_large_sizes_alone_is_kept():
     size = sympy.Max(0, 96 - S)
     assert sizes(size) == size
     assert sizes(1 - sympy.Max(0, 1 - S)) == 1
+
+
+def test_what_is_one_number_for_all_but_short_texts_is_kept():
+    sizes = CanonicalSizes({S: ("length", 16)})
+    assert sizes(sympy.Min(4, S)) == sympy.Min(4, S)
+    assert CanonicalSizes({S: ("width", 16)})(sympy.Min(4, S)) == 4

@@ -194,7 +194,19 @@ class Both(nn.Module):
         return self.space(x) + self.attention(x)
 
 
+class Twice(nn.Module):
+    """Two modules of one class that each keep their tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = ShortConv(), ShortConv()
+
+    def forward(self, x):
+        return self.second(functional.silu(self.first(x)))
+
+
 MIXERS = {
+    "twice": Twice,
     "conv": ShortConv,
     "padded conv": functools.partial(ShortConv, True),
     "space": StateSpace,
@@ -240,6 +252,7 @@ class Decoder(nn.Module):
 CASES = {
     "conv": (["conv", "conv"], ["ArraysCache"] * 2),
     "padded conv": (["padded conv"] * 2, ["ArraysCache"] * 2),
+    "twice": (["twice", "twice"], ["ArraysCache"] * 2),
     "space": (["space", "space"], ["ArraysCache"] * 2),
     "selective": (["selective", "selective"], ["ArraysCache"] * 2),
     "delta": (["delta", "delta"], ["ArraysCache"] * 2),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from porter.ir import Node, Program, Value
-from porter.passes.cache.plan import Plan, new_item
+from porter.passes.cache.plan import NoCache, Plan, new_item
 
 
-def take_parts(plan: Plan, layers: list[Node]) -> tuple[dict[Node, Node], dict[Node, Node]]:
-    """What gives the cache of each attention and state in its layer, and what gives it outside of the layers.
+def take_parts(
+    plan: Plan, layers: list[Node]
+) -> tuple[dict[Node, Node], dict[Node, Node], dict[Value, Node]]:
+    """What gives the cache of each attention and state in its layer, what gives it outside of the layers, and what gives that
+    of the features of keys in the layer.
 
     A layer's cache with parts is handed over whole, and taken apart in the layer.
     """
@@ -25,7 +28,13 @@ def take_parts(plan: Plan, layers: list[Node]) -> tuple[dict[Node, Node], dict[N
             inside[i, part] = new_item(whole, part, "cache", node.scope[:depth])
             outside[i, part] = new_item(whole, part, "cache", plan.holder)
         parts[node], shown[node] = inside[i, part], outside[i, part]
-    return parts, shown
+    kept: dict[Value, Node] = {}
+    for node, values in plan.fetched.items():
+        for value in values:
+            i, part = plan.kept[value]
+            kept[value] = new_item(layers[i].output, part, "cache", node.scope[:depth])
+            kept[value].output.name = "token_cache"
+    return parts, shown, kept
 
 
 def carry_states(
@@ -37,18 +46,19 @@ def carry_states(
     replaced: dict[Value, Value],
 ) -> None:
     """Functions that carry a state get the cache and the array of it that is theirs; the last of a layer counts the tokens."""
-    slots: dict[int, int] = {}
-    last: dict[int, Node] = {}
+    carrying: dict[int, list[Node]] = {}
     for node in plan.states:
-        layer = plan.places[node][0]
-        slot = slots[layer] = slots.get(layer, -1) + 1
+        nodes = carrying.setdefault(plan.places[node][0], [])
+        slot = len(nodes)
+        nodes.append(node)
         node.args += [parts[node].output, mask]
         if slot != (0 if node.op in ("fn.with_past", "fn.token_before") else 1):
             node.args.append(slot)
-        last[layer] = node
-    for stateful in last.values():
-        node = stateful
-        if node.op == "fn.with_past":  # which gives more tokens than came
+    for nodes in carrying.values():
+        node = stateful = nodes[-1]
+        if len({other.scope for other in nodes}) > 1:  # of modules that may be of one class
+            node = _end_of_layer(program, plan, node)
+        elif node.op == "fn.with_past":  # which gives more tokens than came
             node = program.users()[node.output][0]
         advance = Node("cache.advance", [node.output, parts[stateful].output], scope=node.scope)
         advance.location = node.location
@@ -56,3 +66,17 @@ def carry_states(
         advance.outputs = [Value(old.shape, old.dtype, advance, old.name)]
         after[node] = [advance]
         replaced[old] = advance.output
+
+
+def _end_of_layer(program: Program, plan: Plan, stateful: Node) -> Node:
+    """What gives the result of the layer, with a row for each token."""
+    layer = stateful.scope[: len(plan.holder) + 1]
+    inside = [node for node in program.nodes if node.scope[: len(layer)] == layer]
+    read = {v for node in program.nodes if node not in set(inside) for v in node.inputs()}
+    read.update(program.output_values())
+    ends = [node for node in inside if node.scope == layer and node.outputs[0] in read]
+    if not ends or ends[-1].output.shape[:2] != plan.text.ids.shape:
+        raise NoCache(
+            f"the layer of {stateful.op} at {stateful.location} ends in no array of tokens"
+        )
+    return ends[-1]

@@ -15,7 +15,8 @@ class State:
     slots: int
 
 
-#: Of a layer with a state and attention: both, the state first.
+#: Of a layer with a state and attention: both, the state first. After what attention sees come caches of the same kind for
+#: what else it takes of all tokens.
 Kind: TypeAlias = Sight | State | tuple[Sight | State, ...]
 
 #: The kinds of layers, as configurations name them in `layer_types`.
@@ -35,7 +36,8 @@ def layer_words(kinds: list[Kind], config: dict[str, Any]) -> tuple[str, ...]:
 
 def _word(kind: Kind) -> str:
     if isinstance(kind, tuple):
-        return HYBRID
+        first = kind[0]
+        return HYBRID if isinstance(first, State) else f"indexed_{_word(first)}"
     if isinstance(kind, State):
         return LINEAR
     if kind.chunk is not None:

@@ -11,16 +11,21 @@ import sympy
 from porter.ir import Frame, Node, Program, Value
 from porter.ir.evaluate import Unknown
 from porter.passes.cache.carry_states import carry_states, take_parts
+from porter.passes.cache.divide_mask import divide_mask
 from porter.passes.cache.find_memory import find_memory, name_memory
 from porter.passes.cache.find_text import Text, find_text
-from porter.passes.cache.kinds import State, layer_words
-from porter.passes.cache.lift_bias import divided
-from porter.passes.cache.make_masks import first_layer, make_masks, make_state_mask
+from porter.passes.cache.make_masks import find_pairs, first_layer, make_masks, make_state_mask
+from porter.passes.cache.place_caches import (
+    assign_crossed,
+    holder_of,
+    is_beside,
+    owners_of,
+    place_caches,
+)
 from porter.passes.cache.plan import NoCache, Plan, new_item, new_node
 from porter.passes.cache.tokenwise import STATEFUL, mixes_tokens
 from porter.passes.cache.widen_positions import widen_positions
 from porter.passes.cleanup import remove_dead, share_equal, written_first
-from porter.passes.factor.roll import list_position
 from porter.passes.fuse.fuse_attention import ATTENTION, SDPA
 from porter.passes.fuse.match import is_number
 from porter.passes.masks import Sight
@@ -63,7 +68,7 @@ def _plan(program: Program, text: Text) -> Plan | None:
     for node in text.own:
         mask = node.kwargs.get("mask")
         if mask not in known:
-            known[mask] = divided(program, mask)
+            known[mask] = divide_mask(program, mask)
     if text.own and not any(known.values()) and not text.crossed:
         return None  # no decoder
     found = []
@@ -77,13 +82,15 @@ def _plan(program: Program, text: Text) -> Plan | None:
             raise NoCache(f"the attention at {node.location} has samples and heads on one axis")
         found.append(parts)
     states = [node for node in program.nodes if node.op in STATEFUL]
-    holder = _holder([*text.own, *text.crossed, *states])
+    holder = holder_of([*text.own, *text.crossed, *states])
     sights, biases = [s for s, _ in found], [bias for _, bias in found]
     plan = Plan(text, text.own, sights, biases, holder, states)
-    _place(program, plan)
+    _find_guards(program, plan)
+    find_pairs(program, plan)
+    place_caches(program, plan)
     if len(set(sights)) > 2:
         raise NoCache("its layers look back in more than two ways")
-    _assign_crossed(plan)
+    assign_crossed(plan)
     live = _live(program, plan)
     _claim_ropes(plan, live)
     _find_counts(program, plan, live, text.length)
@@ -95,68 +102,17 @@ def _plan(program: Program, text: Text) -> Plan | None:
     return plan
 
 
-def _assign_crossed(plan: Plan) -> None:
-    """Every look at the encoder's output is beside one attention over the tokens, in its layer."""
-    plan.crossed = [[] for _ in plan.attentions]
-    for node in plan.text.crossed:
-        layers = [i for i, own in enumerate(plan.attentions) if _around(node, own, plan)]
-        if len(layers) != 1:
-            raise NoCache(f"the attention at {node.location} stands beside {len(layers)} others")
-        plan.crossed[layers[0]].append(node)
-    if len({len(nodes) for nodes in plan.crossed}) > 1:
-        raise NoCache("only some of its layers look at the encoder's output")
-
-
-def _place(program: Program, plan: Plan) -> None:
-    """A cache for each attention; with states one for each layer, which has parts where the layer has both."""
-    sights = dict(zip(plan.attentions, plan.sights, strict=True))
-    owners = _owners(plan.attentions)
-    owned = sorted(set(owners))
-    if not plan.states:
-        plan.kinds = [plan.sights[i] for i in owned]
-        plan.words = layer_words(plan.kinds, program.config)
-        part = 0 if plan.text.crossed else None  # beside what is kept of the encoder's output
-        pairs = zip(plan.attentions, owners, strict=True)
-        plan.places = {node: (owned.index(owner), part) for node, owner in pairs}
-        return
-    if len(owned) < len(owners):
-        raise NoCache("layers beside others with a state share keys and values")
-    if plan.text.crossed:
-        raise NoCache(f"the state at {plan.states[0].location} stands beside an encoder")
-    depth = len(plan.holder)
-    layers: dict[Frame, list[Node]] = {}
-    kept = {*plan.attentions, *plan.states}
+def _find_guards(program: Program, plan: Plan) -> None:
+    """What asks whether a query sees any key, of a mask that tokens bear on, is asked of the mask with a cache too."""
+    biases = zip(plan.attentions, plan.biases, strict=True)
+    masks = {
+        node.kwargs["mask"]: i
+        for i, (node, bias) in enumerate(biases)
+        if bias is not None and bias in plan.text.depends and bias.dtype == "bool"
+    }
     for node in program.nodes:
-        if node in kept:
-            if len(node.scope) <= depth:
-                raise NoCache(f"{node.op} at {node.location} is in no layer")
-            layers.setdefault(node.scope[depth], []).append(node)
-    for i, nodes in enumerate(layers.values()):
-        own = [node for node in nodes if node in sights]
-        count = len(nodes) - len(own)
-        parts: list[Sight | State] = [State(count)] * bool(count) + [sights[node] for node in own]
-        plan.kinds.append(parts[0] if len(parts) == 1 else tuple(parts))
-        for node in nodes:
-            part = None if len(parts) == 1 else 0
-            if node in sights and part is not None:
-                part = own.index(node) + bool(count)
-            plan.places[node] = (i, part)
-    if len({kind for kind in plan.kinds if isinstance(kind, State)}) > 1:
-        raise NoCache("its layers carry different numbers of arrays")
-    plan.words = layer_words(plan.kinds, program.config)
-
-
-def _holder(attentions: list[Node]) -> tuple[Frame, ...]:
-    """The module calls that every attention is inside of, down to the list of layers."""
-    common = list(attentions[0].scope)
-    for node in attentions:
-        same = [a == b for a, b in zip(common, node.scope, strict=False)]
-        common = common[: same.index(False)] if False in same else common[: len(same)]
-    for depth, frame in enumerate(common):
-        outer = common[depth - 1].path if depth else ""
-        if list_position(frame.path.removeprefix(f"{outer}.")) is not None:
-            return tuple(common[:depth])
-    return tuple(common if len(attentions) > 1 else common[:-1])
+        if node.op == "mx.any" and node.args[0] in masks:
+            plan.guards[node] = masks[node.args[0]]
 
 
 def _live(program: Program, plan: Plan) -> list[Node]:
@@ -165,16 +121,21 @@ def _live(program: Program, plan: Plan) -> list[Node]:
     masked = set(plan.attentions)
     found = []
     for node in reversed(program.nodes):
-        if any(value in wanted for value in node.outputs):
+        if node not in plan.guards and any(value in wanted for value in node.outputs):
             found.append(node)
-            wanted.update(node.args[:3] if node in masked else node.inputs())
+            wanted.update(_read(node, plan) if node in masked else node.inputs())
     return found[::-1]
+
+
+def _read(attention: Node, plan: Plan) -> list[Value]:
+    """What an attention reads, its mask apart but for what of the tokens the mask is made of."""
+    return [*attention.args[:3], *plan.own.get(attention, []), *plan.fetched.get(attention, [])]
 
 
 def _claim_ropes(plan: Plan, live: list[Node]) -> None:
     """Every rotation belongs to the one attention that its result goes to."""
     for i, attention in enumerate(plan.attentions):
-        stack = list(attention.args[:2])
+        stack = _read(attention, plan)
         seen: set[Value] = set()
         while stack:
             value = stack.pop()
@@ -208,7 +169,7 @@ def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.S
     for node in live:
         if node.outputs[0] in positions or (crossed and not _moves(node, plan)):
             continue
-        read = node.args[:3] if node in own else list(node.inputs())
+        read = _read(node, plan) if node in own else list(node.inputs())
         stack += [v for v in read if v in positions]
         if (
             node not in own
@@ -285,7 +246,7 @@ def _start(program: Program, value: Value, words: set[Value]) -> int | None:
 def _rewrite(program: Program, plan: Plan) -> None:
     """Raises NoCache before anything is changed."""
     caches = Value((), "caches", name="cache", origin="cache")
-    owners = _owners(plan.attentions)
+    owners = owners_of(plan.attentions)
     owned = sorted(set(owners))
     if plan.memory is not None and len(owned) < len(owners):
         raise NoCache("layers beside an encoder share keys and values")
@@ -293,8 +254,8 @@ def _rewrite(program: Program, plan: Plan) -> None:
     layers = [new_item(caches, i, kind, plan.holder) for i in range(len(plan.kinds))]
     if plan.memory is not None:
         name_memory(plan.text, plan.memory)
-    parts, shown = take_parts(plan, layers)
-    first = list(dict.fromkeys([*layers, *shown.values(), *parts.values()]))
+    parts, shown, kept = take_parts(plan, layers)
+    first = list(dict.fromkeys([*layers, *shown.values(), *parts.values(), *kept.values()]))
     before: dict[Node, list[Node]] = {}
     after: dict[Node, list[Node]] = {}
     replaced: dict[Value, Value] = {}
@@ -310,7 +271,7 @@ def _rewrite(program: Program, plan: Plan) -> None:
             offsets[i, scope] = node.output
         return offsets[i, scope]
 
-    masks = make_masks(program, plan, [shown[a] for a in plan.attentions], before, offset)
+    masks = make_masks(program, plan, [shown[a] for a in plan.attentions], kept, before, offset)
     if plan.states:
         mask = make_state_mask(program, plan, shown[plan.states[0]], before)
         carry_states(program, plan, parts, mask, after, replaced)
@@ -333,15 +294,17 @@ def _rewrite(program: Program, plan: Plan) -> None:
             attention.args = [attention.args[0], *updates[owners[i]].outputs]
         for k, node in enumerate(plan.crossed[i]):
             whole = layers[plan.places[attention][0]].output
-            kept = new_item(whole, 1 + k, "cache", parts[attention].scope)
-            first.append(kept)
-            _fetch(node, kept.output, before).attrs = {"once": True}
+            beside = new_item(whole, 1 + k, "cache", parts[attention].scope)
+            first.append(beside)
+            _fetch(node, beside.output, before).attrs = {"once": True}
         attention.kwargs["mask"] = masks[i]
         if attention.op == SDPA:
             attention.kwargs = {"cache": cache, **attention.kwargs}
+    for guard, i in plan.guards.items():
+        guard.args[0] = masks[i]
     for value, start in plan.counts.items():
         place = min((u for u in program.users().get(value, [])), key=order.__getitem__)
-        layer = next((i for i, a in enumerate(plan.attentions) if _around(place, a, plan)), None)
+        layer = next((i for i, a in enumerate(plan.attentions) if is_beside(place, a, plan)), None)
         scope = place.scope
         if layer is None and scope[: len(plan.holder)] == plan.holder:
             scope = plan.holder  # where the ids' shape can be read
@@ -363,12 +326,6 @@ def _rewrite(program: Program, plan: Plan) -> None:
     program.nodes = written_first(nodes)
 
 
-def _owners(attentions: list[Node]) -> list[int]:
-    """For each attention the first one with the same keys and values: theirs is the cache that it reads."""
-    first: dict[tuple[Value, ...], int] = {}
-    return [first.setdefault(tuple(node.args[1:3]), i) for i, node in enumerate(attentions)]
-
-
 def _fetch(attention: Node, cache: Value, before: dict[Node, list[Node]]) -> Node:
     """Takes the attention's keys and values through the cache."""
     update = Node("update_and_fetch", [*attention.args[1:3], cache], scope=attention.scope)
@@ -377,9 +334,3 @@ def _fetch(attention: Node, cache: Value, before: dict[Node, list[Node]]) -> Nod
     before.setdefault(attention, []).append(update)
     attention.args = [attention.args[0], *update.outputs]
     return update
-
-
-def _around(place: Node, attention: Node, plan: Plan) -> bool:
-    """Whether the node is in the layer of the attention."""
-    depth = len(plan.holder) + 1
-    return len(place.scope) >= depth and place.scope[:depth] == attention.scope[:depth]

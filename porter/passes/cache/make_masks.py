@@ -7,26 +7,47 @@ from collections.abc import Callable, Iterator
 import sympy
 
 from porter.ir import Frame, Node, Program, Value
-from porter.passes.cache.lift_bias import BiasLift, NotLifted, weights_of
-from porter.passes.cache.plan import NoCache, Plan, new_node
+from porter.passes.cache.check_pairs import has_weights
+from porter.passes.cache.lift_pairs import LiftPairs
+from porter.passes.cache.plan import NoCache, NotLifted, Plan, new_node
 from porter.passes.fuse.fuse_attention import SDPA
 from porter.passes.masks import Sight
 
 Offset = Callable[[int, tuple[Frame, ...], Node], Value]
 
 
+def find_pairs(program: Program, plan: Plan) -> None:
+    """What is taken of queries and keys for the rest of the masks. Raises NoCache for what can't be lifted."""
+    biases = _Biases(program, plan, {}, {})
+    done: set[tuple[Sight, Value]] = set()
+    for node, sight, bias in zip(plan.attentions, plan.sights, plan.biases, strict=True):
+        if bias is None or bias not in plan.text.depends or (sight, bias) in done:
+            continue
+        done.add((sight, bias))
+        lift = biases.lift_of(Value((), "mask"), sight, Value((), "int32"), node, node.scope)
+        before = len(lift.own), len(lift.fetched)
+        biases.lifted(lift, bias, node, node.scope)
+        plan.own[node] = list(lift.own)[before[0] :]
+        plan.fetched[node] = list(lift.fetched)[before[1] :]
+
+
 def make_masks(
-    program: Program, plan: Plan, items: list[Node], before: dict[Node, list[Node]], offset: Offset
+    program: Program,
+    plan: Plan,
+    items: list[Node],
+    kept: dict[Value, Node],
+    before: dict[Node, list[Node]],
+    offset: Offset,
 ) -> list[Value]:
     """The mask of each attention: one for each way of looking back, made where all layers get theirs.
 
-    What is written goes to `before`, by the node that it stands in front of. Raises NoCache for a bias that can't be lifted.
+    What is written goes to `before`, by the node that it stands in front of; `kept` has the caches of features of keys.
     """
     first, hidden = first_layer(program, plan)
     several = len(set(plan.sights)) > 1
     shown: dict[Sight, Value] = {}
     biased: dict[tuple[Sight, Value], Value] = {}
-    lift = _Biases(program, plan, before, offset)
+    biases = _Biases(program, plan, kept, before)
     found = []
     for i, (sight, bias) in enumerate(zip(plan.sights, plan.biases, strict=True)):
         if sight not in shown:
@@ -37,7 +58,13 @@ def make_masks(
                 "create_attention_mask", [hidden, items[i].output], "mask", name, plan.holder, first
             )
             word = plan.words[plan.places[plan.attentions[i]][0]]
-            node.attrs = {"sight": sight, "array": _needs_array(plan, sight), "word": word}
+            # a cache that moved on would give another mask
+            node.attrs = {
+                "sight": sight,
+                "array": _needs_array(plan, sight),
+                "word": word,
+                "early": True,
+            }
             source = plan.attentions[i].kwargs.get("mask")
             node.output.origin = source.origin if isinstance(source, Value) else None
             before.setdefault(first, []).append(node)
@@ -53,18 +80,20 @@ def make_masks(
         if bias is None:
             found.append(shown[sight])
             continue
-        place, scope = first, plan.holder
-        if weights_of(bias):  # a table in a layer is looked up there
-            place, scope = plan.attentions[i], plan.attentions[i].scope
+        attention, place, scope = plan.attentions[i], first, plan.holder
+        if bias in plan.text.depends or has_weights(
+            bias
+        ):  # it is made, or a table looked up, there
+            place, scope = attention, attention.scope
         if (sight, bias) not in biased:
             start = offset(
                 i, scope, next(n for n in program.nodes if n.scope[: len(scope)] == scope)
             )
-            x = hidden if place is first else plan.attentions[i].args[0]
-            biased[sight, bias] = lift(shown[sight], bias, start, x, place, scope)
+            x = hidden if place is first else attention.args[0]
+            biased[sight, bias] = biases(shown[sight], sight, bias, start, x, place, scope)
         found.append(biased[sight, bias])
     if biased:
-        program.dims[lift.keys] = ("keys", program.dims[lift.length][1])
+        program.dims[biases.keys] = ("keys", program.dims[biases.length][1])
     return found
 
 
@@ -92,38 +121,52 @@ class _Biases:
     """Writes biases for the keys of a cache; one row of positions serves all of a scope."""
 
     def __init__(
-        self, program: Program, plan: Plan, before: dict[Node, list[Node]], offset: Offset
+        self, program: Program, plan: Plan, kept: dict[Value, Node], before: dict[Node, list[Node]]
     ):
-        self.program, self.plan, self.before = program, plan, before
+        self.program, self.plan, self.kept, self.before = program, plan, kept, before
         self.length: sympy.Symbol = plan.text.length
         self.keys = sympy.Symbol("keys", integer=True, positive=True)
-        self.lifts: dict[tuple[Frame, ...], tuple[BiasLift, Value, Value]] = {}
+        self.lifts: dict[tuple[Sight, tuple[Frame, ...]], LiftPairs] = {}
 
-    def __call__(
-        self, mask: Value, bias: Value, start: Value, x: Value, place: Node, scope: tuple[Frame, ...]
-    ) -> Value:  # fmt: skip
-        nodes = self.before.setdefault(place, [])
-        if scope not in self.lifts:
+    def lift_of(
+        self, mask: Value, sight: Sight, start: Value, place: Node, scope: tuple[Frame, ...]
+    ) -> LiftPairs:
+        if (sight, scope) not in self.lifts:
             counted = new_node("key_positions", [mask, start, self.length], "int32", "positions", scope, place)  # fmt: skip
             counted.output.shape = (self.keys,)
             queries = new_node("[]", [counted.output], "int32", None, scope, place)
             queries.attrs = {"key": (slice(-self.length, None),)}
             queries.output.shape = (self.length,)
-            nodes += [counted, queries]
-            lift = BiasLift(self.program, self.length, self.keys)
-            self.lifts[scope] = lift, counted.output, queries.output
-        lift, positions, queries_ = self.lifts[scope]
+            self.before.setdefault(place, []).extend([counted, queries])
+            self.lifts[sight, scope] = LiftPairs(
+                self.program, self.plan, self.keys, sight, mask, counted.output, queries.output
+            )
+        return self.lifts[sight, scope]
+
+    def lifted(
+        self, lift: LiftPairs, bias: Value, place: Node, scope: tuple[Frame, ...]
+    ) -> tuple[list[Node], Value]:
+        """The nodes that make the bias, and it."""
         try:
-            lifted = lift.lift(bias, positions, queries_, scope)
+            result = lift.lift(bias, scope)
         except NotLifted as reason:
             raise NoCache(f"the mask at {place.location} can't be made for a cache: {reason}") from reason  # fmt: skip
-        nodes += lift.nodes
-        lift.nodes = []
+        nodes, lift.nodes = lift.nodes, []
+        return nodes, result
+
+    def __call__(
+        self, mask: Value, sight: Sight, bias: Value, start: Value, x: Value, place: Node, scope: tuple[Frame, ...]
+    ) -> Value:  # fmt: skip
+        lift = self.lift_of(mask, sight, start, place, scope)
+        made, lifted = self.lifted(lift, bias, place, scope)
+        for value, fetched in lift.fetched.items():
+            assert fetched.node is not None
+            fetched.node.args[1] = self.kept[value].output
         if lifted.dtype == "bool":
             joined = new_node("fn.narrowed_mask", [mask, lifted], "mask", "mask", scope, place)
         else:
             joined = new_node("fn.biased_mask", [mask, lifted, x], "mask", "mask", scope, place)
-        nodes.append(joined)
+        self.before.setdefault(place, []).extend([*made, joined])
         return joined.output
 
 

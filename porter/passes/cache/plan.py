@@ -15,13 +15,19 @@ class NoCache(Exception):
     """Why a decoder's cache can't be lifted."""
 
 
+class NotLifted(Exception):
+    """Why an array of pairs of tokens can't be computed for the keys of a cache."""
+
+
 @dataclass(slots=True)
 class Plan:
     """`holder`: the module calls around every attention; `counts`: positions that are read, and where they start.
 
-    `biases`: what each attention's mask does beside hiding keys; `crossed`: the attentions beside each that look at an
-    encoder's output, and `memory` what they see of it; `states`: the functions that carry a state; `kinds`: what each cache is,
-    by the words `words`; `places`: which cache an attention or a state has, and which part of one with parts.
+    `biases`: what each attention's mask does beside hiding keys, and `own` and `fetched`, by the first attention that has it,
+    the features of queries and of keys that it is made of; `crossed`: the attentions beside each that look at an encoder's
+    output, and `memory` what they see of it; `states`: the functions that carry a state; `kinds`: what each cache is, by the
+    words `words`; `places`: which cache an attention or a state has, and which part of one with parts, and `kept` what
+    `fetched` has; `guards`: what asks of an attention's mask whether a query sees anything.
     """
 
     text: Text
@@ -30,11 +36,15 @@ class Plan:
     biases: list[Value | None]
     holder: tuple[Frame, ...]
     states: list[Node] = field(default_factory=list)
+    own: dict[Node, list[Value]] = field(default_factory=dict)
+    fetched: dict[Node, list[Value]] = field(default_factory=dict)
     crossed: list[list[Node]] = field(default_factory=list)
     memory: Memory | None = None
     kinds: list[Kind] = field(default_factory=list)
     words: tuple[str, ...] = ()
     places: dict[Node, tuple[int, int | None]] = field(default_factory=dict)
+    kept: dict[Value, tuple[int, int]] = field(default_factory=dict)
+    guards: dict[Node, int] = field(default_factory=dict)
     ropes: dict[Node, int] = field(default_factory=dict)
     counts: dict[Value, int] = field(default_factory=dict)
 

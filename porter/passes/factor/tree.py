@@ -216,7 +216,7 @@ def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
         return False  # the embedding is reached from where both are
     if len(nodes) == 1 and not isinstance(block.items[0], Block) and not nodes[0].is_layer:
         return False  # one function of one parameter: x * self.gamma
-    if not _sizes_needed(nodes) <= _sizes_given(block):
+    if not _sizes_needed(nodes) <= _sizes_given(block) | _sizes_found(nodes):
         return False  # a size that only the module around it can read off an array
     if program.memory is not None and _holds_both(nodes, program.memory):
         return False  # encoder and decoder are called one by one
@@ -245,6 +245,13 @@ def _sizes_given(block: Block) -> set[Any]:
     return {
         symbol for shape in shapes for size in shape for symbol in getattr(size, "free_symbols", ())
     }
+
+
+def _sizes_found(nodes: list[Node]) -> set[Any]:
+    """The symbols of sizes that come from a cache: the number of tokens so far."""
+    caching = [node for node in nodes if any("cache" in value.dtype for value in node.inputs())]
+    sizes = [size for node in caching for value in node.outputs for size in value.shape]
+    return {symbol for size in sizes for symbol in getattr(size, "free_symbols", ())}
 
 
 _MAKERS = {"mx.zeros", "mx.ones", "mx.full", "mx.arange", "mx.broadcast_to", "mx.tile", "positions"}
