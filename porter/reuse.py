@@ -76,7 +76,7 @@ def reuse(
     notes: list[str] = []
     if fields:
         progress("giving the port its other size")
-        earlier = _resized(source, earlier, fields, proof)
+        earlier, kept = _resized(source, earlier, fields, kept, proof)
         changes = ", ".join(f"{name} = {value!r}" for name, value in fields.items())
         notes.append(f"another size of the model: {changes}")
     tensors: Tensors = Overlay(source.tensors, kept) if kept else source.tensors
@@ -141,12 +141,24 @@ def _other_size(source: Source, earlier: Earlier) -> dict[str, Any]:
     }
 
 
-def _resized(source: Source, earlier: Earlier, fields: dict[str, Any], proof: bool) -> Earlier:
-    """The earlier port in the source's size: its model.py with other settings, and recipes like those that it has."""
+def _resized(
+    source: Source, earlier: Earlier, fields: dict[str, Any], kept: dict[str, Any], proof: bool
+) -> tuple[Earlier, dict[str, Any]]:
+    """The earlier port in the source's size: its model.py with other settings, and recipes like those that it has.
+
+    With it the constants of that size, which the source's own graph holds, in place of those `kept` before.
+    """
     config = earlier.config | fields
-    table = recipes_for(shapes(earlier.folder, config), earlier.mapping.tensors, source.tensors)
+    port = _traced(source) if proof or kept else None
+    if kept and port is None:
+        raise InputError(
+            f"{earlier.folder} keeps {len(kept)} constants that no checkpoint holds, and {source.spec} has no code that tells "
+            "what they are in its size: name a factory with --checkpoint."
+        )
+    kept = port.kept if kept and port is not None else {}
+    tensors: Tensors = Overlay(source.tensors, kept) if kept else source.tensors
+    table = recipes_for(shapes(earlier.folder, config), earlier.mapping.tensors, tensors)
     mapping = replace(earlier.mapping, tensors=table, config={**earlier.mapping.config, **fields})
-    port = _traced(source) if proof else None
     if port is not None and port.recipes.keys() == table.keys():
         inputs, outputs, modules = tuple(port.inputs), tuple(port.outputs), port.modules
     else:
@@ -158,7 +170,7 @@ def _resized(source: Source, earlier: Earlier, fields: dict[str, Any], proof: bo
         outputs=outputs,
         proof=earlier.facts.proof | {"modules": modules},
     )
-    return replace(earlier, mapping=mapping, config=config, facts=facts)
+    return replace(earlier, mapping=mapping, config=config, facts=facts), kept
 
 
 def _traced(source: Source) -> Port | None:

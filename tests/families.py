@@ -1,4 +1,4 @@
-"""Two sizes of each of four families, small enough to be ported in a test; called by porter as `families.py:NAME`."""
+"""Two sizes of each of five families, small enough to be ported in a test; called by porter as `families.py:NAME`."""
 
 from __future__ import annotations
 
@@ -93,3 +93,20 @@ def bert_other() -> Made:
         num_attention_heads=4,
         intermediate_size=80,
     )
+
+
+def _swin(**sizes: Any) -> Made:
+    from timm.models.swin_transformer import SwinTransformer
+
+    side = sizes["img_size"]
+    return _made(
+        SwinTransformer(num_classes=10, patch_size=4, window_size=4, **sizes), _image(side)
+    )
+
+
+def swin() -> Made:
+    return _swin(img_size=64, embed_dim=24, depths=(2, 4, 2), num_heads=(2, 4, 8))
+
+
+def swin_other() -> Made:
+    return _swin(img_size=128, embed_dim=48, depths=(2, 2, 6), num_heads=(3, 6, 6))

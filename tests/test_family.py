@@ -19,7 +19,7 @@ def untimed(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["vit", "bert", "convnext", "resnet"])
+@pytest.mark.parametrize("family", ["vit", "bert", "convnext", "resnet", "swin"])
 def test_a_second_size_is_loaded_and_proven(tmp_path, family):
     first, second = tmp_path / "first", tmp_path / "second"
     assert convert(f"{SPEC}{family}", first, "--no-proof").exit_code == 0

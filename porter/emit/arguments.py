@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from porter.emit.expressions import Expression, Vector, find, is_constant, literal
+from porter.emit.expressions import Expression, Vector, find, find_far, is_constant, literal
 from porter.emit.layers import SYNONYMS
 from porter.emit.names import identifier, unique
 from porter.emit.variants import Variants
@@ -198,11 +198,10 @@ class Arguments:
         if self.takes_args and self.config.traced and not elsewhere:
             strict = True  # of a number that no other size tells, only a name can say what it is
         found = find(vector, own, hints, made, strict, partial, unproven)
-        return found or (
-            find(vector, self.symbols, hints, made, strict, partial, unproven)
-            if self.derived
-            else None
-        )
+        if found is None and self.derived:
+            found = find(vector, self.symbols, hints, made, strict, partial, unproven)
+        source = {name: symbol for name, symbol in self.symbols.items() if name not in made}
+        return found or find_far(vector, source)
 
     def _is_plain(self, vector: Vector, expression: Expression) -> bool:
         """A constant that a parameter would only obscure: one that every instance shares, found by a longer sum."""

@@ -10,7 +10,10 @@ from porter.passes.factor.tree import Block
 
 
 def name_classes(order: list[BlockClass], classes: dict[Block, BlockClass], root: Block) -> None:
-    """Names each class after its source class; what makes one differ from its twins becomes part of its name."""
+    """Names each class after its source class; what makes one differ from its twins becomes part of its name.
+
+    The plain name goes to the class that has most instances, then to the first.
+    """
     taken = {"Model", "ModelArgs"}
     special = {cls: _special_part(cls, order) for cls in order}
     for cls in order:  # children first: a parent is special by the special child it has
@@ -22,7 +25,7 @@ def name_classes(order: list[BlockClass], classes: dict[Block, BlockClass], root
         ]
         if not special[cls] and twins and parts:
             special[cls] = parts[0]
-    for cls in reversed(order):
+    for cls in sorted(order, key=lambda cls: (cls.template is not root, -len(cls.instances))):
         name = class_name(cls.name)
         if not special[cls] and name in taken:
             called = {block.path.rpartition(".")[2] for block in cls.instances}

@@ -343,7 +343,7 @@ class Constructor:
             return self._argument(vector, name, is_size=is_size)
 
         if all(len(set(map(repr, row[1:]))) <= 1 for row in rows.values()):
-            return f"{turn(first)} if i == 0 else {turn(rest)}", True
+            return _first_apart(turn(first), turn(rest)), True
         if all(row[k] == row[k % 2] for row in rows.values() for k in range(len(row))):
             return _alternating(turn(first), turn(rest)), True
         steps = {
@@ -358,9 +358,13 @@ class Constructor:
                 f"{turn(first)} + i * {self._argument(steps, 'step', 'step')}",
                 True,
             )
-        here = {i: row for i, row in rows.items() if i < len(self.cls.instances)}
+        grown = _growth(rows)
+        if grown is not None:
+            return f"{turn(first)} {grown}**i", True
+        count = len(self.cls.instances)
+        here = {i: row for i, row in rows.items() if i < count}
         if len(here) < len(rows):  # nothing says what the other sizes have here
-            self.arguments.config.unexplained += 1
+            self.arguments.config.unexplained += any(rows[i] != here[i % count] for i in rows)
             return self._row(here, name)
         tuples = {i: tuple(row) for i, row in rows.items()}
         return f"{self.arguments.resolve(tuples, name)}[i]", True
@@ -399,6 +403,7 @@ class Constructor:
             condition = None
             if lacking:
                 flag = {i: i in present for i in range(len(self.cls.instances))}
+                flag = self.variants.presence(self.cls, [path for _, path, _ in entries], flag)
                 condition = self.arguments.flag(flag, f"has_{name}", f"use_{name}", name)
             value = self._list(entries) if entries[0][0] else self.text(entries[0][2])
             if condition and condition != "True":
@@ -461,6 +466,22 @@ class Constructor:
         others = self.variants.lengths(self.cls, paths, counts)
         self.arguments.config.unexplained += bool(others) and not is_constant(counts | others)
         return None
+
+
+def _first_apart(first: str, rest: str) -> str:
+    """Python for what differs in the first of a list."""
+    flags = {("False", "True"): "i > 0", ("True", "False"): "i == 0"}
+    return flags.get((first, rest), f"{first} if i == 0 else {rest}")
+
+
+def _growth(rows: dict[int, list[Any]]) -> str | None:
+    """`* 2` where each number of every row is twice the one before it, `// 2` where it is half of it."""
+    whole = all(type(v) is int and v > 0 for row in rows.values() for v in row)
+    for factor in (2, 3, 4) if whole and all(len(row) > 2 for row in rows.values()) else ():
+        for sign, times in (("*", lambda v, k: v * factor**k), ("//", lambda v, k: v // factor**k)):
+            if all(v == times(row[0], k) for row in rows.values() for k, v in enumerate(row)):
+                return f"{sign} {factor}"
+    return None
 
 
 def _alternating(even: str, odd: str) -> str:

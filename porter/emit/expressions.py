@@ -283,15 +283,16 @@ CONDITIONS: tuple[Pattern, ...] = (
     Pattern("{} != 1", lambda a: a != 1, (_is_integer,)),
     Pattern("{} != {}", lambda a, b: a != b, (_is_integer, _is_integer)),
     Pattern("{} == {}", lambda a, b: a == b, (_is_integer, _is_integer)),
-    *(
-        Pattern(f"{{}} != {k} * {{}}", lambda a, b, k=k: a != k * b, (_is_integer, _is_integer))
-        for k in (2, 4)
-    ),
     Pattern(
         "{} == {} and {} == 1",
         lambda a, b, c: a == b and c == 1,
         (_is_integer, _is_integer, _is_integer),
     ),
+)
+#: Conditions that hold by chance more often: where nothing simpler does.
+FAR_CONDITIONS: tuple[Pattern, ...] = tuple(
+    Pattern(f"{{}} != {k} * {{}}", lambda a, b, k=k: a != k * b, (_is_integer, _is_integer))
+    for k in (2, 4)
 )
 
 
@@ -387,7 +388,7 @@ _LARGEST = 256
 
 def _told(pattern: Pattern, names: tuple[str, ...], columns: list[list[Any]]) -> bool:
     """Whether numbers that never change stand in a form by their names, and not because they happen to fit."""
-    if len(names) < 2 or pattern in CONDITIONS:
+    if len(names) < 2 or pattern in (*CONDITIONS, *FAR_CONDITIONS):
         return True
     if pattern.constant is not None and pattern.constant(*names):
         return True
@@ -433,3 +434,11 @@ def _flag(
         return None
     plain = {n: s for n, s in symbols.items() if n not in made and _is_number(vector, s)}
     return _first(vector, plain, CONDITIONS, constant=False)
+
+
+def find_far(vector: Vector, symbols: dict[str, Vector]) -> Expression | None:
+    """A yes or no by what holds by chance more often; for where `find` has nothing over any symbols."""
+    if is_constant(vector) or not all(isinstance(value, bool) for value in vector.values()):
+        return None
+    numbers = {name: symbol for name, symbol in symbols.items() if _is_number(vector, symbol)}
+    return _first(vector, numbers, FAR_CONDITIONS, constant=False)

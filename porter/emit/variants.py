@@ -124,6 +124,22 @@ class Variants:
         shapes = {key: _shape(values[i], v) for key, i, v in self.keys(cls, values)}
         return {key: shape[axis] for key, shape in shapes.items() if shape is not None}
 
+    def presence(self, cls: BlockClass, paths: list[str], here: Vector) -> Vector:
+        """`here`, whether an instance keeps anything at one of the source's paths in its block, and the same in the other sizes.
+
+        `here` alone where the source keeps what the port leaves out: then nothing tells of the other sizes.
+        """
+        blocks = dict(enumerate(cls.instances))
+
+        def found(modules: dict[str, ModuleInfo], i: int) -> bool:
+            start = f"{blocks[i].path}." if blocks[i].path else ""
+            return any(_is_kept(modules, start + path) for path in paths)
+
+        if any(found(self.modules, i) != here[i] for i in blocks):
+            return here
+        others = self.keys(cls, blocks)
+        return here | {key: found(variant.modules, i) for key, i, variant in others}
+
     def lengths(self, cls: BlockClass, containers: dict[int, str], counts: Vector) -> Vector:
         """How many members each container (a ModuleList's or Sequential's path) has in the other sizes.
 
@@ -135,6 +151,12 @@ class Variants:
             key: len(_members(variant.modules, containers[i]))
             for key, i, variant in self.keys(cls, containers)
         }
+
+
+def _is_kept(modules: dict[str, ModuleInfo], path: str) -> bool:
+    """Whether a module or a tensor has the path."""
+    owner = modules.get(path.rpartition(".")[0])
+    return path in modules or (owner is not None and path.rpartition(".")[2] in owner.tensors)
 
 
 def _members(modules: dict[str, ModuleInfo], container: str) -> list[str]:

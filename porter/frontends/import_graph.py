@@ -262,7 +262,16 @@ def module_table(source: Source) -> dict[str, ModuleInfo]:
         return {}
     return {
         path: ModuleInfo(
-            path, _class_name(module), source.constructors.get(path, {}), _plain_attributes(module)
+            path,
+            _class_name(module),
+            source.constructors.get(path, {}),
+            _plain_attributes(module),
+            frozenset(
+                name
+                for table in (module._parameters, module._buffers)
+                for name in table
+                if table[name] is not None
+            ),
         )
         for path, module in source.module.named_modules(remove_duplicate=False)
     }

@@ -54,12 +54,13 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class ModuleInfo:
-    """What is known of a source module: its class, constructor arguments and plain attributes."""
+    """What is known of a source module: its class, constructor arguments, plain attributes, and its own tensors' names."""
 
     path: str
     cls: str
     arguments: dict[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
+    tensors: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

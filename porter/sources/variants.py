@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Collection, Container, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -177,8 +178,9 @@ class _Settings:
         Heads still divide the widths that they divide in the source, as far as a few draws find such numbers.
         """
         values = {place: self._values[place] for place in self.names}
-        for _ in range(_TRIES):
-            changed = {place: self._other(place, draw, alike, truly) for place in chosen}
+        for turn in range(_TRIES):
+            even = alike or turn >= _TRIES // 2
+            changed = {place: self._other(place, draw, even, truly) for place in chosen}
             if self._heads_divide(values | changed):
                 break
         arguments = {
@@ -209,19 +211,43 @@ class _Settings:
         return value
 
     def _heads_divide(self, values: dict[tuple[str | None, str], Any]) -> bool:
-        """Whether each width, and number of heads, is a multiple of each number of heads of which it is one in the source."""
-        here = {place: n for place, n in self._values.items() if type(n) is int and n > 1}
+        """Whether each width, and number of heads, is a multiple of each number of heads of which it is one in the source.
+
+        Of two tuples of one length it is those at the same place.
+        """
         return all(
-            values[width] % values[heads] == 0
-            for heads in here.keys() & values.keys()
-            if _HEADS.search(heads[1])
-            for width in here.keys() & values.keys()
-            if (_WIDTH.search(width[1]) or _HEADS.search(width[1]))
-            and not _DEPTH.search(width[1])
-            and width != heads
-            and here[width] >= here[heads] + (_KEYS.search(heads[1]) is None)
-            and here[width] % here[heads] == 0
+            new % parts == 0
+            for heads, width in self._divided
+            for (own, part), (new, parts) in zip(
+                _pairs(self._values[width], self._values[heads]),
+                _pairs(values[width], values[heads]),
+                strict=True,
+            )
+            if part > 1 and own % part == 0 and own >= part + (_KEYS.search(heads[1]) is None)
         )
+
+    @cached_property
+    def _divided(self) -> list[tuple[tuple[str | None, str], tuple[str | None, str]]]:
+        """The numbers of heads, each with what may be divided among them."""
+        return [
+            (heads, width)
+            for heads in self.names
+            if _HEADS.search(heads[1])
+            for width in self.names
+            if width != heads
+            and (_WIDTH.search(width[1]) or _HEADS.search(width[1]))
+            and not _DEPTH.search(width[1])
+        ]
+
+
+def _pairs(width: Any, heads: Any) -> list[tuple[int, int]]:
+    """Each width with the number of heads that it may be divided among; empty for what are no whole numbers."""
+    rows = [n if isinstance(n, (list, tuple)) else (n,) for n in (width, heads)]
+    count = max(map(len, rows))
+    if any(len(row) not in (1, count) for row in rows):
+        return []
+    both = list(zip(*(tuple(row) * (count // len(row)) for row in rows), strict=True))
+    return both if all(type(n) is int for pair in both for n in pair) else []
 
 
 def _is_size(name: str, value: Any) -> bool:

@@ -90,6 +90,16 @@ def test_a_number_that_grows_evenly_is_an_expression_of_the_index():
     assert "i * " in init_of(result, "Model") or "* i" in init_of(result, "Model")
 
 
+def test_a_number_that_doubles_is_an_expression_of_the_index():
+    result = ported(net(*[lambda h=h: Mlp(6, h) for h in (8, 16, 32, 64)]), 2, 6)
+    assert "8 * 2 ** i" in init_of(result, "Model")
+
+
+def test_a_part_that_only_the_first_lacks_is_a_comparison_of_the_index():
+    result = ported(net(*[lambda d=d: Mlp(6, 8, drop=d) for d in (False, True, True)]), 2, 6)
+    assert "i > 0" in init_of(result, "Model")
+
+
 def test_blocks_with_other_activations_are_one_class():
     result = ported(
         net(lambda: Mlp(6, 8, F.relu), lambda: Mlp(6, 8, F.gelu), lambda: Mlp(6, 8, F.silu)), 2, 6
@@ -620,6 +630,7 @@ def test_as_many_windows_as_a_window_is_long():
 
     result = port_of(Net, (x(2, 16, 16, 6),), {"a": {0: "batch"}})
     result.check(x(3, 16, 16, 6))
+    assert "W // self.window" in result.port.model_py
 
 
 def test_one_head_is_split_and_merged_as_several_are():

@@ -135,6 +135,15 @@ def test_layers_are_added_and_key_heads_divide_heads():
         assert found["hidden_size"] % found["num_attention_heads"] == 0
 
 
+def test_heads_of_stages_divide_the_width_as_they_do_here():
+    drawn = _Settings({"embed_dim": 96, "num_heads": (3, 6, 12, 24)})
+    draw = random.Random(0)
+    found = [drawn.drawn(drawn.names, draw, False) for _ in range(10)]
+    assert any(settings["num_heads"] != (3, 6, 12, 24) for settings in found)
+    for settings in found:
+        assert all(settings["embed_dim"] % heads == 0 for heads in settings["num_heads"])
+
+
 def test_a_module_changed_after_it_was_built_has_no_other_sizes(tmp_path):
     source = resolved(tmp_path)
     source.module.tokens = torch.nn.Embedding(50, 48)

@@ -8,7 +8,8 @@ it is an instance of the chain again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import chain, product
+from math import prod
 from typing import Any
 
 from porter.ir import Node, Size, Value
@@ -66,29 +67,27 @@ def _moves_nothing(shape: Sequence[Size], axes: Sequence[int]) -> bool:
 
 def _middle(split: Node, turn: Node, source: tuple[Size, ...]) -> tuple[Size, ...] | None:
     """The sizes between, as in the chain but for some that are 1, such that the transpose moves nothing."""
-    kept = {
-        right[0]: left[0]
-        for left, right in reshape_blocks(split.args[0].shape, split.output.shape) or []
-        if len(left) == len(right) == 1
-    }
-    choices: list[tuple[Size, ...]] = []
-    for axis, size in enumerate(split.output.shape):
-        if axis in kept:
-            choices.append((source[kept[axis]],))
-        else:
-            choices.append((size, 1) if isinstance(size, int) and size > 1 else (size,))
-    total: Size = 1
-    for size in source:
-        total = total * size
-    found = []
-    for shape in product(*choices):
-        count: Size = 1
-        for size in shape:
-            count = count * size
-        if simplify(count - total) == 0 and _moves_nothing(shape, turn.args[1:]):
-            found.append(shape)
+    blocks = reshape_blocks(split.args[0].shape, split.output.shape)
+    if blocks is None or len(source) != split.args[0].rank:
+        return None
+    choices = [
+        [
+            sizes
+            for sizes in product(*(_or_one(split.output.shape[axis]) for axis in right))
+            if simplify(prod(sizes) - prod(source[axis] for axis in left)) == 0
+        ]
+        if len(left) != len(right) or len(left) > 1
+        else [(source[left[0]],)]
+        for left, right in blocks
+    ]
+    shapes = [tuple(chain.from_iterable(parts)) for parts in product(*choices)]
+    found = [shape for shape in shapes if _moves_nothing(shape, turn.args[1:])]
     # Where there are as many windows as a window is long, the inner axes are the window's.
     return max(found, key=lambda shape: _spread(shape), default=None)
+
+
+def _or_one(size: Size) -> tuple[Size, ...]:
+    return (size, 1) if isinstance(size, int) and size > 1 else (size,)
 
 
 def _spread(shape: tuple[Size, ...]) -> tuple[int, int]:
