@@ -478,9 +478,11 @@ def _growth(rows: dict[int, list[Any]]) -> str | None:
     """`* 2` where each number of every row is twice the one before it, `// 2` where it is half of it."""
     whole = all(type(v) is int and v > 0 for row in rows.values() for v in row)
     for factor in (2, 3, 4) if whole and all(len(row) > 2 for row in rows.values()) else ():
-        for sign, times in (("*", lambda v, k: v * factor**k), ("//", lambda v, k: v // factor**k)):
-            if all(v == times(row[0], k) for row in rows.values() for k, v in enumerate(row)):
-                return f"{sign} {factor}"
+        powers = [factor**k for k in range(max(map(len, rows.values())))]
+        if all(v == row[0] * powers[k] for row in rows.values() for k, v in enumerate(row)):
+            return f"* {factor}"
+        if all(v == row[0] // powers[k] for row in rows.values() for k, v in enumerate(row)):
+            return f"// {factor}"
     return None
 
 

@@ -125,7 +125,7 @@ class Variants:
         return {key: shape[axis] for key, shape in shapes.items() if shape is not None}
 
     def presence(self, cls: BlockClass, paths: list[str], here: Vector) -> Vector:
-        """`here`, whether an instance keeps anything at one of the source's paths in its block, and the same in the other sizes.
+        """`here`, whether an instance keeps anything at one of the source's paths in its block, and that in the other sizes.
 
         `here` alone where the source keeps what the port leaves out: then nothing tells of the other sizes.
         """
