@@ -615,3 +615,64 @@ def test_a_setting_at_the_default_of_mlx_is_written():
     """Another checkpoint may have it differently."""
     ported = port_of(Normed, [torch.randn(2, 5, 8)], {"x": TOKENS})
     assert "nn.LayerNorm(args.dim, eps=args.eps)" in ported.port.model_py
+
+
+class Tagger(nn.Module):
+    def __init__(self, kind: type[nn.Module], batch_first: bool):
+        super().__init__()
+        self.rnn = kind(4, 5, bidirectional=True, batch_first=batch_first)
+        self.head = nn.Linear(10, 3)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_take_any_number_of_steps(kind: type[nn.Module]) -> None:
+    result = port_of(lambda: Tagger(kind, True), (torch.randn(2, 7, 4),), {"x": TOKENS})
+    assert result.port.inputs[0]["shape"] == ["batch", "length", 4]
+    result.check(torch.randn(3, 11, 4))
+    steps_first = port_of(
+        lambda: Tagger(kind, False), (torch.randn(7, 2, 4),), {"x": {0: "length", 1: "batch"}}
+    )
+    assert steps_first.port.inputs[0]["shape"] == ["length", "batch", 4]
+    steps_first.check(torch.randn(5, 3, 4))
+
+
+class Trimmed(nn.Module):
+    """Pads as much as a formula of the width says, and cuts the ends of the transposed convolutions off."""
+
+    def __init__(self):
+        super().__init__()
+        self.stages = nn.ModuleList([
+            nn.ConvTranspose1d(4, 4, 8, 4), nn.ConvTranspose1d(4, 4, 6, 3)
+        ])  # fmt: skip
+
+    def forward(self, x):
+        x = F.pad(x, (0, math.ceil((x.shape[-1] - 1) / 1 + 1) - x.shape[-1]))
+        for stage in self.stages:
+            cut = stage.kernel_size[0] - stage.stride[0]
+            x = F.elu(stage(x))
+            x = x[..., cut // 2 : x.shape[-1] - (cut - cut // 2)]
+        return x
+
+
+def test_ends_are_counted_from_the_end() -> None:
+    result = port_of(Trimmed, (torch.randn(2, 4, 8),), {"x": {0: "batch", 2: "width"}})
+    assert result.port.inputs[0]["shape"] == ["batch", "width", 4]
+    assert "[:, 2:-2]" in result.port.model_py
+    assert "elu(self.stages[0](x))" in result.port.model_py
+    result.check(torch.randn(3, 4, 13))
+
+
+class Upto(nn.Module):
+    """Goes another way at any width but one."""
+
+    def forward(self, x):
+        return x.cumsum(-1) if math.ceil(x.shape[-1] / 2 + 0.5) == 8 else x
+
+
+def test_a_guard_by_a_formula_fixes_the_dim() -> None:
+    result = port_of(Upto, (torch.randn(2, 3, 14),), {"x": {0: "batch", 2: "width"}})
+    assert 14 in result.port.inputs[0]["shape"]
+    result.check(torch.randn(4, 3, 14))

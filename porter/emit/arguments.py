@@ -308,7 +308,8 @@ class Arguments:
         for name in self.ordered():
             vector = self.parameters[name]
             if self.default(name) is not None and many:
-                optional.append(f"{name}: {_annotation(vector)} = {self.default(name)}")
+                kind = _annotation(vector) + " | None" * self._is_partial(name)
+                optional.append(f"{name}: {kind} = {self.default(name)}")
             else:
                 required.append(f"{name}: {_annotation(vector)}")
         return (["args: ModelArgs"] if self.uses_args else []) + required + optional
@@ -319,11 +320,18 @@ class Arguments:
         flags = {n: isinstance(next(iter(v.values()), 0), bool) for n, v in self.parameters.items()}
         return sorted(self.parameters, key=lambda n: (flags[n], n in self.made, place.get(n, 0)))
 
+    def _is_partial(self, name: str) -> bool:
+        """Whether some instance has no use for a parameter."""
+        vector = self.parameters[name]
+        return any(vector.get(i) is None for i in range(len(self.cls.instances)))
+
     def default(self, name: str) -> str | None:
         """The default of a parameter: what it is in every instance, or what it usually is."""
         vector = self.parameters[name]
         if len(self.cls.instances) < 2 or self.takes_args:
             return None
+        if self._is_partial(name):
+            return "None"
         if is_constant(vector):
             return literal(next(iter(vector.values())))
         if name in self.made or name in USUAL:

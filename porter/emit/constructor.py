@@ -442,7 +442,9 @@ class Constructor:
             inner = rows[number]
             texts.append(self._list(inner) if inner[0][0] else self.text(inner[0][2]))
         looped = any(isinstance(found[0][1], Loop) for _, _, found in entries)
-        return f"[{', '.join(_runs(texts, self._members(rows, looped)))}]"
+        runs = _runs(texts, self._members(rows, looped))
+        alone = len(runs) == 1 and runs[0].startswith("*(")
+        return f"[{runs[0][2:-1] if alone else ', '.join(runs)}]"
 
     def _members(
         self, rows: dict[int, list[tuple[Place, str, Instances]]], looped: bool

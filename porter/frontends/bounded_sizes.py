@@ -6,6 +6,7 @@ does not run, and the graph at hand is not it.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -88,7 +89,7 @@ def _traced(size: Any) -> int:
 def _holds(guard: str, shapes: dict[str, _Shape]) -> bool:
     try:
         return bool(
-            eval(guard, {"L": shapes, "min": min, "max": max, "__builtins__": {}})
+            eval(guard, {"L": shapes, "min": min, "max": max, "math": math, "__builtins__": {}})
         )  # torch's own text
     except Exception:  # noqa: BLE001 -- about a nested input, say: it says nothing here
         return True

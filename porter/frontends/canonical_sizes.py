@@ -49,8 +49,20 @@ class CanonicalSizes:
         if all(value == first for value in values) and first.is_Integer:
             found: Any = int(first)
         else:
-            found = self._by_values.setdefault(values, size)
+            found = self._by_values.setdefault(values, self._linear(size, values) or size)
         return found if self._equal_when_traced(size, found) else size
+
+    def _linear(self, size: sympy.Expr, values: tuple[Any, ...]) -> sympy.Expr | None:
+        """`a * s + b` for what is it at every point: an author's ceil((s - 1) / 1 + 1) is s."""
+        if len(size.free_symbols) != 1 or not all(value == int(value) for value in values):
+            return None
+        (symbol,) = size.free_symbols
+        points = self._values(symbol)
+        assert points is not None
+        slope, rest = divmod(values[1] - values[0], points[1] - points[0])
+        offset = values[0] - slope * points[0]
+        same = all(v == slope * x + offset for v, x in zip(values, points, strict=True))
+        return sympy.Integer(slope) * symbol + sympy.Integer(offset) if rest == 0 and same else None
 
     def _equal_when_traced(self, size: sympy.Expr, found: Any) -> bool:
         """`Max(0, 96 - s)` is 0 at large sizes alone; a text may be as short as one token, too."""

@@ -18,6 +18,7 @@ from porter.errors import InputError, UnsupportedError
 from porter.frontends.bounded_sizes import bounded_dims
 from porter.frontends.idle_moves import idle_moves
 from porter.frontends.whole_functions import none_is_empty, symbolic_lengths, whole_functions
+from porter.frontends.whole_recurrences import whole_recurrences
 from porter.time_limit import TimeLimitExceeded, time_limit
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _exported(
     module: torch.nn.Module, args: tuple, kwargs: dict, dynamic: Any
 ) -> tuple[ExportedProgram, list[str]]:
     """One export, and what was taken for granted in it."""
-    with whole_functions(), _uncached(), ExitStack() as granted:
+    with whole_functions(), whole_recurrences(), _uncached(), ExitStack() as granted:
         for context, note in _GRANTED:
             granted.enter_context(context())
             try:

@@ -19,10 +19,15 @@ ACTIVATIONS = {
         "hard_shrink softshrink hard_tanh log_sigmoid relu2 step tanh"
     ).split()
 }
+#: Functions of porter's own that act on each element.
+_ELEMENTWISE_FN = (
+    "elu erfcx erfc log_ndtr lgamma digamma zeta nextafter hypot spherical_bessel_j0 ndtri"
+)
 ELEMENTWISE = (
     (INFIX - {"@"})
     | {"neg", "~", ".astype", "swiglu"}
     | {f"mx.{name}" for name in f"{_UNARY_MX} {_BINARY_MX}".split()}
+    | {f"fn.{name}" for name in _ELEMENTWISE_FN.split()}
     | ACTIVATIONS
 )
 #: Ops with `axis=` that lose or keep that axis by `keepdims=`.

@@ -45,9 +45,12 @@ def leaky_relu(call: Call, x: Value, slope: Any = 0.01, **names: Any) -> Value:
 
 @_shared("elu")
 def elu(call: Call, x: Value, alpha: Any = 1.0, scale: Any = 1.0, input_scale: Any = 1.0) -> Value:
-    """With expm1: mlx.nn's exp(x) - 1 loses the small inputs."""
+    """Not by mlx.nn's exp(x) - 1: it loses small inputs, and its gradient is nan for large ones."""
     build = call.build
-    inner = x if input_scale == 1 else build.op("*", input_scale, x)
+    if input_scale == 1:
+        result = build.op("fn.elu", x) if alpha == 1 else build.op("fn.elu", x, alpha)
+        return result if scale == 1 else build.op("*", scale, result)
+    inner = build.op("*", input_scale, x)
     low = build.op("mx.expm1", build.op("mx.minimum", inner, 0))
     if alpha * scale != 1:
         low = build.op("*", alpha * scale, low)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from porter.frontends.whole_recurrences import RECURRENCES
 from porter.ir import Size, Value
 from porter.lowering.parameters import are_parameters
 from porter.lowering.refusal import refuse
@@ -14,7 +15,10 @@ from porter.weights import recipes
 _CELLS = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn_tanh": "nn.RNN", "rnn_relu": "nn.RNN"}
 
 
-@lowering("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
+@lowering(
+    "aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input",
+    *(f"porter.{name}.default" for name in RECURRENCES),
+)  # fmt: skip
 def recurrent(
     call: Call, x: Value, state: Any, weights: Sequence[Value], has_biases: bool, layers: int, dropout: float,
     training: bool, bidirectional: bool, batch_first: bool,

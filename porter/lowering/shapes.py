@@ -184,13 +184,23 @@ def slice_(
 ) -> Value:
     axis = axis_of(dim, x.rank)
     size = x.shape[axis]
-    start = None if start is None or start == 0 else start
-    end = None if end is None or end in (_END, size) or _reaches(end, size) else end
+    start = None if start is None or start == 0 else _from_end(start, size)
+    end = (
+        None if end is None or end in (_END, size) or _reaches(end, size) else _from_end(end, size)
+    )
     if step == 1 and ((start is None and end is None) or call.shape == x.shape):
         return x
     return call.build.index(
         x, (*[slice(None)] * axis, slice(start, end, None if step == 1 else step)), call.shape
     )
+
+
+def _from_end(bound: Any, size: Size) -> Any:
+    """`-4` for a bound that is four short of a size that may change."""
+    if isinstance(bound, int) or isinstance(size, int):
+        return bound
+    short = simplify(bound - size)
+    return short if isinstance(short, int) and short < 0 else bound
 
 
 def _reaches(end: Any, size: Size) -> bool:

@@ -24,3 +24,10 @@ def test_what_is_one_number_for_all_but_short_texts_is_kept():
     sizes = CanonicalSizes({S: ("length", 16)})
     assert sizes(sympy.Min(4, S)) == sympy.Min(4, S)
     assert CanonicalSizes({S: ("width", 16)})(sympy.Min(4, S)) == 4
+
+
+def test_a_roundabout_way_to_a_line_is_the_line():
+    sizes = CanonicalSizes({S: ("width", 16)})
+    assert sizes(8 * sympy.ceiling((S - 1) / 1 + 1.0) + 4) == 8 * S + 4
+    assert sizes(sympy.Max(0, S - 4)) == S - 4
+    assert CanonicalSizes({S: ("length", 16)})(sympy.Max(0, S - 4)) == sympy.Max(0, S - 4)
