@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from benchmarks.zoo import generation
+from benchmarks.zoo import generation, sharded
 from benchmarks.zoo.case import Built, Case
 from benchmarks.zoo.gradients import gradient_error
 from benchmarks.zoo.weights import randomize
@@ -76,6 +76,10 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
     if decoding.takes_cache(model):
         send({"stage": "decode"})
         send(decoder_columns(model, inputs))
+        if hasattr(model, "shard"):
+            send({"stage": "shard"})
+            gap = sharded.gap(port.model_py, port.config, weights, model, inputs[0])
+            send({"shard": gap <= TOLERANCE, "shard_error": gap})
     if generation.writes(model):
         send({"stage": "generate"})
         names = [given["name"] for given in port.inputs]

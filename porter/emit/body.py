@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from porter.emit.arguments import Arguments
+from porter.emit.decoder import OVER_PROCESSES
 from porter.emit.expressions import Vector, literal
 from porter.emit.names import identifier, variable
 from porter.emit.node_text import NodeText
@@ -189,6 +190,8 @@ class Body:
             self._update(item)
         elif isinstance(item, Node) and item.op == "cache.advance":
             self._advance(item)
+        elif isinstance(item, Node) and item.op in OVER_PROCESSES:
+            self._over_processes(item)
         else:
             self._plain(item)
 
@@ -257,6 +260,17 @@ class Body:
         self.names[node.output] = name
         self.say(f"if {state} is not None:")
         self.say(f"    {state}.advance({name}.shape[1])")
+
+    def _over_processes(self, node: Node) -> None:
+        """What a module adds up over the processes that share it, where there are any."""
+        value = node.args[0]
+        name = self.name(value)
+        self.left[value] -= 1
+        self._flush(name, value)
+        self.names[node.output] = name
+        self.say("if self.sharding_group is not None:")
+        self.say(f"    {name} = {OVER_PROCESSES[node.op].format(name)}")
+        self._measure(node.output, name)
 
     def _plain(self, item: Node | Block) -> None:
         text = self.item_text(item)

@@ -106,6 +106,8 @@ class ClassWriter:
         methods = [] if memory is None else self._encode_and_decode(memory)
         self.body = body = Body(self.cls, self.arguments, self, root, names)
         call_lines = body.write() if memory is None else methods.pop()
+        if self.model.program.shards is not None:
+            self.model.divide(cls=self.cls, sizes=body.nodes, lines=call_lines)
         attribute_lines = [
             f"self.{name} = {text}" for name, text in self.arguments.attributes.items()
         ]
@@ -116,6 +118,7 @@ class ClassWriter:
             "super().__init__()",
             *(own if root and self.model.program.sights else ()),
             *name_repeated([*attribute_lines, *member_lines]),
+            *(["self.sharding_group = None"] if self._adds_up() else ()),
         ]
         parameters = ", ".join(["self", *self.arguments.signature()])
         optional = [bool(self.cls.lacking(value)) for value in self.template.inputs]
@@ -141,6 +144,10 @@ class ClassWriter:
             *(f"        {line}" for line in call_lines),
         ]
         return "\n".join(lines)
+
+    def _adds_up(self) -> bool:
+        """Whether processes that share the module each have a summand of its result."""
+        return any(isinstance(item, Node) and item.op == "all_sum" for item in self.template.items)
 
     def _encode_and_decode(self, memory: Memory) -> list[Any]:
         """The lines of the two methods, and last the statements of a `__call__` that does both."""

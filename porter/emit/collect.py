@@ -21,6 +21,7 @@ class Collection:
         self.kept: dict[str, Value] = {}
         self.modules: list[dict[str, Any]] = []
         self.cached: list[str] = []  # paths of the layers that are given a cache each
+        self.places: dict[Block | Node, str] = {}  # the MLX paths of blocks and layers
 
     def walk(
         self,
@@ -41,6 +42,7 @@ class Collection:
                     if block.is_sequential
                     else f"{prefix}.{relative}".lstrip(".")
                 )
+                self.places[child] = path
                 self._entry(path, child)
                 here = {v for i in block.items if isinstance(i, Node) for v in i.outputs}
                 if any(v in here and _is_of_layer(v) for v in child.inputs if v):
@@ -70,6 +72,7 @@ class Collection:
                 if block.is_sequential
                 else at(member_path(block, node))
             )
+            self.places[node] = path
             for role, value in node.params.items():
                 self._add(f"{path}.{role}", value)
             for value in node.args:

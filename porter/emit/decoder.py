@@ -79,6 +79,9 @@ STATE: dict[str, Callable[[Any, Any, Any], Text]] = {
 
 #: Where mlx-lm has what an emitted decoder uses.
 IMPORTS = {
+    "shard_inplace": "mlx.nn.layers.distributed",
+    "shard_linear": "mlx.nn.layers.distributed",
+    "sum_gradients": "mlx.nn.layers.distributed",
     "BaseModelArgs": "mlx_lm.models.base",
     "CacheList": "mlx_lm.models.cache",
     "ConcatenateKVCache": "mlx_lm.models.cache",
@@ -92,6 +95,12 @@ IMPORTS = {
     "SwitchLinear": "mlx_lm.models.switch_layers",
     "initialize_rope": "mlx_lm.models.rope_utils",
     "swiglu": "mlx_lm.models.activations",
+}
+
+#: The sums over the processes that share a module.
+OVER_PROCESSES = {
+    "sum_gradients": "sum_gradients(self.sharding_group)({0})",
+    "all_sum": "mx.distributed.all_sum({0}, group=self.sharding_group)",
 }
 
 #: What the arguments for state are annotated with.

@@ -13,13 +13,16 @@ from porter.emit.class_writer import ClassWriter
 from porter.emit.collect import Collection
 from porter.emit.decoder import imports_of, methods
 from porter.emit.expressions import literal
+from porter.emit.node_text import NodeText
 from porter.emit.places import Housing, children
+from porter.emit.shards import divided_sizes, shard_method
 from porter.emit.variants import Variants
 from porter.functions import function_names, texts
 from porter.ir import Program, Value, Variant
 from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
 from porter.passes.factor.tree import Block, build_tree
 from porter.passes.fuse.fuse_attention import ATTENTION
+from porter.passes.shard.spread import Whole
 
 
 @dataclass(slots=True)
@@ -92,6 +95,8 @@ class ModelWriter:
         self.arguments: dict[BlockClass, Arguments] = {}
         self.housing = Housing(classes)
         self.notes: list[str] = []
+        self.divided: dict[BlockClass, list[str]] = {}
+        self.undivided: str | None = None
         self.unknown: dict[str, str] = {}
         self.module_order = {path: index for index, path in enumerate(program.modules)}
         name_classes(self.order, classes, root)
@@ -129,6 +134,7 @@ class ModelWriter:
         if self.program.sights:
             root = self.arguments[self.classes[self.root]]
             chunks[-1] += methods(self.program, found.cached, root, self._shares_caches())
+            chunks[-1] += self._shard(found)
             if "self.args." not in chunks[-1]:
                 chunks[-1] = chunks[-1].replace("        self.args = args\n", "")
             fields |= self.config.used
@@ -146,6 +152,29 @@ class ModelWriter:
             self.unknown,
             self.config.unexplained,
         )
+
+    def divide(self, cls: BlockClass, sizes: NodeText, lines: list[str]) -> None:
+        """Notes which attributes of a class `shard` divides."""
+        assert self.program.shards is not None
+        try:
+            self.divided[cls] = divided_sizes(cls, sizes, lines, self.program.shards)
+        except Whole as reason:
+            self.undivided = str(reason)
+
+    def _shard(self, found: Collection) -> str:
+        """The method `shard`, or nothing and a note."""
+        if self.program.shards is None:
+            return ""
+        try:
+            if self.undivided is not None:
+                raise Whole(self.undivided)
+            names = {path.rpartition(".")[0] for path in found.cached}
+            if len(names) != 1:
+                raise Whole("its layers are in no list")
+            return shard_method(self.program.shards, found, self.classes, self.divided, names.pop())
+        except Whole as reason:
+            self.notes.append(f"no shard: {reason}")
+            return ""
 
     def clashes(self) -> set[str]:
         """Source modules whose calls would need two modules: of two classes, or with two settings."""

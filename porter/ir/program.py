@@ -166,6 +166,18 @@ class Memory:
     crossed: int = 1
 
 
+@dataclass(slots=True)
+class Shards:
+    """What several processes divide of a decoder's layers.
+
+    `layers`: how each layer's weights are divided, in how many segments of a fused weight, and whether its module adds up;
+    `axes`: of an array that a process has a part of, which axis that is.
+    """
+
+    layers: dict[Node, tuple[str, int, bool]] = field(default_factory=dict)
+    axes: dict[Value, int] = field(default_factory=dict)
+
+
 @dataclass(slots=True, eq=False)
 class Program:
     """A whole model: nodes in execution order, parameters by path, and what is known of the source's modules."""
@@ -191,6 +203,7 @@ class Program:
     )  # of a decoder's caches: how far each attention looks back, and what else each layer carries
     layer_words: tuple[str, ...] = ()  # of each cache, what its kind of layer is called
     memory: Memory | None = None  # of an encoder and a decoder
+    shards: Shards | None = None  # of a decoder that several processes can run together
 
     def users(self) -> dict[Value, list[Node]]:
         """Each value's readers, once per reader."""

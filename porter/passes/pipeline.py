@@ -42,6 +42,7 @@ from porter.passes.name_roles import name_roles
 from porter.passes.plain_positions import plain_positions
 from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, keep_rows, merge_reshapes
 from porter.passes.row_guards import drop_row_guards
+from porter.passes.shard.plan_shards import plan_shards
 from porter.passes.share_parameters import share_parameters
 from porter.passes.split_complex import split_complex
 from porter.passes.tie_heads import tie_heads
@@ -103,6 +104,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (remove_dead, "a parameter's reader that nothing reads would be one more"),
     (share_parameters, "a parameter with several readers is kept once"),
     (remove_dead, "what the passes left unused"),
+    (plan_shards, "processes can share a decoder's layers where parts are computed by themselves"),
     (group_rows, "a list of lists becomes a list of layers, so that its loop stays one"),
     (name_roles, "q, k and v where the author's names are out of reach"),
 )

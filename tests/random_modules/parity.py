@@ -31,6 +31,7 @@ RELATIVE = 1e-5  # of the largest element of the float64 reference
 _SERIAL = count()
 _ALLOWED = {"dataclasses", "collections.abc", "typing", "mlx.core", "mlx.nn", "math"}
 _MLX_LM = {
+    "mlx.nn.layers.distributed",
     "mlx_lm.models.activations",
     "mlx_lm.models.base",
     "mlx_lm.models.cache",
