@@ -133,6 +133,9 @@ class GraphReader:
             self.symbols[expression] = expression
             self.program.dims[expression] = (dim, int(size.node.hint))
             known[dim] = expression
+            bounds = self.exported.range_constraints.get(expression)
+            if dim == "length" and bounds is not None and bounds.upper.is_Integer:
+                self.program.longest = int(bounds.upper)
 
     def _constant(self, path: str, persistent: bool) -> Any:
         """The elements of a tensor that no checkpoint holds; also small integer buffers (positions, token types)."""

@@ -194,6 +194,7 @@ class Program:
         default_factory=dict
     )  # symbol -> (name, size when traced)
     unrolled: int | None = None  # the number of tokens, where loops over them fixed it
+    longest: int | None = None  # the most tokens that the graph holds for, where it is bounded
     notes: list[str] = field(default_factory=list)
     #: fusions that nearly applied: (what, why not) -> how often, and where first
     misses: dict[tuple[str, str], tuple[int, Location | None]] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from porter.errors import PorterError
 from porter.ir import Program, verify
+from porter.passes.bound_length import bound_length
 from porter.passes.cache.lift_cache import lift_cache
 from porter.passes.cleanup import drop_empty, remove_dead, share_equal
 from porter.passes.compose_views import compose_views
@@ -81,6 +82,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fuse_linear, "a stored weight times turned tokens is a Linear"),
     (fuse_scans, "a recurrence over tokens, however it is unrolled, is one call"),
     (free_length, "without loops over tokens there may be any number of them"),
+    (bound_length, "a graph that short texts alone have is said to be one"),
     (fuse_experts, "experts stay stacked, and each token takes its own from the stack"),
     (keep_rows, "what the experts' result is added to"),
     (lift_cache, "a decoder's keys and values go through a cache"),

@@ -276,3 +276,18 @@ def test_an_encoder_has_none():
     ported = port_of(lambda: Decoder(causal=False), [_ids()], TOKENS)
     assert "cache:" not in ported.port.model_py
     assert not ported.port.notes
+
+
+class Branching(Decoder):
+    """With many tokens it does something else."""
+
+    def forward(self, ids):
+        return super().forward(ids) * (1.0 if ids.shape[1] <= 20 else 2.0)
+
+
+def test_what_holds_for_short_texts_alone_says_so_and_has_no_cache():
+    ported = port_of(Branching, [_ids()], TOKENS)
+    assert "cache:" not in ported.port.model_py
+    assert any(
+        note.startswith("length: the port holds for up to 20 tokens") for note in ported.port.notes
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.ir import Node, Program, Value
+from porter.ir import Program, Value
 from porter.ir.evaluate import Unknown
 from porter.passes.fuse.match import commuted, is_number, producer
 from porter.passes.masks import HIDDEN, Sight, sight_of
@@ -28,8 +28,8 @@ def divide_mask(program: Program, mask: Any) -> tuple[Sight, Value | None] | Non
         sight, more = found
         if more is None:
             return (Sight(), mask) if sight.window is not None else (sight, rest)
-    if (view := producer(mask, "mx.expand_dims", "[]")) is not None and _adds_axes(view):
-        found = divide_mask(program, view.args[0])
+    for part in _within(mask):
+        found = divide_mask(program, part)
         if found is not None and found[0] == Sight():
             return Sight(), mask
     return (Sight(), mask) if _hides_what_follows(program, mask) else None
@@ -55,8 +55,20 @@ def parts_of(mask: Value) -> Iterator[tuple[Value, Value, float]]:
         yield from parts_of(node.args[0])
 
 
-def _adds_axes(view: Node) -> bool:
-    return all(part in (None, slice(None)) for part in view.attrs.get("key", ()))
+def _within(mask: Value) -> Iterator[Value]:
+    """Masks that hide no more than the mask does: it has more axes, or hides more keys."""
+    node = mask.node
+    if node is None:
+        return
+    key = node.attrs.get("key", ())
+    if node.op in ("mx.expand_dims", "[]") and all(part in (None, slice(None)) for part in key):
+        yield node.args[0]
+    if node.op == "mx.where":
+        _, kept, other = node.args
+        if is_number(kept) and kept <= HIDDEN and isinstance(other, Value):
+            yield other
+        if is_number(other) and other <= HIDDEN and isinstance(kept, Value):
+            yield kept
 
 
 def _hides_what_follows(program: Program, mask: Value) -> bool:

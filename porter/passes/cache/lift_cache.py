@@ -49,6 +49,8 @@ def lift_cache(program: Program) -> int:
         return 0
     widen_positions(program, text.length)
     try:
+        if program.longest is not None:
+            raise NoCache(f"with more than {program.longest} tokens the source goes another way")
         plan = _plan(program, find_text(program) or text)
         if plan is None:
             return 0

@@ -136,10 +136,12 @@ class LiftPairs:
         inside = place is not None and place.scope[: len(self.scope)] == self.scope
         return place.scope if place is not None and inside else self.scope
 
-    def _put(self, op: str, args: list[Any], shape: Any, place: Node | None = None) -> Value:
-        """A new node of the first argument's type, in the module of `place` where that is within."""
+    def _put(
+        self, op: str, args: list[Any], shape: Any, place: Node | None = None, dtype: str | None = None
+    ) -> Value:  # fmt: skip
+        """A new node, in the module of `place` where that is within; of the first argument's type, where none is given."""
         node = Node(op, args, scope=self._scope_at(place))
-        node.outputs = [Value(tuple(shape), args[0].dtype, node, args[0].name)]
+        node.outputs = [Value(tuple(shape), dtype or args[0].dtype, node, args[0].name)]
         self.nodes.append(node)
         return node.output
 
@@ -203,7 +205,7 @@ class LiftPairs:
         """Scores of which a mask hides some, and masks of positions themselves."""
         if value not in self.text.depends:
             sight = self._sight_of(value) if value.shape[-2:] == (self.length,) * 2 else None
-            return None if sight is None else self._seen(sight, value, labels)
+            return None if sight is None else self._seen(sight, value)
         for seen, rest, fill in parts_of(value):
             if seen in self.text.depends or self._sight_of(seen) != self.sight:
                 continue
@@ -218,19 +220,20 @@ class LiftPairs:
             self._sights[value] = sight_of(self.program, value)
         return self._sights[value]
 
-    def _seen(self, sight: Sight, value: Value, labels: Labels) -> Value | None:
+    def _seen(self, sight: Sight, value: Value) -> Value | None:
         """Which keys are in sight, written with positions."""
-        if sight.chunk is not None or value.dtype != "bool":
+        if sight.chunk is not None:
             return None
         keys, shape = self.counts[KEYS], (self.length, self.keys)
         queries = self._put("mx.expand_dims", [self.counts[QUERIES], 1], (self.length, 1))
-        shown = self._put(">=", [queries, keys], shape)
-        shown.dtype = "bool"
+        shown = self._put(">=", [queries, keys], shape, dtype="bool")
         if sight.window is not None:
             begin = self._put("-", [queries, sight.window], (self.length, 1))
-            near = self._put("<", [begin, keys], shape)
-            near.dtype = "bool"
+            near = self._put("<", [begin, keys], shape, dtype="bool")
             shown = self._put("&", [shown, near], shape)
+        if value.dtype != "bool":  # added to scores
+            least = float(as_array(at_length(self.program, 6)(value)).min())
+            shown = self._put("mx.where", [shown, 0.0, least], shape, dtype=value.dtype)
         shown.name = value.name
         return shown
 

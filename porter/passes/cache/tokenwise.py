@@ -54,6 +54,8 @@ def mixes_tokens(node: Node, length: sympy.Symbol) -> str | None:
         return None
     if node.op in ELEMENTWISE or node.op in ACTIVATIONS or node.op in _VIEWS:
         return None
+    if node.op == "mx.repeat" and isinstance(node.args[1], int):
+        return None  # the rows of a token follow each other
     if node.op in _ALONG and axis is not None:
         axes = axis if isinstance(axis, (list, tuple)) else [axis]
         if not any(_has([v.shape[a]], length) for v in arrays for a in axes if a < v.rank):
