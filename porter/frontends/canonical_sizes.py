@@ -19,11 +19,12 @@ _FEW = (1, 2, 3)
 class CanonicalSizes:
     """Gives every symbolic size the first expression seen that equals it, or the int that it always is.
 
-    `dims` has each symbol's name and its size when traced.
+    `dims` has each symbol's name and its size when traced, `most` the largest sizes that an export holds for.
     """
 
     def __init__(self, dims: Mapping[sympy.Symbol, tuple[str, int]]) -> None:
         self._dims = dims
+        self.most: dict[sympy.Symbol, int] = {}
         self._known: dict[sympy.Expr, Any] = {}
         self._by_values: dict[tuple[Any, ...], Any] = {}
         self._points: dict[sympy.Symbol, int] = {}
@@ -40,6 +41,7 @@ class CanonicalSizes:
         return self._known[size]
 
     def _canonical(self, size: sympy.Expr) -> Any:
+        size = size.replace(lambda part: type(part).__name__ == "Min", self._least)
         if size.is_Integer:
             return int(size)
         values = self._values(size)
@@ -63,6 +65,13 @@ class CanonicalSizes:
         offset = values[0] - slope * points[0]
         same = all(v == slope * x + offset for v, x in zip(values, points, strict=True))
         return sympy.Integer(slope) * symbol + sympy.Integer(offset) if rest == 0 and same else None
+
+    def _least(self, part: sympy.Expr) -> sympy.Expr:
+        """`Min(256, s)` is s where no text is longer."""
+        symbols = [item for item in part.args if item in self.most]
+        others = [item for item in part.args if item not in symbols]
+        reached = all(n.is_Integer and n >= self.most[s] for n in others for s in symbols)
+        return symbols[0] if len(symbols) == 1 and reached else part
 
     def _equal_when_traced(self, size: sympy.Expr, found: Any) -> bool:
         """`Max(0, 96 - s)` is 0 at large sizes alone; a text may be as short as one token, too."""

@@ -134,8 +134,10 @@ class GraphReader:
             self.program.dims[expression] = (dim, int(size.node.hint))
             known[dim] = expression
             bounds = self.exported.range_constraints.get(expression)
-            if dim == "length" and bounds is not None and bounds.upper.is_Integer:
-                self.program.longest = int(bounds.upper)
+            if bounds is not None and bounds.upper.is_Integer:
+                self.canonical.most[expression] = int(bounds.upper)
+                if dim == "length":
+                    self.program.longest = int(bounds.upper)
 
     def _constant(self, path: str, persistent: bool) -> Any:
         """The elements of a tensor that no checkpoint holds; also small integer buffers (positions, token types)."""

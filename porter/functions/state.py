@@ -7,7 +7,12 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models.gated_delta import gated_delta_update, normalize_qk
+from mlx_lm.models.gated_delta import (
+    gated_delta_kernel,
+    gated_delta_ops,
+    gated_delta_update,
+    normalize_qk,
+)
 from mlx_lm.models.ssm import ssm_update
 
 
@@ -133,6 +138,63 @@ def gated_delta(
     if cache is not None:
         cache[slot] = state
     return y
+
+
+def delta_rule(
+    q: mx.array,
+    k: mx.array,
+    v: mx.array,
+    g: mx.array,
+    beta: mx.array,
+    cache: Any = None,
+    mask: mx.array | None = None,
+    slot: int = 1,
+) -> mx.array:
+    """Delta rule with decays exp(g) (Kimi Team 2025): q and k (B, L, H, D), v (B, L, H, P), beta (B, L, H).
+
+    The decay is one for each head, g (B, L, H), or for each feature of its keys, g (B, L, H, D).
+    """
+    state = cache[slot] if cache is not None else None
+    if state is None:
+        state = mx.zeros((q.shape[0], *v.shape[2:], q.shape[3]), mx.float32)
+    metal = mx.metal.is_available() and mx.default_device() == mx.gpu
+    update = gated_delta_kernel if metal and q.shape[3] % 32 == 0 else gated_delta_ops
+    y, state = update(q, k, v, mx.exp(g), beta, state, mask)
+    if cache is not None:
+        cache[slot] = state
+    return y
+
+
+def decayed_attention(
+    q: mx.array,
+    k: mx.array,
+    v: mx.array,
+    decay: mx.array,
+    cache: Any = None,
+    mask: mx.array | None = None,
+    slot: int = 1,
+) -> mx.array:
+    """Lightning attention (Qin et al. 2024): q and k (B, L, H, D), v (B, L, H, P); decay (H,) for each token that passes."""
+    state = cache[slot] if cache is not None else None
+    if state is None:
+        state = mx.zeros((q.shape[0], *k.shape[2:], v.shape[3]), mx.float32)
+    rate, outputs = mx.log(decay)[:, None, None], []
+    for start in range(0, q.shape[1], 64):  # so many tokens at once, for the sake of memory
+        part = slice(start, start + 64)
+        x, y, z = (array[:, part].swapaxes(1, 2) for array in (q, k, v))
+        seen = mx.arange(1, x.shape[2] + 1)[None]  # how many tokens there were, padding not counted
+        if mask is not None:
+            seen = mx.cumsum(mask[:, part].astype(mx.int32), axis=1)
+            y = mx.where(mask[:, None, part, None], y, 0)
+        seen = seen[:, None]
+        gaps = mx.tril(seen[..., None] - seen[..., None, :])
+        weights = mx.tril(x @ y.swapaxes(-1, -2) * mx.exp(gaps * rate))
+        outputs.append(weights @ z + x * mx.exp(seen[..., None] * rate) @ state)
+        left = y * mx.exp((seen[..., -1:] - seen)[..., None] * rate)
+        state = state * mx.exp(seen[..., -1:, None] * rate) + left.swapaxes(-1, -2) @ z
+    if cache is not None:
+        cache[slot] = state
+    return mx.concatenate(outputs, axis=2).swapaxes(1, 2).astype(q.dtype)
 
 
 def token_before(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from porter.ir import Value
-from porter.weights.recipes import Recipe, permute, reshape
+from porter.weights.recipes import Recipe, cast, permute, reshape
+from porter.weights.recipes import slice as cut
 
 
 def permuted(value: Value, axes: Sequence[int]) -> Value:
@@ -43,6 +44,24 @@ def reshaped(value: Value, shape: Sequence[int]) -> Value:
         source_shape=value.source_shape,
         data=data,
     )
+
+
+def column(value: Value, key: Sequence[int | None]) -> Value:
+    """What stands at the numbers of `key` along its axes, which go; None keeps an axis. Never rounded further."""
+    recipe, shape = value.recipe, []
+    for axis, place in enumerate(key):
+        if place is None:
+            shape.append(value.shape[axis])
+        else:
+            recipe = cut(recipe, axis, place, place + 1)
+    data = (
+        None
+        if value.data is None
+        else value.data[tuple(slice(None) if k is None else k for k in key)]
+    )
+    return Value(
+        tuple(shape), "float32", name=value.name, path=value.path, recipe=cast(reshape(recipe, shape), "float32"), data=data
+    )  # fmt: skip
 
 
 def _reshaped_recipe(value: Value, shape: tuple[int, ...]) -> Recipe:

@@ -103,6 +103,8 @@ class _Facts:
         if node.op in _KEEPS_FILL and arrays and arrays[0] in self.fills:
             value = self.fills[arrays[0]]
             return bool(value) if node.output.dtype == "bool" else value
+        if node.op == "@" and any(self.fills.get(a) == 0 for a in arrays):
+            return 0  # the state that a recurrence starts with
         if node.op in (">=", "<", ">", "<=") and len(arrays) == 1 and arrays[0] in self.counts:
             return self._compare_count(node, self.counts[arrays[0]])
         if node.op in ("&", "mx.logical_and") and any(self.fills.get(a) is False for a in arrays):

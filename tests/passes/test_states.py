@@ -160,6 +160,78 @@ class Delta(nn.Module):
         return torch.stack(outputs, dim=1).reshape(batch, length, -1)
 
 
+class KeyDelta(nn.Module):
+    """A delta net whose decay is one of each feature of its keys, in a chunk (Kimi delta attention)."""
+
+    def __init__(self, by_feature=True):
+        super().__init__()
+        self.qkv, self.beta = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, HEADS)
+        self.by_feature, self.gate = by_feature, nn.Linear(WIDTH, WIDTH if by_feature else HEADS)
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        g = -functional.softplus(self.gate(x)).view(batch, length, HEADS, -1).transpose(1, 2)
+        q, k = (
+            functional.normalize(q, dim=-1) * q.shape[-1] ** -0.5,
+            functional.normalize(k, dim=-1),
+        )
+        beta = torch.sigmoid(self.beta(x)).transpose(1, 2)
+        pad = (CHUNK - length % CHUNK) % CHUNK
+        q, k, v, g, beta = (
+            functional.pad(t, (0, 0, 0, pad)) for t in (q, k, v, g, beta[..., None])
+        )
+        q, k, v, g, beta = (
+            t.reshape(batch, HEADS, -1, CHUNK, t.shape[-1]) for t in (q, k, v, g, beta)
+        )
+        total, known = g.cumsum(dim=-2), k * beta
+        ahead = torch.ones(CHUNK, CHUNK, dtype=torch.bool).triu(1)[..., None]
+        gap = (total[..., None, :] - total[..., None, :, :]).masked_fill(ahead, -torch.inf).exp()
+        weigh = -(known[..., None, :] * k[..., None, :, :] * gap).sum(-1).tril(-1)
+        rows = [weigh[..., 0, :]]
+        for i in range(1, CHUNK):  # what each token finds known already
+            rows.append(
+                weigh[..., i, :] + weigh[..., i, None, :i].matmul(torch.stack(rows, -2)).squeeze(-2)
+            )
+        solved = torch.stack(rows, -2) + torch.eye(CHUNK)
+        value, old = solved @ (v * beta), solved @ (known * total.exp())
+        state, chunks = x.new_zeros(batch, HEADS, q.shape[-1], v.shape[-1]), []
+        for i in range(value.shape[2]):
+            inside = (q[:, :, i, :, None] * k[:, :, i, None] * gap[:, :, i]).sum(-1).tril()
+            new = value[:, :, i] - old[:, :, i] @ state
+            chunks.append((q[:, :, i] * total[:, :, i].exp()) @ state + inside @ new)
+            left = k[:, :, i] * (total[:, :, i, -1:] - total[:, :, i]).exp()
+            last = total[:, :, i, -1].exp()[..., None]
+            state = state * last + left.transpose(-1, -2) @ new
+        y = torch.cat(chunks, dim=2)[:, :, :length]
+        return y.transpose(1, 2).reshape(batch, length, -1)
+
+
+class Lightning(nn.Module):
+    """Linear attention that decays with distance, by a table of powers for a chunk."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        rate, place = torch.linspace(0.1, 1.0, HEADS)[:, None, None], torch.arange(CHUNK)
+        self.register_buffer("before", (-rate * (place[:, None] + 1)).exp())
+        self.register_buffer("table", (-rate * (place[:, None] - place)).exp().tril()[None])
+        self.register_buffer("after", (-rate * (CHUNK - 1 - place[:, None])).exp())
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        state, chunks = x.new_zeros(batch, HEADS, q.shape[-1], v.shape[-1]), []
+        for start in range(0, length, CHUNK):
+            a, b, c = (t[:, :, start : start + CHUNK] for t in (q, k, v))
+            size = min(CHUNK, length - start)
+            inside = (a @ b.transpose(-1, -2) * self.table[:, :, :size, :size]) @ c
+            chunks.append(inside + (a * self.before[:, :size]) @ state)
+            left = (b * self.after[:, -size:]).transpose(-1, -2) @ c
+            state = state * self.before[:, size - 1, :, None] + left
+        return self.out(torch.cat(chunks, dim=2).transpose(1, 2).reshape(batch, length, -1))
+
+
 class Rwkv(nn.Module):
     """RWKV 4: keys of this token and the one before, and a mean of values that forgets."""
 
@@ -213,6 +285,9 @@ MIXERS = {
     "local space": functools.partial(StateSpace, True),
     "selective": Selective,
     "delta": Delta,
+    "key delta": KeyDelta,
+    "head delta": functools.partial(KeyDelta, False),
+    "lightning": Lightning,
     "rwkv": Rwkv,
     "gated": Gated,
     "nonlinear": functools.partial(Gated, True),
@@ -256,6 +331,9 @@ CASES = {
     "space": (["space", "space"], ["ArraysCache"] * 2),
     "selective": (["selective", "selective"], ["ArraysCache"] * 2),
     "delta": (["delta", "delta"], ["ArraysCache"] * 2),
+    "key delta": (["key delta", "key delta"], ["ArraysCache"] * 2),
+    "head delta": (["head delta"], ["ArraysCache"]),
+    "lightning": (["lightning", "attention"], ["ArraysCache", "KVCache"]),
     "rwkv": (["rwkv", "rwkv"], ["ArraysCache"] * 2),
     "gated": (["gated", "attention"], ["ArraysCache", "KVCache"]),
     "hybrid": (["conv", "attention", "conv"], ["ArraysCache", "KVCache", "ArraysCache"]),
@@ -310,7 +388,7 @@ def test_a_loop_that_no_recurrence_is_fixes_the_length_and_says_where():
         close(np.array(ported.model(to_mlx(_ids(1)))), ported.module(_ids(1)).numpy())
 
 
-@pytest.mark.parametrize("name", ["conv", "space", "rwkv"])
+@pytest.mark.parametrize("name", ["conv", "space", "rwkv", "key delta"])
 def test_text_padded_at_the_right_leaves_the_state_of_its_last_token(name):
     model, ids = _ported(name).model, to_mlx(_ids(1))
     state, short = make_prompt_cache(model), LENGTH - 4

@@ -27,6 +27,8 @@ STATEFUL = {
     "fn.selective_scan",
     "fn.gated_scan",
     "fn.gated_delta",
+    "fn.delta_rule",
+    "fn.decayed_attention",
     "fn.token_before",
     "fn.wkv",
 }

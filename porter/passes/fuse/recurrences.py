@@ -17,10 +17,13 @@ from porter.functions import function
 from porter.ir import Node, Program, Size, Value
 from porter.ir.builder import Builder
 from porter.ir.evaluate import Unknown
+from porter.lowering.parameters import column
 from porter.passes.positions import as_array, at_length, length_symbol
 
 _LENGTHS = (5, 9)
 _CLOSE = 1e-4
+#: The axes of a table of powers.
+_POWERS = "1HNN"
 _DOES_NOT_RUN = (Unknown, ValueError, RuntimeError, TypeError)
 
 
@@ -28,15 +31,26 @@ _DOES_NOT_RUN = (Unknown, ValueError, RuntimeError, TypeError)
 class Recurrence:
     """`function` of arrays with these axes (letters; B is samples, L tokens) gives one with the axes `result`.
 
-    `numbers` proposes what follows the arrays, from the piece's own numbers.
+    `numbers` proposes what follows the arrays, from the piece's own numbers; with `scaled` that is what queries are multiplied
+    with before. The last array may be a table of powers of a number for each head, of which the function takes that number.
     """
 
     function: str
     axes: tuple[str, ...]
     result: str
     numbers: Callable[[list[Node]], Iterator[tuple[Any, ...]]]
+    scaled: bool = False
+
+    @property
+    def has_powers(self) -> bool:
+        return self.axes[-1] == _POWERS
 
     def run(self, arrays: list[mx.array], numbers: tuple[Any, ...]) -> mx.array:
+        arrays = [a.reshape(a.shape[: len(n)]) for a, n in zip(arrays, self.axes, strict=True)]
+        if self.has_powers:
+            arrays = [*arrays[:-1], arrays[-1][0, :, 1, 0]]
+        if self.scaled:
+            arrays, numbers = [arrays[0] * numbers[0], *arrays[1:]], ()
         return function(self.function)(*arrays, *numbers)
 
     def build(
@@ -46,6 +60,14 @@ class Recurrence:
         assert last.node is not None
         build = Builder(last.node.scope, last.node.location)
         turned = [build.transpose(value, tokens_second(value, length)) for value in args]
+        for i, (value, axes) in enumerate(zip(turned, self.axes, strict=True)):
+            turned[i] = build.reshape(value, value.shape[: len(axes)])
+        if self.has_powers:
+            turned[-1] = column(turned[-1], (0, None, 1, 0))
+        if self.scaled:
+            if numbers[0] != 1.0:
+                turned[0] = build.op("*", turned[0], numbers[0])
+            numbers = ()
         order = tokens_second(last, length)
         shape = [last.shape[axis] for axis in order]
         y = build.op(f"fn.{self.function}", *turned, *numbers, shape=shape, dtype=last.dtype)
@@ -53,6 +75,13 @@ class Recurrence:
         for node in build.nodes:
             node.layout = node.op == ".transpose" and last.rank == 3
         return build.nodes, y
+
+
+def _powers(shape: list[Any]) -> mx.array:
+    """A table of powers of numbers below 1: of each head, by how far a key lies behind a query."""
+    place = mx.arange(shape[-1])
+    rates = mx.linspace(0.3, 0.9, shape[1])[:, None, None]
+    return mx.tril(rates ** mx.maximum(place[:, None] - place, 0))[None]
 
 
 def _limits(nodes: list[Node]) -> Iterator[tuple[Any, ...]]:
@@ -70,6 +99,12 @@ def _epsilon(nodes: list[Node]) -> Iterator[tuple[Any, ...]]:
         yield from ((number, False), (number, True))
 
 
+def _scales(nodes: list[Node]) -> Iterator[tuple[Any, ...]]:
+    """1, and the numbers that arrays are multiplied with."""
+    factors = [n for node in nodes if node.op == "*" for n in node.args if isinstance(n, float)]
+    yield from ((number,) for number in dict.fromkeys([1.0, *factors]))
+
+
 def _none(nodes: list[Node]) -> Iterator[tuple[Any, ...]]:
     del nodes
     yield ()
@@ -83,10 +118,19 @@ RECURRENCES: dict[str, Recurrence] = {
     "gated delta": Recurrence(
         "gated_delta", ("BLGD", "BLGD", "BLHP", "BLH", "BLH", "H", "H"), "BLHP", _epsilon
     ),
+    "delta rule": Recurrence(
+        "delta_rule", ("BLHD", "BLHD", "BLHP", "BLH", "BLH"), "BLHP", _scales, scaled=True
+    ),
+    "delta rule by feature": Recurrence(
+        "delta_rule", ("BLHD", "BLHD", "BLHP", "BLHD", "BLH"), "BLHP", _scales, scaled=True
+    ),
     "selective scan": Recurrence(
         "selective_scan", ("BLD", "BLD", "DN", "BLN", "BLN", "D"), "BLD", _none
     ),
     "wkv": Recurrence("wkv", ("BLD", "BLD", "D", "D"), "BLD", _none),
+    "decayed attention": Recurrence(
+        "decayed_attention", ("BLHD", "BLHD", "BLHP", _POWERS), "BLHP", _none
+    ),
     "gated scan": Recurrence("gated_scan", ("BLD", "BLD"), "BLD", _none),
 }
 
@@ -116,7 +160,11 @@ def recognize(
         fits = [o for o in permutations(range(len(entries))) if _fits(recurrence, o, shapes)]
         if not fits:
             continue
-        cases = _cases(program, nodes, entries, last)
+        drawn: dict[Value, mx.array] = {}
+        if recurrence.has_powers:
+            fits = [order for order in fits if entries[order[-1]].is_parameter]
+            drawn = {entries[order[-1]]: _powers(list(entries[order[-1]].shape)) for order in fits}
+        cases = _cases(program, nodes, entries, last, drawn)
         if cases is None:
             return None
         for order in fits:
@@ -127,7 +175,11 @@ def recognize(
 
 
 def _cases(
-    program: Program, nodes: list[Node], entries: list[Value], last: Value
+    program: Program,
+    nodes: list[Node],
+    entries: list[Value],
+    last: Value,
+    drawn: dict[Value, mx.array],
 ) -> list[tuple[list[mx.array], np.ndarray]] | None:
     """Random features and what the piece makes of them, for few tokens, and for more than a chunk has.
 
@@ -135,14 +187,14 @@ def _cases(
     """
     try:
         few = (program.unrolled,) if program.unrolled else _LENGTHS
-        cases = [_case(program, entries, last, n) for n in few]
+        cases = [_case(program, entries, last, n, drawn) for n in few]
     except _DOES_NOT_RUN:
         return None
     sizes = [n for node in nodes for v in node.outputs for n in v.shape if isinstance(n, Basic)]
     calls = {call for size in sizes for call in size.atoms(Function)}
     chunks = [c.args[1] for c in calls if c.func.__name__.endswith("Mod") and c.args[1].is_Integer]
     with suppress(*_DOES_NOT_RUN):
-        cases += [_case(program, entries, last, int(max(chunks)) + 3)] if chunks else []
+        cases += [_case(program, entries, last, int(max(chunks)) + 3, drawn)] if chunks else []
     return cases
 
 
@@ -150,22 +202,27 @@ def _fits(recurrence: Recurrence, order: tuple[int, ...], shapes: list[list[Size
     sizes: dict[str, Any] = {}
     given = [*(shapes[i] for i in order), shapes[-1]]
     for axes, shape in zip((*recurrence.axes, recurrence.result), given, strict=True):
+        if shape[len(axes) :] not in ([], [1]):  # one feature more says nothing
+            return False
+        shape = shape[: len(axes)]
         if len(axes) != len(shape):
             return False
         for axis, size in zip(axes, shape, strict=True):
-            if sizes.setdefault(axis, size) != size:
+            if sizes.setdefault(axis, 1 if axis == "1" else size) != size:
                 return False
     heads, groups = sizes.get("H"), sizes.get("G")
     return groups is None or heads % groups == 0
 
 
 def _case(
-    program: Program, entries: list[Value], last: Value, length: int
+    program: Program, entries: list[Value], last: Value, length: int, drawn: dict[Value, mx.array]
 ) -> tuple[list[mx.array], np.ndarray]:
     """Random features and what the piece makes of them."""
     sizes = at_length(program, length)
     arrays = [
-        0.7 * mx.random.normal([sizes.size(n) for n in value.shape], key=mx.random.key(i))
+        drawn[value]
+        if value in drawn
+        else 0.7 * mx.random.normal([sizes.size(n) for n in value.shape], key=mx.random.key(i))
         for i, value in enumerate(entries)
     ]
     run = at_length(program, length, dict(zip(entries, arrays, strict=True)))
