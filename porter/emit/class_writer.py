@@ -350,7 +350,7 @@ class ClassWriter:
 
 _COMPOSITE = re.compile(
     r"(?<!\* )(?<!/ )args\.\w+ \* args\.\w+(?![\w.\[]| [*/])|int\([\w.]+ \* [\w.]+\)"
-    r"|\d \* [\w.]+(?![\w.\[])|[\w.]+ // [\w.]+(?![\w.\[])"
+    r"|(?<![\w.])\d+ \* [\w.]+(?![\w.\[])|[\w.]+ // [\w.]+(?![\w.\[])"
 )
 
 
@@ -374,7 +374,9 @@ def name_repeated(lines: list[str]) -> list[str]:
         )
         if any(re.search(rf"\b{name}\b", line) for line in result):
             continue
-        result = [re.sub(rf"(?<![\w.]){re.escape(text)}(?![\w.])", name, line) for line in result]
-        result = [re.sub(rf"(?<!\w)\({name}\)", name, line) for line in result]
+        named = [re.sub(rf"(?<![\w.]){re.escape(text)}(?![\w.])", name, line) for line in result]
+        if named == result:
+            continue  # a part of another expression, which has a name by now
+        result = [re.sub(rf"(?<!\w)\({name}\)", name, line) for line in named]
         result.insert(0, f"{name} = {text}")
     return result

@@ -17,10 +17,18 @@ from mlx_lm.models.ssm import ssm_update
 
 
 def with_past(
-    x: mx.array, weight: mx.array, cache: Any = None, mask: mx.array | None = None, slot: int = 0
+    x: mx.array,
+    weight: mx.array,
+    cache: Any = None,
+    mask: mx.array | None = None,
+    slot: int = 0,
+    more: int = 0,
 ) -> mx.array:
-    """x (B, L, D) behind the tokens before it that a causal convolution by weight (D, K, 1) looks back on."""
-    size = weight.shape[1] - 1
+    """x (B, L, D) behind the tokens before it that a causal convolution by weight (D, K, 1) looks back on.
+
+    A convolution after that one looks back on `more`.
+    """
+    size = weight.shape[1] - 1 + more
     if mask is not None:
         x = mx.where(mask[..., None], x, 0)
     past = cache[slot] if cache is not None else None

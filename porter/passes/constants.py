@@ -80,6 +80,7 @@ class _Facts:
             self.fills[out] = fill
             if node.op not in ("mx.zeros", "mx.ones", "mx.full") and out.rank:
                 node.op, node.args, node.kwargs, node.attrs = _creation(fill, out)
+                node.params = {}
                 return 1
             return 0
         return (
@@ -105,6 +106,8 @@ class _Facts:
             return bool(value) if node.output.dtype == "bool" else value
         if node.op == "@" and any(self.fills.get(a) == 0 for a in arrays):
             return 0  # the state that a recurrence starts with
+        if node.op == "nn.Linear" and "bias" not in node.params and self.fills.get(arrays[0]) == 0:
+            return 0
         if node.op in (">=", "<", ">", "<=") and len(arrays) == 1 and arrays[0] in self.counts:
             return self._compare_count(node, self.counts[arrays[0]])
         if node.op in ("&", "mx.logical_and") and any(self.fills.get(a) is False for a in arrays):

@@ -266,6 +266,21 @@ class Both(nn.Module):
         return self.space(x) + self.attention(x)
 
 
+class ConvRow(nn.Module):
+    """Two convolutions of which the second mixes channels, padded once; and the value of the token before."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv1d(WIDTH, WIDTH, 2, groups=WIDTH)
+        self.second = nn.Conv1d(WIDTH, WIDTH, 3, groups=4)
+        self.value = nn.Linear(WIDTH, WIDTH, bias=False)
+
+    def forward(self, x):
+        y = self.second(self.first(functional.pad(x.transpose(1, 2), (3, 0)))).transpose(1, 2)
+        start = self.value(x.new_zeros(x.shape[0], 1, WIDTH))
+        return y * torch.cat([start, self.value(x)[:, :-1]], dim=1)
+
+
 class Twice(nn.Module):
     """Two modules of one class that each keep their tokens."""
 
@@ -278,6 +293,7 @@ class Twice(nn.Module):
 
 
 MIXERS = {
+    "conv row": ConvRow,
     "twice": Twice,
     "conv": ShortConv,
     "padded conv": functools.partial(ShortConv, True),
@@ -327,6 +343,7 @@ class Decoder(nn.Module):
 CASES = {
     "conv": (["conv", "conv"], ["ArraysCache"] * 2),
     "padded conv": (["padded conv"] * 2, ["ArraysCache"] * 2),
+    "conv row": (["conv row", "attention"], ["ArraysCache", "KVCache"]),
     "twice": (["twice", "twice"], ["ArraysCache"] * 2),
     "space": (["space", "space"], ["ArraysCache"] * 2),
     "selective": (["selective", "selective"], ["ArraysCache"] * 2),

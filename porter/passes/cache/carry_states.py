@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from porter.ir import Node, Program, Value
+from porter.ir import Frame, Node, Program, Value
 from porter.passes.cache.plan import NoCache, Plan, new_item
 
 
@@ -48,35 +48,39 @@ def carry_states(
     """Functions that carry a state get the cache and the array of it that is theirs; the last of a layer counts the tokens."""
     carrying: dict[int, list[Node]] = {}
     for node in plan.states:
-        nodes = carrying.setdefault(plan.places[node][0], [])
-        slot = len(nodes)
-        nodes.append(node)
-        node.args += [parts[node].output, mask]
-        if slot != (0 if node.op in ("fn.with_past", "fn.token_before") else 1):
-            node.args.append(slot)
-    for nodes in carrying.values():
-        node = stateful = nodes[-1]
-        if len({other.scope for other in nodes}) > 1:  # of modules that may be of one class
-            node = _end_of_layer(program, plan, node)
-        elif node.op == "fn.with_past":  # which gives more tokens than came
-            node = program.users()[node.output][0]
-        advance = Node("cache.advance", [node.output, parts[stateful].output], scope=node.scope)
-        advance.location = node.location
-        old = node.output
+        carrying.setdefault(plan.places[node][0], []).append(node)
+    ends = [_end(program, plan, nodes) for nodes in carrying.values()]
+    for nodes, (end, scope) in zip(carrying.values(), ends, strict=True):
+        for slot, node in enumerate(nodes):
+            node.args += [parts[node].output, mask]
+            if slot != (0 if node.op in ("fn.with_past", "fn.token_before") else 1):
+                node.args.append(slot)
+        old = end.output
+        advance = Node("cache.advance", [old, parts[nodes[-1]].output], scope=scope)
+        advance.location = end.location
         advance.outputs = [Value(old.shape, old.dtype, advance, old.name)]
-        after[node] = [advance]
+        after[end] = [advance]
         replaced[old] = advance.output
 
 
-def _end_of_layer(program: Program, plan: Plan, stateful: Node) -> Node:
-    """What gives the result of the layer, with a row for each token."""
-    layer = stateful.scope[: len(plan.holder) + 1]
-    inside = [node for node in program.nodes if node.scope[: len(layer)] == layer]
-    read = {v for node in program.nodes if node not in set(inside) for v in node.inputs()}
+def _end(program: Program, plan: Plan, states: list[Node]) -> tuple[Node, tuple[Frame, ...]]:
+    """What comes after the last of a layer's states with a row for each token, and where that is known.
+
+    States of several modules, which may be of one class, end with their layer.
+    """
+    node, shape = states[-1], plan.text.ids.shape
+    if len({other.scope for other in states}) == 1:
+        users = program.users()
+        while node.output.shape[:2] != shape:  # more tokens than came
+            node = users[node.output][0]
+        return node, node.scope
+    layer = node.scope[: len(plan.holder) + 1]
+    inside = [other for other in program.nodes if other.scope[: len(layer)] == layer]
+    read = {v for other in program.nodes if other not in set(inside) for v in other.inputs()}
     read.update(program.output_values())
-    ends = [node for node in inside if node.scope == layer and node.outputs[0] in read]
-    if not ends or ends[-1].output.shape[:2] != plan.text.ids.shape:
-        raise NoCache(
-            f"the layer of {stateful.op} at {stateful.location} ends in no array of tokens"
-        )
-    return ends[-1]
+    ends = [
+        other for other in inside if other.outputs[0] in read and other.output.shape[:2] == shape
+    ]
+    if not ends:
+        raise NoCache(f"the layer of {node.op} at {node.location} ends in no array of tokens")
+    return ends[-1], layer

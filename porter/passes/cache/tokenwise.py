@@ -80,12 +80,9 @@ def has_tokens(value: Value, length: sympy.Symbol) -> bool:
 
 
 def _reads_past(node: Node) -> bool:
-    """Whether it is a convolution over tokens that a cache keeps."""
-    return (
-        node.op == "nn.Conv1d"
-        and node.args[0].node is not None
-        and node.args[0].node.op == "fn.with_past"
-    )
+    """Whether it is a convolution over tokens that a cache keeps, or one after such a one."""
+    before = node.args[0].node if node.op == "nn.Conv1d" else None
+    return before is not None and (before.op == "fn.with_past" or _reads_past(before))
 
 
 def _has(sizes: Any, length: sympy.Symbol) -> bool:

@@ -28,9 +28,11 @@ def fuse_causal_conv(program: Program) -> int:
     count = 0
     for node in list(program.nodes):
         if node.op in ("mx.conv1d", "nn.Conv1d"):
-            count += _fuse(program, node)
+            count += _fuse(program, node) or _fuse_row(program, node)
         elif node.op in ("mx.pad", "[]"):
             count += _shift(program, node)
+        elif node.op == "mx.concatenate":
+            count += _shift_behind_zeros(program, node)
     if count:
         remove_dead(program)
     return count
@@ -59,6 +61,74 @@ def _shift(program: Program, node: Node) -> bool:
     y = build.op("fn.token_before", x, shape=x.shape, dtype=x.dtype)
     replace_node(program, node, build.nodes, y)
     return True
+
+
+def _shift_behind_zeros(program: Program, node: Node) -> bool:
+    """The same, joined with a row of zeros."""
+    parts = node.args[0]
+    cut = producer(parts[1], "[]") if len(parts) == 2 else None
+    zeros = producer(parts[0], "mx.zeros")
+    if cut is None or zeros is None or node.kwargs.get("axis") != 1 or node.output.rank != 3:
+        return False
+    x, key = cut.args[0], (*cut.attrs["key"], slice(None))[:3]
+    whole = (key[0], key[2]) == (slice(None), slice(None)) and zeros.output.shape[1] == 1
+    last = key[1].stop if isinstance(key[1], slice) else None
+    if not whole or x.shape != node.output.shape or key[1] != slice(None, last):
+        return False
+    if last != -1 and simplify(x.shape[1] - 1 - (last or 0)) != 0:
+        return False
+    build = Builder(node.scope, node.location)
+    y = build.op("fn.token_before", x, shape=x.shape, dtype=x.dtype)
+    replace_node(program, node, build.nodes, y)
+    return True
+
+
+def _fuse_row(program: Program, last: Node) -> bool:
+    """Convolutions one after the other, padded at the left before the first, for what all of them look back on."""
+    users = program.users()
+    row, x = [last], last.args[0]
+    while (conv := _behind_turns(x, users)) is not None:
+        row.insert(0, conv)
+        x = conv.args[0]
+    if len(row) < 2 or not all(_is_plain(conv) for conv in row):
+        return False
+    first = row[0]
+    tokens, left, turned = _without_padding(first.args[0])
+    reach = [int(conv.attrs["kernel_size"]) - 1 for conv in row]
+    if left != sum(reach) or first.attrs.get("groups", 1) != first.attrs["in_channels"]:
+        return False
+    _mark_turns(tokens, first)
+    build = Builder(first.scope, first.location)
+    tokens = build.transpose(tokens, (0, 2, 1)) if turned else tokens
+    batch, length, channels = tokens.shape
+    size = simplify(length + left)
+    y = build.op(
+        "fn.with_past", tokens, first.params["weight"], shape=(batch, size, channels),
+        dtype=tokens.dtype, more=left - reach[0],
+    )  # fmt: skip
+    for conv, less in zip(row, reach, strict=True):
+        build.scope, build.location, size = conv.scope, conv.location, simplify(size - less)
+        y = build.layer(conv.op, y, dict(conv.params), (batch, size, conv.output.shape[2]), **conv.attrs)  # fmt: skip
+    replace_node(program, last, build.nodes, y)
+    return True
+
+
+def _behind_turns(x: Value, users: dict[Value, list[Node]]) -> Node | None:
+    """The convolution whose result this is, turned there and back again."""
+    turns = 0
+    while len(users[x]) == 1 and (turn := producer(x, ".transpose")) is not None:
+        if tuple(turn.args[1:]) != (0, 2, 1):
+            return None
+        turns, x = turns + 1, turn.args[0]
+    return producer(x, "nn.Conv1d") if turns % 2 == 0 and len(users[x]) == 1 else None
+
+
+def _is_plain(conv: Node) -> bool:
+    options = {**conv.attrs, **conv.kwargs}
+    return conv.is_layer and all(
+        options.get(name, default) == default
+        for name, default in (("stride", 1), ("dilation", 1), ("padding", 0))
+    )
 
 
 def _fuse(program: Program, conv: Node) -> bool:
