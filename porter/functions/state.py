@@ -205,6 +205,54 @@ def decayed_attention(
     return mx.concatenate(outputs, axis=2).swapaxes(1, 2).astype(q.dtype)
 
 
+def matrix_lstm(
+    q: mx.array,
+    k: mx.array,
+    v: mx.array,
+    i: mx.array,
+    f: mx.array,
+    eps: float,
+    cache: Any = None,
+    mask: mx.array | None = None,
+    slot: int = 1,
+) -> mx.array:
+    """mLSTM (Beck et al. 2024): q and k (B, L, H, D), v (B, L, H, P); i and f (B, L, H) are its gates, as logarithm and logit.
+
+    The state is a matrix of values by keys, the sum of keys, and the logarithm of what both are divided by.
+    """
+    state = cache[slot] if cache is not None else None
+    if state is None:
+        state = mx.zeros((q.shape[0], *k.shape[2:], v.shape[3] + 2), mx.float32)
+    gate = -nn.softplus(-f)
+    if mask is not None:
+        i, gate = mx.where(mask[..., None], i, -1e38), mx.where(mask[..., None], gate, 0)
+    v = mx.concatenate([v, mx.ones((*v.shape[:3], 1), v.dtype)], axis=-1)
+    outputs = []
+    for start in range(0, q.shape[1], 64):  # so many tokens at once, for the sake of memory
+        part = slice(start, start + 64)
+        x, y, z, now, kept = (array[:, part].swapaxes(1, 2) for array in (q, k, v, i, gate))
+        matrix, old = state[..., :-1], state[..., :1, -1]
+        passed = mx.cumsum(kept, axis=-1)
+        gaps = passed[..., None] - passed[..., None, :] + now[..., None, :]
+        gaps = mx.where(mx.tri(x.shape[2], dtype=mx.bool_), gaps, -mx.inf)
+        top = mx.maximum(gaps.max(axis=-1), passed + old)
+        weights = x @ y.swapaxes(-1, -2) * mx.exp(gaps - top[..., None])
+        both = weights @ z + x * mx.exp(passed + old - top)[..., None] @ matrix
+        least = mx.maximum(mx.abs(both[..., -1:]), mx.exp(-top)[..., None])
+        outputs.append(both[..., :-1] / (least + eps))
+        last = top[..., -1:]
+        left = y * mx.exp(gaps[..., -1, :] - last)[..., None]
+        matrix = (
+            matrix * mx.exp(passed[..., -1:] + old - last)[..., None] + left.swapaxes(-1, -2) @ z
+        )
+        state = mx.concatenate(
+            [matrix, mx.broadcast_to(last[..., None], (*matrix.shape[:3], 1))], -1
+        )
+    if cache is not None:
+        cache[slot] = state
+    return mx.concatenate(outputs, axis=2).swapaxes(1, 2).astype(q.dtype)
+
+
 def token_before(
     x: mx.array, cache: Any = None, mask: mx.array | None = None, slot: int = 0
 ) -> mx.array:

@@ -129,7 +129,7 @@ def _add_text(
 ) -> None:
     text = getattr(config, "text_config", None) or config
     longest = getattr(text, "max_position_embeddings", None)
-    length = _unusual(module) if writes_text else LENGTH
+    length = _unusual(module, text) if writes_text else LENGTH
     length = min(length, longest) if isinstance(longest, int) and longest > 1 else length
     ids = _ids(config, text, length, generator)
     axes = {0: "batch", 1: "length"}
@@ -156,9 +156,12 @@ def _add_text(
         examples.add("bbox", boxes.clamp(max=top - 1) if isinstance(top, int) else boxes, axes)
 
 
-def _unusual(module: Any) -> int:
-    """A number of tokens that is no size of a parameter, so that a graph which is fixed to it tells it apart."""
+def _unusual(module: Any, config: Any) -> int:
+    """A number of tokens that is no size of a parameter or of a head, so that a graph which is fixed to it tells it apart."""
     sizes = {size for p in module.parameters() for size in p.shape}
+    settings = config.to_dict() if hasattr(config, "to_dict") else {}
+    heads = {n for name, n in settings.items() if "heads" in name and isinstance(n, int) and n > 1}
+    sizes |= {size // n for size in sizes for n in heads}
     return next(n for n in (LENGTH, 23, 29, 31, 37, *range(41, 99, 2)) if n not in sizes)
 
 

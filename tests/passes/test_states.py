@@ -232,6 +232,31 @@ class Lightning(nn.Module):
         return self.out(torch.cat(chunks, dim=2).transpose(1, 2).reshape(batch, length, -1))
 
 
+class MatrixLstm(nn.Module):
+    """mLSTM (xLSTM), token by token."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.gates = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, 2 * HEADS)
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, HEADS, -1).unbind(2)
+        i, f = self.gates(x).chunk(2, dim=-1)
+        f = functional.logsigmoid(f)
+        matrix = x.new_zeros(batch, HEADS, q.shape[-1], v.shape[-1])
+        total, top, outputs = matrix[..., 0], matrix[..., 0, 0], []
+        for t in range(length):
+            high = torch.maximum(f[:, t] + top, i[:, t])
+            old, new = (f[:, t] + top - high).exp()[..., None], (i[:, t] - high).exp()[..., None]
+            matrix = old[..., None] * matrix + (new * k[:, t])[..., None] * v[:, t, :, None]
+            total, top = old * total + new * k[:, t], high
+            query = q[:, t] * q.shape[-1] ** -0.5
+            weight = (query * total).sum(-1, keepdim=True).abs().maximum((-top).exp()[..., None])
+            outputs.append((query[..., None, :] @ matrix).squeeze(-2) / (weight + 1e-5))
+        return torch.stack(outputs, dim=1).reshape(batch, length, -1)
+
+
 class Rwkv(nn.Module):
     """RWKV 4: keys of this token and the one before, and a mean of values that forgets."""
 
@@ -304,6 +329,7 @@ MIXERS = {
     "key delta": KeyDelta,
     "head delta": functools.partial(KeyDelta, False),
     "lightning": Lightning,
+    "matrix lstm": MatrixLstm,
     "rwkv": Rwkv,
     "gated": Gated,
     "nonlinear": functools.partial(Gated, True),
@@ -351,6 +377,7 @@ CASES = {
     "key delta": (["key delta", "key delta"], ["ArraysCache"] * 2),
     "head delta": (["head delta"], ["ArraysCache"]),
     "lightning": (["lightning", "attention"], ["ArraysCache", "KVCache"]),
+    "matrix lstm": (["matrix lstm"] * 2, ["ArraysCache"] * 2),
     "rwkv": (["rwkv", "rwkv"], ["ArraysCache"] * 2),
     "gated": (["gated", "attention"], ["ArraysCache", "KVCache"]),
     "hybrid": (["conv", "attention", "conv"], ["ArraysCache", "KVCache", "ArraysCache"]),
@@ -405,7 +432,7 @@ def test_a_loop_that_no_recurrence_is_fixes_the_length_and_says_where():
         close(np.array(ported.model(to_mlx(_ids(1)))), ported.module(_ids(1)).numpy())
 
 
-@pytest.mark.parametrize("name", ["conv", "space", "rwkv", "key delta"])
+@pytest.mark.parametrize("name", ["conv", "space", "rwkv", "key delta", "matrix lstm"])
 def test_text_padded_at_the_right_leaves_the_state_of_its_last_token(name):
     model, ids = _ported(name).model, to_mlx(_ids(1))
     state, short = make_prompt_cache(model), LENGTH - 4

@@ -29,6 +29,7 @@ STATEFUL = {
     "fn.gated_delta",
     "fn.delta_rule",
     "fn.decayed_attention",
+    "fn.matrix_lstm",
     "fn.token_before",
     "fn.wkv",
 }

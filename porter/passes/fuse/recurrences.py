@@ -50,7 +50,7 @@ class Recurrence:
         if self.has_powers:
             arrays = [*arrays[:-1], arrays[-1][0, :, 1, 0]]
         if self.scaled:
-            arrays, numbers = [arrays[0] * numbers[0], *arrays[1:]], ()
+            arrays, numbers = [arrays[0] * numbers[0], *arrays[1:]], numbers[1:]
         return function(self.function)(*arrays, *numbers)
 
     def build(
@@ -67,7 +67,7 @@ class Recurrence:
         if self.scaled:
             if numbers[0] != 1.0:
                 turned[0] = build.op("*", turned[0], numbers[0])
-            numbers = ()
+            numbers = numbers[1:]
         order = tokens_second(last, length)
         shape = [last.shape[axis] for axis in order]
         y = build.op(f"fn.{self.function}", *turned, *numbers, shape=shape, dtype=last.dtype)
@@ -94,15 +94,25 @@ def _limits(nodes: list[Node]) -> Iterator[tuple[Any, ...]]:
 
 def _epsilon(nodes: list[Node]) -> Iterator[tuple[Any, ...]]:
     """What is added to a sum of squares, and whether the step goes up to 2."""
-    small = [n for node in nodes for n in node.args if isinstance(n, float) and 0 < n < 1e-3]
-    for number in dict.fromkeys([*small, 1e-6]):
+    for number in _small(nodes):
         yield from ((number, False), (number, True))
+
+
+def _small(nodes: list[Node]) -> list[float]:
+    small = [n for node in nodes for n in node.args if isinstance(n, float) and 0 < n < 1e-3]
+    return list(dict.fromkeys([*small, 1e-6]))
 
 
 def _scales(nodes: list[Node]) -> Iterator[tuple[Any, ...]]:
     """1, and the numbers that arrays are multiplied with."""
     factors = [n for node in nodes if node.op == "*" for n in node.args if isinstance(n, float)]
     yield from ((number,) for number in dict.fromkeys([1.0, *factors]))
+
+
+def _scale_and_epsilon(nodes: list[Node]) -> Iterator[tuple[Any, ...]]:
+    """The scale, and a small number that is added."""
+    for (scale,) in _scales(nodes):
+        yield from ((scale, number) for number in _small(nodes))
 
 
 def _none(nodes: list[Node]) -> Iterator[tuple[Any, ...]]:
@@ -128,6 +138,13 @@ RECURRENCES: dict[str, Recurrence] = {
         "selective_scan", ("BLD", "BLD", "DN", "BLN", "BLN", "D"), "BLD", _none
     ),
     "wkv": Recurrence("wkv", ("BLD", "BLD", "D", "D"), "BLD", _none),
+    "matrix lstm": Recurrence(
+        "matrix_lstm",
+        ("BLHD", "BLHD", "BLHP", "BLH", "BLH"),
+        "BLHP",
+        _scale_and_epsilon,
+        scaled=True,
+    ),
     "decayed attention": Recurrence(
         "decayed_attention", ("BLHD", "BLHD", "BLHP", _POWERS), "BLHP", _none
     ),
