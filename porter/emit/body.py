@@ -116,12 +116,20 @@ class Body:
         inside: set[Item] = set()
         backwards = list(reversed(self.template.items))
         for place, head in enumerate(backwards):
-            if head in inside or isinstance(head, Loop) or not self.cls.is_optional(head):
+            given = _is_given(head)
+            if (
+                head in inside
+                or isinstance(head, Loop)
+                or not (given or self.cls.is_optional(head))
+            ):
                 continue
             branch: list[Item] = [head]
             absent = self._absence(head)
+            own = self._fallback(head, branch) if given else None
             for item in backwards[place + 1 :]:
-                if isinstance(item, Loop) or self._absence(item) != absent:
+                if self._absence(item) != absent or own in item.outputs:
+                    continue
+                if isinstance(item, Loop) and not given:
                     continue
                 users = [user for value in item.outputs for user in readers.get(value, [])]
                 needed_outside = any(value in self.template.outputs for value in item.outputs)
@@ -139,6 +147,8 @@ class Body:
         """What takes the place of an optional item's output where it and the rest of its branch are lacking."""
         if len(head.outputs) != 1:
             return None
+        if _is_given(head):
+            return head.args[2]  # type: ignore[union-attr, no-any-return]
         absent = next(iter(self._absence(head)), None)
         if absent is None:
             return None
@@ -158,7 +168,13 @@ class Body:
                 self._item(item)
         self._return()
         inputs = zip(self.template.inputs, self.names_of_inputs(), strict=True)
-        shapes = [line for value, name in inputs for line in self.nodes.shape_lines(value, name)]
+        given = {item.attrs["given"] for item in self.template.items if _is_given(item)}  # type: ignore[union-attr]
+        shapes = [
+            line
+            for value, name in inputs
+            if value.origin not in given
+            for line in self.nodes.shape_lines(value, name)
+        ]
         return shapes + self._caches() + join_branches(self.lines)
 
     def _caches(self) -> list[str]:
@@ -180,7 +196,7 @@ class Body:
         self.lines.append("    " * self.indent + line)
 
     def _item(self, item: Item) -> None:
-        if self.cls.is_optional(item):
+        if self.cls.is_optional(item) or _is_given(item):
             self._optional(item)
         elif isinstance(item, Loop):
             self._loop(item)
@@ -410,15 +426,22 @@ class Body:
             return
         value = item.outputs[0]
         base = self.name(fallback) if not fallback.is_parameter else self.places.parameter(fallback)
-        condition = self.places.condition(item, self._flag(item))
+        name = item.attrs.get("given") if isinstance(item, Node) else None
+        condition = f"{name} is not None" if name else self.places.condition(item, self._flag(item))
         readers_inside = sum(list(reads(i)).count(fallback) for i in (item, *inner))
         still_read = self.left.get(fallback, 0) > readers_inside or fallback.is_parameter
         if not still_read:
             self._flush(base, value)
         mark = len(self.lines)
         self.indent += 1
+        for given, own in zip(self.template.inputs, self.names_of_inputs(), strict=True):
+            if name and given.origin == name:
+                self._measure(given, own)
         for dependent in inner:
-            self._plain(dependent)  # type: ignore[arg-type]
+            if isinstance(dependent, Loop):
+                self._loop(dependent)
+            else:
+                self._plain(dependent)
         text = self.item_text(item)  # type: ignore[arg-type]
         self.indent -= 1
         if still_read and len(self.lines) == mark:
@@ -563,6 +586,11 @@ class Body:
             self.say(f"return {texts[0].code}")
         else:
             self.say(f"return {sequence(texts, '()').code[1:-1]}")
+
+
+def _is_given(item: Item) -> bool:
+    """Whether an item is done only where an input is given, which its `given` names."""
+    return isinstance(item, Node) and "given" in item.attrs
 
 
 def join_branches(lines: list[str]) -> list[str]:

@@ -103,7 +103,15 @@ class ModelWriter:
 
     def _shares_caches(self) -> bool:
         """Whether layers look at keys and values that others keep."""
-        attentions = sum(node.op in ATTENTION for node in self.program.nodes)
+        fetched = {
+            value
+            for node in self.program.nodes
+            for value in node.outputs
+            if node.op == "update_and_fetch"
+        }
+        attentions = sum(
+            node.op in ATTENTION and node.args[1] in fetched for node in self.program.nodes
+        )
         return self.program.memory is None and attentions > len(self.program.sights)
 
     def _takes_args(self) -> dict[BlockClass, bool]:

@@ -17,7 +17,13 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from porter.errors import InputError, UnsupportedError
 from porter.frontends.bounded_sizes import bounded_dims
 from porter.frontends.idle_moves import idle_moves
-from porter.frontends.whole_functions import none_is_empty, symbolic_lengths, whole_functions
+from porter.frontends.whole_functions import (
+    NotJoined,
+    joined_rows,
+    none_is_empty,
+    symbolic_lengths,
+    whole_functions,
+)
 from porter.frontends.whole_recurrences import whole_recurrences
 from porter.time_limit import TimeLimitExceeded, time_limit
 
@@ -169,6 +175,16 @@ def _exported(
     module: torch.nn.Module, args: tuple, kwargs: dict, dynamic: Any
 ) -> tuple[ExportedProgram, list[str]]:
     """One export, and what was taken for granted in it."""
+    try:
+        with joined_rows():
+            return _granted(module, args, kwargs, dynamic)
+    except NotJoined:
+        return _granted(module, args, kwargs, dynamic)
+
+
+def _granted(
+    module: torch.nn.Module, args: tuple, kwargs: dict, dynamic: Any
+) -> tuple[ExportedProgram, list[str]]:
     with whole_functions(), whole_recurrences(), _uncached(), ExitStack() as granted:
         for context, note in _GRANTED:
             granted.enter_context(context())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import linecache
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,6 +68,68 @@ def symbolic_lengths() -> Iterator[None]:
         yield
     finally:
         builtins.len = plain
+
+
+class NotJoined(TypeError):
+    """Something else than joining was done to the rows of an array whose number is a symbol.
+
+    A TypeError, which list() takes for a length that is not known.
+    """
+
+
+class _Row:
+    """A row of an array, of `count` when traced, which the source only joins with all the others again."""
+
+    def __init__(self, array: torch.Tensor, place: int, count: int):
+        self.array, self.place, self.count = array, place, count
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        rows, *others = args
+        along = others[0] if others else (kwargs or {}).get("dim", 0)
+        whole = function is torch.cat and all(
+            isinstance(row, _Row) and row.array is rows[0].array and row.place == place
+            for place, row in enumerate(rows)
+        )
+        if not whole or along != 0 or len(rows) != rows[0].count:
+            raise NotJoined(f"{function} takes some rows of an array")
+        return rows[0].array.flatten(0, 1)
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotJoined(f"{name} is read of a row of an array")
+
+
+@contextmanager
+def joined_rows() -> Iterator[None]:
+    """`torch.cat(list(x))` joins however many rows there are, pictures for one; undone at the end.
+
+    Raises NotJoined in an export that does anything else with the rows.
+    """
+    plain, plain_length = torch.Tensor.__iter__, torch.Tensor.__len__
+
+    def symbolic(array: torch.Tensor) -> bool:
+        return array.ndim > 1 and isinstance(array.shape[0], torch.SymInt)
+
+    def rows(self: torch.Tensor) -> Any:
+        caller = sys._getframe(1)
+        line = linecache.getline(caller.f_code.co_filename, caller.f_lineno)
+        if not symbolic(self) or "list(" not in line:
+            return plain(self)
+        count = self.shape[0].node.hint  # type: ignore[attr-defined]
+        return iter([_Row(self, place, count) for place in range(count)])
+
+    def length(self: torch.Tensor) -> int:
+        if symbolic(self):
+            raise NotJoined("the rows of an array are counted")
+        return plain_length(self)
+
+    torch.Tensor.__iter__, torch.Tensor.__len__ = rows, length  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.Tensor.__iter__, torch.Tensor.__len__ = plain, plain_length  # type: ignore[method-assign]
 
 
 @contextmanager

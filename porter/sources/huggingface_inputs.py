@@ -11,6 +11,7 @@ import torch
 
 from porter.errors import UsageError
 from porter.sources.dry_run import dry_run, runs
+from porter.sources.huggingface_pictures import features, logits_alone, pictured_inputs
 from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, setting, shapes_of
 
 #: What a model of several modalities is given, where its signature has it.
@@ -52,6 +53,8 @@ def example_inputs(module: Any, config: Any, seed: int) -> Examples:
     generator = torch.Generator().manual_seed(seed)
     wanted = _wanted(module, names, required)
     examples = Examples()
+    if _add_pictured(module, config, names, required, wanted, generator, examples):
+        return examples
     if "input_ids" in wanted:
         alone = not any(shapes_of(name, config) for name in wanted)
         writes = alone and _writes_text(module, config)
@@ -75,6 +78,34 @@ def example_inputs(module: Any, config: Any, seed: int) -> Examples:
     _add_floats(module, config, names, floats, generator, examples)
     _add_needed(module, config, names, generator, examples)
     return examples
+
+
+def _add_pictured(
+    module: Any, config: Any, names: list[str], required: list[str], wanted: list[str],
+    generator: torch.Generator, examples: Examples,
+) -> bool:  # fmt: skip
+    """Text with pictures in it, for a decoder that takes them so; else a note that there will be no cache.
+
+    Where token types tell pictures from words the attention differs by them (PaliGemma, Gemma 3) or the positions (Qwen-VL).
+    """
+    token = _placeholder(config)
+    floats = [name for name in wanted if shapes_of(name, config)]
+    if token is None or "pixel_values" not in floats or not _writes_text(module, config):
+        return False
+    found, kinds = None, [name for name in names if name.endswith("token_type_ids")]
+    alone = floats == ["pixel_values"] and not {*required} - {"input_ids"}
+    if alone and not kinds and hasattr(module, "get_image_features"):
+        text = getattr(config, "text_config", None) or config
+        ids = _ids(config, text, LENGTH, generator)
+        shapes = shapes_of("pixel_values", config)
+        found = pictured_inputs(module, token, ids, shapes, generator)
+    if found is None:
+        why = f"it reads {kinds[0]}" if kinds else "its pictures are more than pixels in a row"
+        examples.notes = (f"no cache: {why}, by which more than the tokens' features may differ",)
+        return False
+    examples.values, examples.dynamic = found
+    logits_alone(module)
+    return True
 
 
 def _add_needed(
@@ -244,7 +275,7 @@ def _add_floats(
                 break
         else:
             if "input_ids" in examples.values and runs(module, examples.values):
-                examples.notes = (
+                examples.notes += (
                     f"the port takes text alone: porter cannot tell the shape of {', '.join(floats)}; "
                     "describe it with --input",
                 )
@@ -300,7 +331,7 @@ def _place_features(module: Any, config: Any, examples: Examples) -> bool:
         takes = inspect.signature(getattr(module, method)).parameters
         given = {key: value for key, value in examples.values.items() if key in takes}
         try:
-            count = _features(dry_run(module, method, given)) // BATCH
+            count = features(dry_run(module, method, given)) // BATCH
         except Exception:  # noqa: BLE001 -- the shapes are wrong, or the number depends on the data
             return False
         places = torch.full((BATCH, count), token)
@@ -310,12 +341,3 @@ def _place_features(module: Any, config: Any, examples: Examples) -> bool:
                 before = torch.full((BATCH, count), first)
                 examples.add(other, torch.cat([before, old], dim=1), {0: "batch"})
     return True
-
-
-def _features(result: Any) -> int:
-    """How many feature vectors a model returned for all its samples."""
-    found = getattr(result, "pooler_output", None)
-    found = result if found is None else found
-    if isinstance(found, (list, tuple)):
-        return sum(_features(item) for item in found)
-    return int(found.numel() // found.shape[-1])

@@ -45,7 +45,21 @@ def decoded(model: nn.Module, inputs: list[mx.array]) -> dict[str, Any]:
             if start >= length:
                 break
         worst = max(worst, _gap(mx.concatenate(found, axis=1), whole[:, :start]))
+    if len(inputs) > 1:
+        worst = max(worst, _pictured(model, inputs))
     return {"gaps": [worst]}
+
+
+def _pictured(model: nn.Module, inputs: list[mx.array]) -> float:
+    """The last words behind a text with its pictures, one by one, against the whole text with its pictures."""
+    from mlx_lm.models.cache import make_prompt_cache
+
+    ids, *pictures = inputs
+    whole, state = model(ids, *pictures), make_prompt_cache(model)
+    start = ids.shape[1] - PADDING
+    found = [model(ids[:, :start], *pictures, cache=state)]
+    found += [model(ids[:, i : i + 1], cache=state) for i in range(start, ids.shape[1])]
+    return _gap(mx.concatenate(found, axis=1), whole)
 
 
 def padded(model: nn.Module, inputs: list[mx.array]) -> dict[str, Any] | None:

@@ -191,7 +191,7 @@ def test_what_the_encoder_gave_is_projected_once():
 
 
 def test_a_model_that_does_not_encode_is_refused():
-    with pytest.raises(UsageError, match="no encode and decode"):
+    with pytest.raises(UsageError, match="no cache to decode with"):
         porter.generate(mlx.nn.Linear(2, 2), {}, mx.zeros((1, 1), dtype=mx.int32))
 
 

@@ -13,6 +13,7 @@ from porter.ir.evaluate import Unknown
 from porter.passes.cache.carry_states import carry_states, take_parts
 from porter.passes.cache.divide_mask import divide_mask
 from porter.passes.cache.find_memory import find_memory, name_memory
+from porter.passes.cache.find_pictures import find_pictures
 from porter.passes.cache.find_text import Text, find_text
 from porter.passes.cache.make_masks import find_pairs, first_layer, make_masks, make_state_mask
 from porter.passes.cache.place_caches import (
@@ -38,11 +39,11 @@ def lift_cache(program: Program) -> int:
     What is needed: token ids in, logits of every token out, attention that is causal, and everything else token by token.
     Then keys and values go through `cache.update_and_fetch`, positions start at `cache.offset`, masks come from
     `create_attention_mask`, and what carries a state takes it from the cache and leaves it there. Where tokens look at an
-    encoder's output too, its keys and values are made once and kept. A causal model that does anything else keeps its plain
-    forward, and a note says why.
+    encoder's output too, its keys and values are made once and kept. Pictures in a text come with the call that has their
+    tokens. A causal model that does anything else keeps its plain forward, and a note says why.
     """
     text = find_text(program)
-    if text is None or not (text.crossed or len(program.inputs) == len(program.outputs) == 1):
+    if text is None or not (text.crossed or len(program.outputs) == 1):
         return 0
     if not text.own and not any(node.op in STATEFUL for node in program.nodes):
         program.notes.append("no cache: no attention was found whose keys and values it could keep")
@@ -51,10 +52,14 @@ def lift_cache(program: Program) -> int:
     try:
         if program.longest is not None:
             raise NoCache(f"with more than {program.longest} tokens the source goes another way")
-        plan = _plan(program, find_text(program) or text)
+        text = find_text(program) or text
+        pictures = None if text.crossed else find_pictures(program, text)
+        plan = _plan(program, text, pictures[1] if pictures else set())
         if plan is None:
             return 0
         _rewrite(program, plan)
+        if pictures is not None:
+            pictures[0].attrs = {"given": program.inputs[1 - program.inputs.index(text.ids)].origin}
     except NoCache as reason:
         program.notes.append(f"no cache: {reason}")
         return 0
@@ -65,7 +70,8 @@ def lift_cache(program: Program) -> int:
     return len(plan.kinds)
 
 
-def _plan(program: Program, text: Text) -> Plan | None:
+def _plan(program: Program, text: Text, once: set[Node]) -> Plan | None:
+    """The nodes `once` are run with the call that has the pictures, and may look at all its tokens."""
     known: dict[Any, tuple[Sight, Value | None] | None] = {}
     for node in text.own:
         mask = node.kwargs.get("mask")
@@ -93,7 +99,7 @@ def _plan(program: Program, text: Text) -> Plan | None:
     if len(set(sights)) > 2:
         raise NoCache("its layers look back in more than two ways")
     assign_crossed(plan)
-    live = _live(program, plan)
+    live = [node for node in _live(program, plan) if node not in once]
     _claim_ropes(plan, live)
     _find_counts(program, plan, live, text.length)
     if text.crossed:

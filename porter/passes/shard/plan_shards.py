@@ -37,7 +37,7 @@ def plan_shards(program: Program) -> int:
     process its part of the heads or of the hidden features, and the layer after them adds up over processes. Between them every
     node must treat each part by itself. Experts are divided alike, each one over all processes, and their module adds up.
     """
-    attentions = [node for node in program.nodes if node.op in ATTENTION]
+    attentions = [node for node in program.nodes if node.op in ATTENTION and _is_cached(node)]
     if not program.sights or program.memory is not None or not attentions:
         return 0
     try:
@@ -81,6 +81,12 @@ def _plan(program: Program, attentions: list[Node]) -> Shards:
     return shards
 
 
+def _is_cached(attention: Node) -> bool:
+    """Whether it is the decoder's, and not of what encodes pictures."""
+    made = attention.args[1].node
+    return made is not None and made.op == "update_and_fetch"
+
+
 def _size(node: Node) -> int:
     return sum(int(prod(value.shape)) for value in node.params.values())
 
@@ -113,7 +119,7 @@ def _regions(
         found.append(region)
     for node in nodes:
         why = reasons.get(node, "no layer leads to an attention")
-        if node.op in ATTENTION and why:
+        if node.op in ATTENTION and _is_cached(node) and why:
             raise Whole(why)
     return found
 

@@ -1,0 +1,74 @@
+"""Example inputs of a decoder that reads pictures in its text: pixels, and ids with their placeholders."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import torch
+
+from porter.sources.dry_run import dry_run, runs
+from porter.sources.huggingface_shapes import Shape
+
+#: More than samples, so that texts have different numbers of pictures and none is taken for the other.
+PICTURES = 3
+
+Inputs = tuple[dict[str, torch.Tensor], dict[str, dict[int, str]]]
+
+
+def pictured_inputs(
+    module: Any, token: int, ids: torch.Tensor, shapes: list[Shape], generator: torch.Generator
+) -> Inputs | None:
+    """Ids (2, length) with three pictures, two in the first text, and the pixels (3, channels, height, width).
+
+    `ids` (2, n) are the words, `token` stands in the place of each of a picture's features. The words come last, so that a
+    shorter text still has its pictures. None where the module takes its pictures in another form.
+    """
+    takes = inspect.signature(module.get_image_features).parameters
+    if "pixel_values" not in takes:
+        return None
+    for shape, axes in shapes:
+        if len(shape) != 4 or axes.get(0) != "batch":
+            continue
+        pixels = torch.randn((PICTURES, *shape[1:]), generator=generator)
+        try:
+            given = {"pixel_values": pixels}
+            found = dry_run(module, "get_image_features", given)
+            count, rest = divmod(features(found), PICTURES)
+        except Exception:  # noqa: BLE001, S112 -- the shapes are wrong, or the number depends on the data
+            continue
+        if rest or not count:
+            continue
+        words = ids.repeat(1, 1 + 2 * count // ids.shape[1])
+        place = torch.full((count,), token)
+        first = torch.cat([words[0, :1], place, words[0, :2], place, words[0, 2:]])
+        second = torch.cat([words[1, :3], place, words[1].repeat(2)])[: len(first)]
+        values = {"input_ids": torch.stack([first, second]), **given}
+        if runs(module, values):
+            return values, {
+                "input_ids": {0: "batch", 1: "length"},
+                "pixel_values": {0: "pictures"},
+            }
+    return None
+
+
+def features(result: Any) -> int:
+    """How many feature vectors a model returned for all its pictures."""
+    found = getattr(result, "pooler_output", None)
+    found = result if found is None else found
+    if isinstance(found, (list, tuple)):
+        return sum(features(item) for item in found)
+    return int(found.numel() // found.shape[-1])
+
+
+def logits_alone(module: torch.nn.Module) -> None:
+    """The module returns logits and no features beside them, as its text alone would."""
+    cls: Any = type(module)
+
+    @functools.wraps(cls.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return {"logits": cls.forward(self, *args, **kwargs)["logits"]}
+
+    names = {"forward": forward, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    module.__class__ = type(cls.__name__, (cls,), names)
