@@ -79,10 +79,13 @@ class ClassWriter:
     def _members(self) -> list[tuple[str, list[tuple[int, Any]]]]:
         members: dict[str, list[tuple[int, Any]]] = {}
         seen: set[int] = set()
+        written: set[str] = set()  # by a loop that runs over several
         for path, thing in self._paths():
-            if path in members or id(thing) in seen:
+            if path in members or path in written or id(thing) in seen:
                 continue
             seen.add(id(thing))
+            if isinstance(thing, Loop):
+                written |= {self.template.relative(block.path) for block in thing.blocks}
             if isinstance(thing, Value):
                 items: list[tuple[int, Any]] = [
                     (i, mapping.get(thing, thing if i == 0 else None))

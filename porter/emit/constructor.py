@@ -434,9 +434,10 @@ class Constructor:
                 raise UnsupportedError(
                     f"{self.cls.name} keeps lists of different lengths in {path}: porter can't write that yet."
                 )
-            for k in range(len(items[0][1].blocks)):
+            for k, block in enumerate(items[0][1].blocks):
                 turn = [(i, loop.blocks[k]) for i, loop in items]
-                rows.setdefault(int(place[0]) + k, []).append(((), path, turn))
+                own = self.attributes.places[self.cls.template.relative(block.path)]
+                rows.setdefault(int(own[-1]), []).append(((), path, turn))
         texts = []
         for number in sorted(rows):
             inner = rows[number]

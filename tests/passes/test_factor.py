@@ -689,3 +689,24 @@ def test_lists_of_other_lengths_are_other_classes():
             return self.second(self.first(a))
 
     port_of(Net, (x(2, 4, 4, 6),), {"a": {0: "batch"}}).check(x(3, 4, 4, 6))
+
+
+def test_two_loops_over_parts_of_one_list():
+    class Net(nn.Module):
+        def __init__(self, first: int):
+            super().__init__()
+            self.first = first
+            self.blocks = nn.ModuleList(Mlp(6, 8) for _ in range(4))
+
+        def forward(self, a):
+            for block in self.blocks[: self.first]:
+                a = block(a)
+            a = torch.tanh(a)
+            for block in self.blocks:
+                a = block(a)
+            return a
+
+    for first in (2, 3, 4):
+        result = port_of(lambda first=first: Net(first), (x(2, 6),))
+        result.check(x(3, 6))
+        assert "for _ in range(4)" in init_of(result, "Model")
