@@ -15,6 +15,7 @@ from mlx_lm.models.cache import (
 from torch import nn
 from torch.nn import functional
 
+from porter.validate.decoding import decoded
 from tests.random_modules.parity import check_source, close, port_of, to_mlx
 
 LENGTH, WORDS, WIDTH, HEADS = 11, 40, 16, 2
@@ -291,3 +292,44 @@ def test_what_holds_for_short_texts_alone_says_so_and_has_no_cache():
     assert any(
         note.startswith("length: the port holds for up to 20 tokens") for note in ported.port.notes
     )
+
+
+class Stack(nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Repeated(Decoder):
+    """One layer, or a list of layers, that is gone through several times."""
+
+    def __init__(self, stacked):
+        super().__init__(windows=(None,) * (1 + stacked))
+        self.stack = Stack(list(self.layers)) if stacked else self.layers[0]
+        del self.layers
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        for _ in range(3):
+            x = self.stack(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_layers_that_are_gone_through_several_times(stacked):
+    """A layer has a cache for each time; a list has none yet, which a note says."""
+    ported = port_of(lambda: Repeated(stacked), [_ids()], TOKENS)
+    assert ("cache:" in ported.port.model_py) == (not stacked)
+    assert any("several times" in note for note in ported.port.notes) == stacked
+    ids = _ids(1)
+    with torch.no_grad():
+        expected = ported.module(ids).numpy()
+    close(np.array(ported.model(to_mlx(ids))), expected)
+    if not stacked:
+        assert len(make_prompt_cache(ported.model)) == 3
+        assert decoded(ported.model, [to_mlx(ids)])["gaps"][0] < 1e-5

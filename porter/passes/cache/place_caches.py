@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from porter.ir import Frame, Node, Program, Value
 from porter.passes.cache.kinds import State, layer_words
 from porter.passes.cache.plan import NoCache, Plan
@@ -19,6 +21,7 @@ def place_caches(program: Program, plan: Plan) -> None:
         raise NoCache(
             f"the attention at {fetching[0].location} shares a cache, and takes more of all tokens"
         )
+    _refuse_repeated_lists(plan)
     if not plan.states:
         part = 0 if plan.text.crossed else None  # beside what is kept of the encoder's output
         plan.kinds = [plan.sights[i] for i in owned]
@@ -59,6 +62,17 @@ def place_caches(program: Program, plan: Plan) -> None:
     if len({kind for kind in plan.kinds if isinstance(kind, State)}) > 1:
         raise NoCache("its layers carry different numbers of arrays")
     _name_kinds(program, plan)
+
+
+def _refuse_repeated_lists(plan: Plan) -> None:
+    """A list of layers that is gone through several times would need a cache for each time."""
+    first: dict[str, Frame] = {}
+    for node in (*plan.attentions, *plan.states):
+        inner = node.scope[len(plan.holder) :]
+        for frame, below in pairwise(inner):
+            is_list = list_position(below.path.removeprefix(f"{frame.path}.")) is not None
+            if is_list and first.setdefault(frame.path, frame) != frame:
+                raise NoCache(f"the layers of {frame.path} are gone through several times")
 
 
 def _name_kinds(program: Program, plan: Plan) -> None:
