@@ -43,7 +43,11 @@ class ReshapeSizes:
         self.blocks = reshape_blocks(node.args[0].shape, node.output.shape) or []
         self.whole = self._whole()
         self.used: list[Key] = []  # axes that a size of this shape is taken from
-        self.hints: list[str | None] = author_sizes(node.location, self.count)
+        wrote = author_sizes(node.location, self.count)
+        order = node.output.permute  # how the axes that the author wrote stand here
+        self.hints: list[str | None] = (
+            [wrote[axis] for axis in order] if order and len(order) == self.count else wrote
+        )
 
     def texts(self) -> list[str]:
         """Source text for each size."""

@@ -4,11 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+import sympy
 import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._sympy.functions import FloorDiv
 
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.permutations import (
@@ -514,6 +516,49 @@ def test_blocks_hold_equal_products(case):
         assert np.prod([source[i] for i in left]) == np.prod([target[i] for i in right])
     assert [i for left, _ in blocks for i in left] == list(range(len(source)))
     assert [i for _, right in blocks for i in right] == list(range(len(target)))
+
+
+def test_quotients_of_a_reshape_leave_no_rest():
+    h, w = sympy.symbols("h w", integer=True, positive=True)
+    blocks = [([0], [0, 1]), ([1], [2, 3])]
+    assert reshape_blocks([h, w], [FloorDiv(h, 4), 4, FloorDiv(w, 4), 4]) == blocks
+    assert reshape_blocks([FloorDiv(h, 2)], [FloorDiv(h, 8), 4]) == [([0], [0, 1])]
+    # what one quotient cuts off, another may make up for: 3 // 2 * 2 * 3 is 3 * (3 // 2 * 2)
+    assert reshape_blocks([FloorDiv(h, 2), 2, w], [h, FloorDiv(w, 2), 2]) is None
+
+
+class SpaceToDepth(nn.Module):
+    def __init__(self, side: int = 4):
+        super().__init__()
+        self.side = side
+
+    def forward(self, a):
+        B, C, H, W = a.shape  # noqa: N806
+        a = a.view(B, C, H // self.side, self.side, W // self.side, self.side)
+        a = a.permute(0, 3, 5, 1, 2, 4).contiguous()
+        return a.view(B, -1, H // self.side, W // self.side)
+
+
+class Stem(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(48, 5, 3)
+        self.norm = nn.BatchNorm2d(5)
+
+    def forward(self, a):
+        return F.relu(self.norm(self.conv(a)))
+
+
+def test_pixels_become_channels_in_one_transpose_where_the_author_writes_it():
+    ported = port_of(
+        lambda: nn.Sequential(SpaceToDepth(), Stem()), (torch.randn(2, 3, 32, 48),),
+        {"input": {0: "batch", 2: "height", 3: "width"}},
+    )  # fmt: skip
+    text = ported.port.model_py
+    assert text.count(".transpose(") == 1
+    assert ".transpose(" in text.partition("class Model(")[2]
+    assert "self.side, W // self.side, self.side, 3)" in text
+    ported.check(torch.randn(1, 3, 64, 36))
 
 
 class Snake(nn.Module):

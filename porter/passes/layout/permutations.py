@@ -6,6 +6,7 @@ A permutation `p` says how a tensor is stored: its axis `i` is the logical axis 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from porter.ir import Size
 from porter.ir.builder import simplify
@@ -47,6 +48,54 @@ def reshape_blocks(
 
     None where the sizes can't be told apart (symbolic products that don't match).
     """
+    blocks = _blocks(source, target)
+    if blocks is not None:
+        return blocks
+    blocks = _blocks([_exact(size) for size in source], [_exact(size) for size in target])
+    return blocks if blocks and _leave_no_rest(source, target, blocks) else None
+
+
+def _exact(size: Size) -> Size:
+    """The size with quotients that leave no rest: `h // 4` as h / 4."""
+    if isinstance(size, int):
+        return size
+    return size.replace(
+        lambda part: type(part).__name__ == "FloorDiv", lambda part: part.args[0] / part.args[1]
+    )
+
+
+#: Sizes at which products are compared, in turn for one symbol after the other.
+_POINTS = (64, 97, 30, 55, 124, 101, 42, 83, 72)
+
+
+def _leave_no_rest(
+    source: Sequence[Size], target: Sequence[Size], blocks: list[tuple[list[int], list[int]]]
+) -> bool:
+    """Whether quotients must be exact, since the reshape as a whole keeps the number of elements.
+
+    So it is where one side's product is never the larger one in any block: what a quotient cuts off, no other block makes up for.
+    """
+    symbols = sorted(
+        {s for size in [*source, *target] if not isinstance(size, int) for s in size.free_symbols},
+        key=str,
+    )
+    signs: set[int] = set()
+    for shift in range(len(_POINTS)):
+        point = {s: _POINTS[(shift + 4 * i) % len(_POINTS)] for i, s in enumerate(symbols)}
+
+        def product(sizes: Sequence[Size], axes: list[int]) -> int:
+            values = (sizes[axis] for axis in axes)
+            return prod(v if isinstance(v, int) else int(v.subs(point)) for v in values)
+
+        for left, right in blocks:
+            gap = product(source, left) - product(target, right)
+            signs |= {(gap > 0) - (gap < 0)} - {0}
+    return len(signs) < 2
+
+
+def _blocks(
+    source: Sequence[Size], target: Sequence[Size]
+) -> list[tuple[list[int], list[int]]] | None:
     blocks: list[tuple[list[int], list[int]]] = []
     i = j = 0
     while i < len(source) or j < len(target):

@@ -138,6 +138,7 @@ class _Planner:
         if producer is None:
             return None
         source = producer.args[0]
+        node = self._beside(value, node)
         if producer.op == ".transpose":
             axes = tuple(producer.args[1:])
             return self.demand(source, tuple(axes[axis] for axis in order), node)
@@ -174,6 +175,15 @@ class _Planner:
             result.origin, result.permute, result.name = value.origin, order, value.name
             return result
         return None
+
+    @staticmethod
+    def _beside(value: Value, node: Node) -> Node:
+        """Where a view of the author's is made anew for `node`: not in a module that it is handed to."""
+        if value.node is None:
+            return node
+        pairs = zip(value.node.scope, node.scope, strict=False)
+        common = tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return Node(node.op, [], scope=common, location=value.node.location)
 
     def _of_parameters(self, value: Value, order: Permutation, node: Node) -> Value | None:
         """A sum or another function of parameters alone, made again of parameters stored in `order`; None for other values."""
