@@ -22,11 +22,33 @@ def merge_reshapes(program: Program) -> int:
             node.args[0] = source.args[0]
             source = node.args[0].node
             count += 1
-        if node.args[0].shape == node.output.shape:
+        count += _pick_first(node)
+        if node.op == ".reshape" and node.args[0].shape == node.output.shape:
             mapping[node.output] = node.args[0]
     program.nodes = [node for node in program.nodes if node.outputs[0] not in mapping]
     program.replace(mapping)
     return count
+
+
+def _pick_first(node: Node) -> bool:
+    """A row that is picked between two reshapes, of axes of size 1 that come and go, is picked without them."""
+    pick = node.args[0].node
+    if pick is None or pick.op != "[]" or pick.scope != node.scope:
+        return False
+    first, *rest = pick.attrs["key"]
+    wide = pick.args[0].node
+    if not isinstance(first, int) or any(key != slice(None) for key in rest):
+        return False
+    if wide is None or wide.op != ".reshape" or wide.scope != node.scope:
+        return False
+    source = wide.args[0]
+    with_ones = [size for size in wide.output.shape[1:] if size != 1]
+    if source.shape[0] != wide.output.shape[0] or with_ones != list(source.shape[1:]):
+        return False
+    if node.output.shape != source.shape[1:]:
+        return False
+    node.op, node.args, node.attrs = "[]", [source], {"key": (first,)}
+    return True
 
 
 def keep_rows(program: Program) -> int:

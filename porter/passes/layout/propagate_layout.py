@@ -281,6 +281,7 @@ class _Planner:
             return self._place_last_axis
         return {
             ".reshape": self._place_reshape,
+            "@": self._place_product,
             "mx.stack": self._place_stack,
             "mx.pad": self._place_pad,
             "mx.roll": self._place_roll,
@@ -352,6 +353,8 @@ class _Planner:
         """How the result of a node that minds no order is stored."""
         if user.op in ELEMENTWISE or user.op in ACTIVATIONS or user.op == "mx.pad":
             return order if user.output.rank == len(order) else None
+        if user.op == ".reshape":
+            return permuted_reshape(user.args[0].shape, user.output.shape, order)
         if user.op == "[]" and all(isinstance(k, (int, slice)) for k in user.attrs["key"]):
             return without(
                 order, {a for a, k in enumerate(user.attrs["key"]) if isinstance(k, int)}
@@ -379,6 +382,9 @@ class _Planner:
                 held = self.demand(value, order, node)
                 return self._without_leading_ones(held) if value.is_parameter else held
             tail = tuple(axis - missing for axis in order[missing:])
+            sizes = self.shape(value)
+            if sizes.count(1) == len(sizes) - 1 and sizes[tail[-1]] != 1 and len(sizes) > 1:
+                return self._vector(value, node)  # of a number for each channel, say
             if sorted(tail) == list(range(self.rank(value))):
                 return self.demand(value, tail, node)
             held = self.demand(value, identity(self.rank(value)), node)
@@ -400,6 +406,16 @@ class _Planner:
 
         node.args = [operand(a) if isinstance(a, Value) else a for a in node.args]
         self._emit(node, order)
+
+    def _vector(self, value: Value, node: Node) -> Value:
+        """A value with one axis that is not 1, as that axis alone."""
+        held = self.stored[value][0] if value in self.stored else value
+        if value.is_parameter:
+            return reshaped(held, tuple(size for size in held.shape if size != 1))
+        builder = Builder(node.scope, node.location)
+        result = builder.reshape(held, [size for size in held.shape if size != 1])
+        self.nodes += builder.nodes
+        return result
 
     def _without_leading_ones(self, value: Value) -> Value:
         """A parameter of shape (1, 1, C) is stored as (C,): it broadcasts the same."""
@@ -444,6 +460,21 @@ class _Planner:
             if isinstance(item, list)
             else item
         )
+
+    def _place_product(self, node: Node) -> None:
+        """Where rows and columns are stored swapped, the product of the swapped ones, the other way round, is the swapped product."""
+        x, y = node.args[:2]
+        rank = node.output.rank
+        if not rank == self.rank(x) == self.rank(y):
+            return self._plain(node)
+        swapped = (*range(rank - 2), rank - 1, rank - 2)
+        held = [v for v in (x, y) if not v.is_parameter]
+        fits = [self.order(v) == swapped for v in held]
+        if all(fits) or (any(fits) and self._comes_back(node.output, swapped)):
+            node.args = [self.demand(y, swapped, node), self.demand(x, swapped, node)]
+            self._emit(node, swapped)
+            return None
+        return self._plain(node)
 
     def _place_last_axis(self, node: Node) -> None:
         value = node.args[0]
