@@ -256,7 +256,7 @@ class Arguments:
 
     def _is_taken(self, name: str, vector: Vector) -> bool:
         """Whether the name stands for something else."""
-        partial = self.symbols.get(name)
+        partial = self.symbols.get(name) or self.own.get(name)
         other = partial and any(partial.get(i, value) != value for i, value in vector.items())
         return (
             name in self.parameters

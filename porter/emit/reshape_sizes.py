@@ -43,10 +43,12 @@ class ReshapeSizes:
         self.blocks = reshape_blocks(node.args[0].shape, node.output.shape) or []
         self.whole = self._whole()
         self.used: list[Key] = []  # axes that a size of this shape is taken from
-        wrote = author_sizes(node.location, self.count)
-        order = node.output.permute  # how the axes that the author wrote stand here
+        written = author_sizes(node.location, self.count)
+        permute = node.output.permute  # how the axes that the author wrote stand here
         self.hints: list[str | None] = (
-            [wrote[axis] for axis in order] if order and len(order) == self.count else wrote
+            [written[axis] for axis in permute]
+            if permute and len(permute) == self.count
+            else written
         )
 
     def texts(self) -> list[str]:

@@ -31,6 +31,7 @@ FUSED = {
     "mask first": (lambda q, k, v, m, p: (m + q @ t(k)).softmax(-1) @ v, 1.0, True),
     "two masks": (lambda q, k, v, m, p: (q @ t(k) * 0.5 + p + m).softmax(-1) @ v, 0.5, True),
     "a mask of two axes": (lambda q, k, v, m, p: (q @ t(k) + p[0, 0]).softmax(-1) @ v, 1.0, True),
+    "features first": (lambda q, k, v, m, p: t(t(v) @ t((q @ t(k)).softmax(-1))), 1.0, False),
     "softmax over axis 3": (lambda q, k, v, m, p: (q @ t(k)).softmax(3) @ v, 1.0, False),
 }
 

@@ -32,11 +32,13 @@ def fuse_attention(program: Program) -> int:
             continue
         builder = Builder(node.scope, node.location)
         try:
-            found = _attention(program, node, builder)
+            columns = _of_columns(program, node, builder)
+            found = _attention(program, columns or node, builder)
         except Missed as reason:
             note_miss(program, "attention", node, reason)
             continue
         if found is not None:
+            found = builder.transpose(found, _swapped(node)) if columns is not None else found
             replace_node(program, node, builder.nodes, found)
             count += 1
     for node in program.nodes:
@@ -47,6 +49,27 @@ def fuse_attention(program: Program) -> int:
     if count:
         remove_dead(program)
     return count
+
+
+def _swapped(product: Node) -> tuple[int, ...]:
+    rank = product.output.rank
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _of_columns(program: Program, node: Node, builder: Builder) -> Node | None:
+    """`v @ softmax(...).T`, of features before tokens, as the product of the transposed; None for other products."""
+    v, turned = node.args[0], producer(node.args[1], ".transpose")
+    if turned is None or not node.output.rank == turned.output.rank == v.rank:
+        return None
+    swapped = _swapped(node)
+    if tuple(turned.args[1:]) != swapped or producer(turned.args[0], "mx.softmax") is None:
+        return None
+    if len(program.users().get(turned.output, [])) != 1:
+        return None
+    columns = Node("@", [turned.args[0], builder.transpose(v, swapped)], scope=node.scope)
+    shape = tuple(node.output.shape[axis] for axis in swapped)
+    columns.outputs = [Value(shape, node.output.dtype, columns)]
+    return columns
 
 
 def _attention(program: Program, node: Node, builder: Builder) -> Value | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 from porter.ir import Size
 from porter.ir.builder import simplify
@@ -73,7 +74,7 @@ def _leave_no_rest(
 ) -> bool:
     """Whether quotients must be exact, since the reshape as a whole keeps the number of elements.
 
-    So it is where one side's product is never the larger one in any block: what a quotient cuts off, no other block makes up for.
+    So it is where one side's product is never the larger one, in any block: nothing makes up for what a quotient cuts off.
     """
     symbols = sorted(
         {s for size in [*source, *target] if not isinstance(size, int) for s in size.free_symbols},
@@ -82,15 +83,15 @@ def _leave_no_rest(
     signs: set[int] = set()
     for shift in range(len(_POINTS)):
         point = {s: _POINTS[(shift + 4 * i) % len(_POINTS)] for i, s in enumerate(symbols)}
-
-        def product(sizes: Sequence[Size], axes: list[int]) -> int:
-            values = (sizes[axis] for axis in axes)
-            return prod(v if isinstance(v, int) else int(v.subs(point)) for v in values)
-
+        before, after = _at(source, point), _at(target, point)
         for left, right in blocks:
-            gap = product(source, left) - product(target, right)
+            gap = prod(before[axis] for axis in left) - prod(after[axis] for axis in right)
             signs |= {(gap > 0) - (gap < 0)} - {0}
     return len(signs) < 2
+
+
+def _at(sizes: Sequence[Size], point: dict[Any, int]) -> list[int]:
+    return [size if isinstance(size, int) else int(size.subs(point)) for size in sizes]
 
 
 def _blocks(

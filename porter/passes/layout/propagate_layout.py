@@ -462,7 +462,7 @@ class _Planner:
         )
 
     def _place_product(self, node: Node) -> None:
-        """Where rows and columns are stored swapped, the product of the swapped ones, the other way round, is the swapped product."""
+        """Of operands whose last two axes are stored swapped, the product the other way round is the swapped product."""
         x, y = node.args[:2]
         rank = node.output.rank
         if not rank == self.rank(x) == self.rank(y):
