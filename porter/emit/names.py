@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+from itertools import product
+from string import ascii_lowercase
 
 #: What mlx.nn.Module (a dict) has already: an attribute of that name would be hidden by the method, or hide it.
 _TAKEN = set(
@@ -47,11 +49,13 @@ def variable(hint: str | None, taken: set[str], spare: tuple[str, ...]) -> str:
         if name not in taken:
             return name
     base = choices[0] if choices else spare[0]
-    return next(
-        name
-        for name in (f"{base}_{letter}" for letter in "abcdefghijklmnopqrstuvwxyz" * 9)
-        if name not in taken
+    # more letters where one is not enough: a box for each of many classes, say
+    endings = (
+        "".join(letters)
+        for count in (1, 2, 3)
+        for letters in product(ascii_lowercase, repeat=count)
     )
+    return next(name for ending in endings if (name := f"{base}_{ending}") not in taken)
 
 
 def _is_plain(name: str) -> bool:

@@ -252,8 +252,13 @@ def named_dims(source: Source) -> dict[str, dict[int, str]]:
 
 
 def _fakified(mode: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    if mode is None:
-        return args, kwargs
+    if (
+        mode is None
+    ):  # the tensors by other objects: torch marks them, and an attempt that fails leaves the marks
+        fresh: dict[int, torch.Tensor] = {}
+        return torch.utils._pytree.tree_map_only(
+            torch.Tensor, lambda t: fresh.setdefault(id(t), t.detach()), (args, kwargs)
+        )
     return torch.utils._pytree.tree_map_only(
         torch.Tensor, lambda t: mode.from_tensor(t, static_shapes=True), (args, kwargs)
     )

@@ -99,7 +99,7 @@ def test_a_variable_is_free_plain_and_no_trace_s(hint):
 
 def test_a_variable_is_found_when_all_are_taken():
     taken: set[str] = set()
-    for _ in range(26):
+    for _ in range(800):
         name = variable("x", taken, ("x",))
         assert name not in taken
         taken.add(name)
