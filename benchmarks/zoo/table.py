@@ -41,7 +41,8 @@ that leave nothing at zero or one; a module that torch itself cannot build or ru
 - **style clean**: no hard check of the style is violated; S5 findings are transposes beside a conv, a pool or a norm, and
   more than one at a boundary.
 - **decodes through a cache**: token by token through the cache gives what the whole forward gives (1e-4).
-- **two processes as one**: of a decoder with `shard`, the whole text and decoding by two processes over the ring give what one does (1e-4).
+- **two processes as one**: of a decoder with `shard`, the whole text and decoding by two processes over the ring give what
+  one process gives (1e-4).
 - **writes transformers' text**: of an encoder-decoder, 16 greedy tokens a row are those of transformers' `generate`, up to a
   token that is a tie in torch (1e-4 of the largest logit).
 

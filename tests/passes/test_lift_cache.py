@@ -279,6 +279,19 @@ def test_an_encoder_has_none():
     assert not ported.port.notes
 
 
+class Telling(Decoder):
+    """Returns its logits and what they are made of."""
+
+    def forward(self, ids):
+        return {"logits": super().forward(ids), "embedded": self.embed(ids)}
+
+
+def test_more_than_logits_has_no_cache_and_says_why():
+    ported = port_of(Telling, [_ids()], TOKENS)
+    assert "cache:" not in ported.port.model_py
+    assert any("returns embedded beside its logits" in note for note in ported.port.notes)
+
+
 class Branching(Decoder):
     """With many tokens it does something else."""
 

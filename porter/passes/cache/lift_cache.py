@@ -44,6 +44,7 @@ def lift_cache(program: Program) -> int:
     """
     text = find_text(program)
     if text is None or not (text.crossed or len(program.outputs) == 1):
+        _note_outputs(program)
         return 0
     if not text.own and not any(node.op in STATEFUL for node in program.nodes):
         program.notes.append("no cache: no attention was found whose keys and values it could keep")
@@ -68,6 +69,17 @@ def lift_cache(program: Program) -> int:
     program.sights, program.layer_words = plan.kinds, plan.words
     program.memory = plan.memory
     return len(plan.kinds)
+
+
+def _note_outputs(program: Program) -> None:
+    """Says of a model with logits and more that mlx-lm takes logits alone."""
+    others = [name for name, _ in program.outputs if name != "logits"]
+    reads_text = any(v.rank == 2 and v.dtype.startswith("int") for v in program.inputs)
+    if reads_text and 0 < len(others) < len(program.outputs):
+        program.notes.append(
+            f"no cache: the model returns {', '.join(others)} beside its logits, and mlx-lm takes logits alone: "
+            "port a module that returns just these"
+        )
 
 
 def _plan(program: Program, text: Text, once: set[Node]) -> Plan | None:
