@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import groupby
 from typing import Any
 
 from porter.emit.arguments import Arguments
@@ -11,6 +10,7 @@ from porter.emit.attributes import Attributes, Place
 from porter.emit.expressions import Code, Vector, is_constant, literal
 from porter.emit.layers import CONSTRUCTORS, MLX_LM, SYNONYMS
 from porter.emit.syntax import dtype_text
+from porter.emit.turns import alternating, factor, first_apart, growth, runs, term
 from porter.emit.variants import Variants
 from porter.errors import UnsupportedError
 from porter.ir import Node, Value
@@ -190,7 +190,7 @@ class Constructor:
             return f"nn.Sequential(*({stages}))"
         entries = [self.item([(i, block.items[p]) for i, block in items]) for p in range(count)]
         total = self._length({i: (block.path, count) for i, block in items})
-        return f"nn.Sequential({', '.join(_runs(entries, total))})"
+        return f"nn.Sequential({', '.join(runs(entries, total))})"
 
     def _length(self, containers: dict[int, tuple[str, int]]) -> str | None:
         """The name for the number of members of containers, given as path and count; None where it has none."""
@@ -250,7 +250,7 @@ class Constructor:
             return f"[{each}{calls[default]} for kind in {kinds}]"
         texts = [self.item([(i, row[k]) for i, row in blocks.items()]) for k in range(len(rows[0]))]
         lengths = {i: (row[0].path.rpartition(".")[0], len(row)) for i, row in blocks.items()}
-        return f"[{', '.join(_runs(texts, self._length(lengths)))}]"
+        return f"[{', '.join(runs(texts, self._length(lengths)))}]"
 
     def stages(self, blocks: dict[int, list[Any]]) -> str | None:
         """`Stage(args.dims[i], args.depths[i]) for i in range(len(args.depths))`; None where no tuple runs along the calls."""
@@ -343,9 +343,9 @@ class Constructor:
             return self._argument(vector, name, is_size=is_size)
 
         if all(len(set(map(repr, row[1:]))) <= 1 for row in rows.values()):
-            return _first_apart(turn(first), turn(rest)), True
+            return first_apart(turn(first), turn(rest)), True
         if all(row[k] == row[k % 2] for row in rows.values() for k in range(len(row))):
-            return _alternating(turn(first), turn(rest)), True
+            return alternating(turn(first), turn(rest)), True
         steps = {
             i: row[1] - row[0]
             for i, row in rows.items()
@@ -355,12 +355,12 @@ class Constructor:
             v == row[0] + k * steps[i] for i, row in rows.items() for k, v in enumerate(row)
         ):
             return (
-                f"{turn(first)} + i * {self._argument(steps, 'step', 'step')}",
+                f"{turn(first)} + i * {factor(self._argument(steps, 'step', 'step'))}",
                 True,
             )
-        grown = _growth(rows)
+        grown = growth(rows)
         if grown is not None:
-            return f"{turn(first)} {grown}**i", True
+            return f"{term(turn(first))} {grown}**i", True
         count = len(self.cls.instances)
         here = {i: row for i, row in rows.items() if i < count}
         if len(here) < len(rows):  # nothing says what the other sizes have here
@@ -443,9 +443,9 @@ class Constructor:
             inner = rows[number]
             texts.append(self._list(inner) if inner[0][0] else self.text(inner[0][2]))
         looped = any(isinstance(found[0][1], Loop) for _, _, found in entries)
-        runs = _runs(texts, self._members(rows, looped))
-        alone = len(runs) == 1 and runs[0].startswith("*(")
-        return f"[{runs[0][2:-1] if alone else ', '.join(runs)}]"
+        members = runs(texts, self._members(rows, looped))
+        alone = len(members) == 1 and members[0].startswith("*(")
+        return f"[{members[0][2:-1] if alone else ', '.join(members)}]"
 
     def _members(
         self, rows: dict[int, list[tuple[Place, str, Instances]]], looped: bool
@@ -469,52 +469,6 @@ class Constructor:
         others = self.variants.lengths(self.cls, paths, counts)
         self.arguments.config.unexplained += bool(others) and not is_constant(counts | others)
         return None
-
-
-def _first_apart(first: str, rest: str) -> str:
-    """Python for what differs in the first of a list."""
-    flags = {("False", "True"): "i > 0", ("True", "False"): "i == 0"}
-    return flags.get((first, rest), f"{first} if i == 0 else {rest}")
-
-
-def _growth(rows: dict[int, list[Any]]) -> str | None:
-    """`* 2` where each number of every row is twice the one before it, `// 2` where it is half of it."""
-    whole = all(type(v) is int and v > 0 for row in rows.values() for v in row)
-    for factor in (2, 3, 4) if whole and all(len(row) > 2 for row in rows.values()) else ():
-        powers = [factor**k for k in range(max(map(len, rows.values())))]
-        if all(v == row[0] * powers[k] for row in rows.values() for k, v in enumerate(row)):
-            return f"* {factor}"
-        if all(v == row[0] // powers[k] for row in rows.values() for k, v in enumerate(row)):
-            return f"// {factor}"
-    return None
-
-
-def _alternating(even: str, odd: str) -> str:
-    """Python for what takes turns along a list."""
-    if even == "False":
-        return "i % 2 == 1" if odd == "True" else f"i % 2 == 1 and {odd}"
-    return "i % 2 == 0" if (even, odd) == ("True", "False") else f"{even} if i % 2 == 0 else {odd}"
-
-
-def _runs(texts: list[str], total: str | None = None) -> list[str]:
-    """Equal constructor calls in a row as a comprehension; `total` names how many there are altogether."""
-    runs = [(text, len(list(group))) for text, group in groupby(texts)]
-    longest = max((count for _, count in runs), default=0)
-    flexible = [k for k, (_, count) in enumerate(runs) if count == longest]
-    if len(runs) == 2 == len(texts):
-        flexible = [1]  # a first member of its own, and one of those that follow it
-    result: list[str] = []
-    for k, (text, count) in enumerate(runs):
-        others = len(texts) - count
-        if total is not None and len(texts) > 1 and flexible == [k]:
-            before = sum(c for _, c in runs[:k])
-            ends = f"{before}, {total}" if before == others and before else f"{total} - {others}"
-            result.append(f"*({text} for _ in range({ends if others else total}))")
-        elif count > 2 or (count == 2 and len(text) > 30):
-            result.append(f"*({text} for _ in range({count}))")
-        else:
-            result += [text] * count
-    return result
 
 
 def _hint(node: Node, name: str) -> str:
