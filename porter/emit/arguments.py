@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from porter.emit.expressions import Expression, Vector, find, find_far, is_constant, literal
+from porter.emit.expressions import Expression, find, find_far
 from porter.emit.layers import SYNONYMS
+from porter.emit.literals import Vector, is_constant, literal
 from porter.emit.names import identifier, unique
 from porter.emit.variants import Variants
 from porter.passes.factor.classes import BlockClass

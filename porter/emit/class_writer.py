@@ -12,7 +12,7 @@ from porter.emit.body import Body
 from porter.emit.constructor import Constructor
 from porter.emit.decoder import STATE_TYPES
 from porter.emit.encoder_decoder import forward, names_of, parts
-from porter.emit.expressions import Vector, is_constant
+from porter.emit.literals import Vector, is_constant
 from porter.emit.places import blocks_of
 from porter.emit.sizes import symbols_of
 from porter.ir import Memory, Node, Value
@@ -106,10 +106,10 @@ class ClassWriter:
         member_lines = constructor.lines(self.members, self._source_order)
         memory = self.model.program.memory if root else None
         methods = [] if memory is None else self._encode_and_decode(memory)
-        self.body = body = Body(self.cls, self.arguments, self, root, names)
+        self.body = body = Body(self.cls, self.arguments, self, names)
         call_lines = body.write() if memory is None else methods.pop()
         if self.model.program.shards is not None:
-            self.model.divide(cls=self.cls, sizes=body.nodes, lines=call_lines)
+            self.model.divide(cls=self.cls, sizes=body.statements.nodes, lines=call_lines)
         attribute_lines = [
             f"self.{name} = {text}" for name, text in self.arguments.attributes.items()
         ]
@@ -137,7 +137,7 @@ class ClassWriter:
         named = [
             f"{name}: {annotation}"
             for name, annotation, value in zip(
-                body.names_of_inputs(), annotations, self.template.inputs, strict=True
+                body.statements.names_of_inputs, annotations, self.template.inputs, strict=True
             )
             if memory is None or value.dtype != "caches"
         ]
@@ -172,7 +172,7 @@ class ClassWriter:
         for name, part in (("encode", encode), ("decode", decode)):
             names = names_of(part, memory)
             cls = replace(self.cls, template=part)
-            self.body = body = Body(cls, self.arguments, self, False, names)
+            self.body = body = Body(cls, self.arguments, self, names)
             statements = body.write()
             inputs = [
                 f"{name}: {STATE_TYPES.get(value.dtype) or 'mx.array'}"
@@ -312,8 +312,14 @@ class ClassWriter:
             if len(place) == 1:
                 return f'"{place[0]}" in self'
         absent = frozenset(i for i, found in flag.items() if not found)
-        for value, name in zip(self.template.inputs, self.body.names_of_inputs(), strict=True):
-            needed = [v for part in [item, *self.body.deferred.get(item, [])] for v in reads(part)]
+        for value, name in zip(
+            self.template.inputs, self.body.statements.names_of_inputs, strict=True
+        ):
+            needed = [
+                v
+                for part in [item, *self.body.branches.dependents.get(item, [])]
+                for v in reads(part)
+            ]
             if value in needed and self.cls.lacking(value) == absent:
                 return f"{name} is not None"
         for path, items in self.members:

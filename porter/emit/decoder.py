@@ -23,20 +23,20 @@ Others = list[tuple[int, "Node"]]
 
 def _offset(writer: NodeText, node: Node, others: Others) -> Text:
     del others
-    cache = writer.body.read(node.args[0])
+    cache = writer.statements.read(node.args[0])
     return Text(f"{cache.code}.offset if {cache.code} is not None else 0", 1, 1, cache.names)
 
 
 def _positions(writer: NodeText, node: Node, others: Others) -> Text:
     """One row of positions, or one a sample where the samples of a batch stand at different ones."""
-    offset = writer.body.read(node.args[0])
+    offset = writer.statements.read(node.args[0])
     length = writer.part([(i, o.args[1]) for i, o in others], node, "length")
     code = f"mx.arange({length.code}) + mx.array({offset.code}).reshape(-1, 1)"
     return Text(code, 10, 2, offset.names | length.names)
 
 
 def _mask(writer: NodeText, node: Node, others: Others) -> Text:
-    hidden, cache = map(writer.body.read, node.args)
+    hidden, cache = map(writer.statements.read, node.args)
     window = {i: other.attrs["sight"].window for i, other in others}
     cache = _first_of_kind(writer, node, cache)
     given = {}
@@ -49,7 +49,7 @@ def _mask(writer: NodeText, node: Node, others: Others) -> Text:
 
 def _key_positions(writer: NodeText, node: Node, others: Others) -> Text:
     """Of every key that attention sees: a mask has them all, and none is made for one token alone."""
-    mask, offset = map(writer.body.read, node.args[:2])
+    mask, offset = map(writer.statements.read, node.args[:2])
     length = writer.part([(i, o.args[2]) for i, o in others], node, "length")
     code = f"mx.arange({offset.at(PRECEDENCE['+'])} + {length.code} if {mask.code} is None else {mask.code}.shape[-1])"
     return Text(code, ATOM, 2, offset.names | length.names | mask.names)
@@ -57,7 +57,7 @@ def _key_positions(writer: NodeText, node: Node, others: Others) -> Text:
 
 def _state_mask(writer: NodeText, node: Node, others: Others) -> Text:
     del others
-    hidden, cache = map(writer.body.read, node.args)
+    hidden, cache = map(writer.statements.read, node.args)
     return call("create_ssm_mask", [hidden, _first_of_kind(writer, node, cache)])
 
 

@@ -12,7 +12,7 @@ from porter.emit.class_names import name_classes
 from porter.emit.class_writer import ClassWriter
 from porter.emit.collect import Collection
 from porter.emit.decoder import imports_of, methods
-from porter.emit.expressions import literal
+from porter.emit.literals import literal
 from porter.emit.node_text import NodeText
 from porter.emit.places import Housing, children
 from porter.emit.shards import divided_sizes, shard_method

@@ -10,7 +10,7 @@ from typing import Any
 import sympy
 from sympy import Expr
 
-from porter.emit.expressions import Vector
+from porter.emit.literals import Vector
 from porter.emit.size_text import size_text
 from porter.emit.sizes import Dims, is_symbolic
 from porter.emit.syntax import Text, infix, plain

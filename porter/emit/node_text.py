@@ -8,7 +8,7 @@ from sympy import Expr
 
 from porter.emit.arguments import Arguments
 from porter.emit.decoder import STATE
-from porter.emit.expressions import Code, Vector, is_constant
+from porter.emit.literals import Code, Vector, is_constant
 from porter.emit.measured import Measured
 from porter.emit.reshape_sizes import ReshapeSizes
 from porter.emit.sizes import (
@@ -41,22 +41,22 @@ from porter.passes.factor.classes import BlockClass
 class NodeText:
     """Writes nodes; keeps the class's named dims."""
 
-    def __init__(self, cls: BlockClass, arguments: Arguments, places: Any, body: Any):
+    def __init__(self, cls: BlockClass, arguments: Arguments, places: Any, statements: Any):
         self.cls = cls
         self.arguments = arguments
         self.places = places
-        self.body = body
+        self.statements = statements
         self.variants: Variants = places.model.variants
         self.dims = Dims(cls, self.variants, label=self._label)
-        self.measured = Measured(self.dims, lambda: set(self.body_names()))
+        self.measured = Measured(self.dims, lambda: set(statements.names_of_inputs))
         self.sizes: dict[int, list[Any]] = {}
         self.planned: dict[tuple[int, Any], Text | None] = {}
         self._plan()
 
     def _label(self, value: Value) -> str:
         return (
-            self.body.names[value]
-            if value in self.body.names
+            self.statements.names[value]
+            if value in self.statements.names
             else str(self.places.parameter(value))
         )
 
@@ -118,9 +118,6 @@ class NodeText:
         group, path = paths[0]
         return {i: _at(getattr(other, group), path) for i, other in self.likes(node)}
 
-    def body_names(self) -> list[str]:
-        return list(self.body.taken_by_inputs) if hasattr(self.body, "taken_by_inputs") else []
-
     def dim_names(self) -> set[str]:
         return self.dims.letters()
 
@@ -144,15 +141,15 @@ class NodeText:
     def text(self, node: Node) -> Text:
         others = self.likes(node)
         if node.is_layer:
-            given = {key: self.body.read(value) for key, value in node.kwargs.items()}
+            given = {key: self.statements.read(value) for key, value in node.kwargs.items()}
             return call(
-                self.places.layer(node), [self.body.read(value) for value in node.args], given
+                self.places.layer(node), [self.statements.read(value) for value in node.args], given
             )
         if node.op in STATE:
             return STATE[node.op](self, node, others)
         if node.op == "as_linear":
             owner = self.places.parameter(node.params["weight"]).removesuffix(".weight")
-            return call(f"{owner}.as_linear", [self.body.read(node.args[0])])
+            return call(f"{owner}.as_linear", [self.statements.read(node.args[0])])
         if node.op == ".reshape":
             return self._reshape(node)
         if node.op == "[]":
@@ -164,10 +161,10 @@ class NodeText:
                 for p in range(width)
             ]
             # an index array is read before the array that it indexes is named
-            receiver = self.body.read(node.args[0])
+            receiver = self.statements.read(node.args[0])
             return subscript(receiver, key)
         if node.op == "unpack":
-            return self.body.read(node.args[0])
+            return self.statements.read(node.args[0])
         scale = self._head_scale(node, others)
         args = [
             self.part([(i, o.args[p]) for i, o in others], node, _role(node, p))
@@ -196,7 +193,7 @@ class NodeText:
         )
         if not usual or self.arguments.look_up(vector, "scale", in_call=True) is not None:
             return None
-        name = self.body.name(node.args[0])
+        name = self.statements.name(node.args[0])
         return Text(f"{name}.shape[-1] ** -0.5", PRECEDENCE["neg"], 1, {name})
 
     @staticmethod
@@ -252,7 +249,7 @@ class NodeText:
     def _reshape(self, node: Node) -> Text:
         flat = flatten_axes(node)
         gone = squeezed_axes(node)
-        receiver = self.body.read(node.args[0])
+        receiver = self.statements.read(node.args[0])
         if id(node) not in self.sizes and gone:
             return method(receiver, "squeeze", [plain(gone[0] if len(gone) == 1 else gone)])
         if id(node) not in self.sizes and flat is not None:
@@ -276,7 +273,7 @@ class NodeText:
         """One argument, given as (instance, what it is there)."""
         first = items[0][1]
         if isinstance(first, Value):
-            return self.body.read(first)
+            return self.statements.read(first)
         if isinstance(first, (list, tuple)):
             width = {len(item) for _, item in items}
             parts = [

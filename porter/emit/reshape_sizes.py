@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from porter.emit.expressions import Vector, is_constant
+from porter.emit.literals import Vector, is_constant
 from porter.emit.sizes import Key, author_sizes, is_symbolic, splits
 from porter.emit.syntax import PRECEDENCE, Text, infix
 from porter.ir import Node, Value

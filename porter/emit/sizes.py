@@ -11,7 +11,7 @@ from typing import Any
 
 from sympy import Expr, Symbol
 
-from porter.emit.expressions import Vector, is_constant
+from porter.emit.literals import Vector, is_constant
 from porter.emit.variants import Variants
 from porter.ir import Location, Node, Size, Value
 from porter.ir.builder import simplify

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from porter.emit.expressions import Code, literal
+from porter.emit.literals import Code, literal
 
 #: Binding strength, Python's own order.
 PRECEDENCE = {

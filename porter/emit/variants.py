@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from porter.emit.expressions import Vector
+from porter.emit.literals import Vector
 from porter.errors import InputError
 from porter.ir import ModuleInfo, Node, Value, Variant
 from porter.passes.factor.classes import BlockClass

@@ -29,6 +29,7 @@ FAMILIES = (
     "porter.lowering.indexing",
     "porter.lowering.creation",
     "porter.lowering.windows",
+    "porter.lowering.scattering",
     "porter.lowering.writing",
     "porter.lowering.spectral",
     "porter.lowering.interpolation",

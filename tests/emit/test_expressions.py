@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from porter.emit.expressions import Code, Expression, find, is_constant
+from porter.emit.expressions import Expression, find
+from porter.emit.literals import Code, is_constant
 
 HINTS = (
     "dim", "hidden_size", "num_heads", "padding", "scale", "stride", "out_channels", "use_bias", "mlp_ratio", "layers", "eps"

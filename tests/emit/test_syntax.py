@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from porter.emit.expressions import Code, literal
+from porter.emit.literals import Code, literal
 from porter.emit.syntax import (
     PRECEDENCE,
     Text,

@@ -1,0 +1,182 @@
+"""The statements of a forward so far, and under which name, or as which expression held back, each value stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from porter.emit.arguments import Arguments
+from porter.emit.branches import Branches
+from porter.emit.names import identifier, variable
+from porter.emit.node_text import NodeText
+from porter.emit.syntax import ATOM, Text
+from porter.ir import Node, Value
+from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.tree import Loop, reads
+
+#: An expression longer or deeper than this gets a name.
+_LONG, _DEEP = 74, 4
+
+
+class Statements:
+    """`names` has the values that are locals, `pending` the expressions that their one reader will take in."""
+
+    def __init__(
+        self,
+        cls: BlockClass,
+        arguments: Arguments,
+        places: Any,
+        branches: Branches,
+        inputs: list[str] | None = None,
+    ):
+        self.cls = cls
+        self.template = cls.template
+        self.places = places  # .child(item), .layer(node), .parameter(value)
+        self.lines: list[str] = []
+        self.indent = 0
+        self.names: dict[Value, str] = {}
+        self.pending: dict[Value, Text] = {}
+        self.left = self._count_reads()
+        self.functions = {
+            item.op.removeprefix("fn.")
+            for item in self.template.items
+            if isinstance(item, Node) and item.op.startswith("fn.")
+        }
+        self.names_of_inputs = self._name_inputs(inputs)
+        self.nodes = NodeText(cls, arguments, places, self)
+        self.unpacked = {
+            i.args[0] for i in self.template.items if isinstance(i, Node) and i.op == "unpack"
+        }
+        self.fetched = {  # written where it is known that they are needed
+            value
+            for i in self.template.items
+            if isinstance(i, Node) and i.op == "update_and_fetch" and i.attrs.get("once")
+            for value in i.args[:2]
+        }
+        self.branch = {value for item in branches.inside for value in item.outputs}
+
+    def _count_reads(self) -> dict[Value, int]:
+        left: dict[Value, int] = {}
+        for item in self.template.items:
+            for value in (
+                list(item.inputs())
+                if isinstance(item, Node)
+                else [v for v in item.inputs if v is not None]
+            ):
+                if not value.is_parameter:
+                    left[value] = left.get(value, 0) + 1
+        for value in self.template.outputs:
+            left[value] = left.get(value, 0) + 1
+        return left
+
+    def _name_inputs(self, given: list[str] | None) -> list[str]:
+        names: list[str] = []
+        spare = ("x", "y", "z", "u", "v", "w")
+        for position, value in enumerate(self.template.inputs):
+            if given is not None:
+                name = identifier(given[position])
+            elif len(self.template.inputs) == 1 or (
+                position == 0 and value.dtype.startswith("float")
+            ):
+                name = "x"
+            elif value.dtype == "mask" and self._masks() > 1:
+                name = identifier(value.name or "mask")
+            elif value.dtype == "bool" or (value.name and "mask" in value.name):
+                hint = "memory_mask" if value.name == "memory_mask" else "mask"
+                name = variable(hint, self.functions.union(names), spare)
+            else:
+                name = variable(
+                    value.name or (value.path or "").rpartition(".")[2] or None,
+                    self.functions.union(names),
+                    spare,
+                )
+            names.append(name)
+            self.names[value] = name
+        return names
+
+    def _masks(self) -> int:
+        return sum(value.dtype == "mask" for value in self.template.inputs)
+
+    # --- writing
+
+    def say(self, line: str) -> None:
+        self.lines.append("    " * self.indent + line)
+
+    def assign(self, value: Value, text: Text, name: str | None = None) -> str:
+        """`name = text`; expressions held back that read a local of that name are written first."""
+        name = name or self.free_name(value, set())
+        self.flush(name, value)
+        if text.code != name:
+            self.say(f"{name} = {text.code}")
+        self.names[value] = name
+        self.measure(value, name)
+        return name
+
+    def keep(self, value: Value, text: Text) -> None:
+        """Holds the expression back for the one place that reads it, or gives it a name."""
+        last = value in self.template.outputs and len(self.template.outputs) == 1
+        readable = (len(text.code) <= _LONG and text.depth <= _DEEP) or value in self.fetched
+        free = not self.nodes.is_measured(value) and (
+            value in self.branch or not self._is_named(value)
+        )
+        if self.left.get(value, 0) == 1 and (readable or last or value in self.unpacked) and free:
+            self.pending[value] = text
+        else:
+            self.assign(value, text)
+
+    def _is_named(self, value: Value) -> bool:
+        """A value that a loop or an optional part reads needs a name."""
+        for item in self.template.items:
+            if isinstance(item, Loop) and value in item.inputs:
+                return True
+            if self.cls.is_optional(item) and value in reads(item):
+                return True
+        return False
+
+    def measure(self, value: Value, name: str) -> None:
+        for line in self.nodes.shape_lines(value, name):
+            self.say(line)
+
+    def flush(self, name: str, target: Value) -> None:
+        """Writes the expressions held back that read `name`, which is about to change."""
+        for value, text in list(self.pending.items()):
+            if name in text.names and value is not target:
+                del self.pending[value]
+                fresh = variable(
+                    value.name, self.busy() | {name}, ("h", "y", "r", "z", "u", "w", "s", "t")
+                )
+                self.assign(value, text, fresh)
+
+    # --- reading
+
+    def read(self, value: Value) -> Text:
+        """The expression for a value at one place that reads it."""
+        if value.is_parameter and value not in self.names:
+            return Text(self.places.parameter(value))
+        if value.node is not None and value.node.op == "cache[]" and value not in self.names:
+            return Text(f"{self.read(value.node.args[0]).code}[{value.node.attrs['index']}]")
+        self.left[value] = self.left.get(value, 1) - 1
+        if value in self.pending:
+            return self.pending.pop(value)
+        return Text(self.names[value], ATOM, 0, {self.names[value]})
+
+    def name(self, value: Value) -> str:
+        """The value under a name, given now if it had none."""
+        if value in self.pending:
+            return self.assign(value, self.pending.pop(value))
+        if value not in self.names:  # an item of the list of caches
+            self.names[value] = self.read(value).code
+        return self.names[value]
+
+    def busy(self) -> set[str]:
+        """Names that are still read: by what comes later, or by an expression held back."""
+        busy = {name for value, name in self.names.items() if self.left.get(value, 0) > 0}
+        for text in self.pending.values():
+            busy |= text.names
+        return busy | self.nodes.dim_names() | self.functions
+
+    def free_name(self, value: Value, more: set[str]) -> str:
+        spare: tuple[str, ...] = ("x", "y", "h", "r", "z", "u", "w", "s", "t")
+        hint = value.name if value.name not in ("_", None) else None
+        if value.dtype == "bool" and hint is None:
+            spare = ("mask", "keep", *spare)
+        return variable(hint, self.busy() | more, spare)
