@@ -6,7 +6,7 @@ from typing import Any
 
 from porter.emit.arguments import Arguments
 from porter.emit.branches import Branches, is_given, join_branches
-from porter.emit.cache_statements import STATEMENTS
+from porter.emit.cache_statements import STATEMENTS, UNWRITTEN
 from porter.emit.literals import Vector, literal
 from porter.emit.loop_statement import write_loop
 from porter.emit.statements import Statements
@@ -49,15 +49,23 @@ class Body:
         items = [
             i
             for i in self.template.items
-            if isinstance(i, Node) and i.op == "cache[]" and i.args[0].dtype == "caches"
+            if isinstance(i, Node)
+            and i.op in ("cache[]", "caches[:]")
+            and i.args[0].dtype == "caches"
         ]
         if not items:
             return []
-        name = self.statements.names[items[0].args[0]]
-        return [f"{name} = {name} or {self.places.no_caches()}"]
+        caches = items[0].args[0]
+        name = self.statements.names[caches]
+        return [
+            *self.statements.lists.lines(),
+            f"{name} = {name} or {self.places.no_caches(caches)}",
+        ]
 
     def _item(self, item: Item) -> None:
-        if self.cls.is_optional(item) or is_given(item):
+        if isinstance(item, Node) and item.op in UNWRITTEN:
+            pass
+        elif self.cls.is_optional(item) or is_given(item):
             self._optional(item)
         elif isinstance(item, Loop):
             write_loop(self.statements, item)

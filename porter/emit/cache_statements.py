@@ -91,14 +91,15 @@ def _add_up(statements: Statements, node: Node) -> None:
     statements.left[value] -= 1
     statements.flush(name, value)
     statements.names[node.output] = name
-    statements.say("if statements.sharding_group is not None:")
+    statements.say("if self.sharding_group is not None:")
     statements.say(f"    {name} = {OVER_PROCESSES[node.op].format(name)}")
     statements.measure(node.output, name)
 
 
+#: Items and parts of the list of caches are written where they are read.
+UNWRITTEN = ("cache[]", "caches[:]")
 #: Nodes that are statements of their own.
 STATEMENTS: dict[str, Callable[[Statements, Node], None]] = {
-    "cache[]": lambda statements, node: None,  # written where it is read
     "update_and_fetch": _update,
     "cache.advance": _advance,
     **dict.fromkeys(OVER_PROCESSES, _add_up),

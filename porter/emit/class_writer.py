@@ -12,6 +12,7 @@ from porter.emit.body import Body
 from porter.emit.constructor import Constructor
 from porter.emit.decoder import STATE_TYPES
 from porter.emit.encoder_decoder import forward, names_of, parts
+from porter.emit.list_caches import ListCaches
 from porter.emit.literals import Vector, is_constant
 from porter.emit.places import blocks_of
 from porter.emit.sizes import symbols_of
@@ -202,30 +203,40 @@ class ClassWriter:
 
     # --- what the body asks for
 
-    def no_caches(self) -> str:
+    def lists(self) -> ListCaches:
+        """The lists of layers further down that are handed caches here."""
+        return ListCaches(self.template, self.attributes, self.model.housing)
+
+    def no_caches(self, caches: Value) -> str:
         """What stands for the caches of a forward that has none and hands one to each layer."""
+        count = self._cache_count(caches)
         if self.model.program.memory is not None:
-            return f"[(None, None)] * {self._cache_count()}"
+            return f"[(None, None)] * {count}"
         none = {
             repr((None,) * len(kind)) if isinstance(kind, tuple) else "None"
             for kind in self.model.program.sights
         }
         if len(none) == 1:
-            return f"[{none.pop()}] * {self._cache_count()}"
+            return f"[{none.pop()}] * {count}"
         words = zip(self.model.program.layer_words, self.model.program.sights, strict=True)
         several = {word: kind for word, kind in words if isinstance(kind, tuple)}
         each = "".join(f'{(None,) * len(k)} if kind == "{w}" else ' for w, k in several.items())
         return f"[{each}None for kind in {self.layer_kinds()}]"
 
-    def _cache_count(self) -> str:
+    def _cache_count(self, caches: Value) -> str:
         """The number of caches of a forward that hands one to each layer."""
+        if self.lists().turns:
+            count = self.lists().count()
+            return f"({count})" if "+" in count else count
         inputs = [(b, v) for i in self.template.items for b in blocks_of(i) for v in b.inputs if v]
         cached = {
             self.attributes.places[self.template.relative(block.path)]
             for block, value in inputs
             if value.node is not None and value.node.op == "cache[]"
         }
-        count = len(self.model.program.sights)
+        turn = caches.node  # through one of several lists
+        stop = len(self.model.program.sights) if turn is None else turn.attrs["stop"]
+        count = stop - (0 if turn is None else turn.attrs["start"])
         lists = {place[:-1] for place in self.attributes.places.values() if len(place) == 2}
         for name in lists:
             if cached == {p for p in self.attributes.places.values() if p[:-1] == name}:

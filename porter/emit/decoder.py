@@ -134,6 +134,8 @@ def methods(program: Program, cached: list[str], root: Arguments, shared: bool =
     crossed = program.memory.crossed if program.memory is not None else 0
     lines: list[str] = []
     names = [path.rpartition(".")[0] for path in cached]
+    lists = {name: len(set(cached) & {f"{name}.{i}" for i in range(len(cached))}) for name in names}
+    below = len(cached) > len(set(cached)) or len(lists) > 1
     is_list = cached == [f"{name}.{i}" for i, name in enumerate(names)] and len(set(names)) == 1
     if is_list and names[0] != "layers" and not crossed:  # which the model has itself
         lines += [
@@ -141,12 +143,22 @@ def methods(program: Program, cached: list[str], root: Arguments, shared: bool =
             "def layers(self) -> list[nn.Module]:",
             f"    return self.{names[0]}",
         ]
+    if below and all(lists.values()):
+        every = [f"self.{name}" for name in lists]
+        joined = every[0] if len(every) == 1 else f"[{', '.join(f'*{name}' for name in every)}]"
+        lines += ["@property", "def layers(self) -> list[nn.Module]:", f"    return {joined}"]
     kinds = dict(zip(program.layer_words, program.sights, strict=True))
     made = {word: _beside(_made(kind, root), crossed) for word, kind in kinds.items()}
     times, rest = divmod(len(program.sights), max(len(cached), 1))
     more = f" for _ in range({len(program.sights)})"
     if is_list and times > 1 and not rest:
         more = f" for _ in range({times} * len(self.layers))"
+    elif below and all(lists.values()) and len(program.sights) == len(cached):
+        turns = {name: names.count(name) // lists[name] for name in lists}
+        more = " + ".join(
+            f"{t} * len(self.{n})" if t > 1 else f"len(self.{n})" for n, t in turns.items()
+        )
+        more = f" for _ in range({more})"
     elif is_list and not shared:
         more = f" for _ in self.{names[0] if crossed else 'layers'}"
     *some, default = sorted(made, key=lambda word: made[word] == _beside("KVCache()", crossed))

@@ -178,7 +178,7 @@ class ModelWriter:
                 raise Whole(self.undivided)
             names = {path.rpartition(".")[0] for path in found.cached}
             if len(names) != 1:
-                raise Whole("its layers are in no list")
+                raise Whole(f"its layers are in {'several lists' if names else 'no list'}")
             return shard_method(self.program.shards, found, self.classes, self.divided, names.pop())
         except Whole as reason:
             self.notes.append(f"no shard: {reason}")

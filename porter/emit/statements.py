@@ -6,6 +6,7 @@ from typing import Any
 
 from porter.emit.arguments import Arguments
 from porter.emit.branches import Branches
+from porter.emit.list_caches import ListCaches
 from porter.emit.names import identifier, variable
 from porter.emit.node_text import NodeText
 from porter.emit.syntax import ATOM, Text
@@ -41,6 +42,8 @@ class Statements:
             for item in self.template.items
             if isinstance(item, Node) and item.op.startswith("fn.")
         }
+        self.lists: ListCaches = places.lists()
+        self.functions |= set(self.lists.names)
         self.names_of_inputs = self._name_inputs(inputs)
         self.nodes = NodeText(cls, arguments, places, self)
         self.unpacked = {
@@ -154,6 +157,8 @@ class Statements:
             return Text(self.places.parameter(value))
         if value.node is not None and value.node.op == "cache[]" and value not in self.names:
             return Text(f"{self.read(value.node.args[0]).code}[{value.node.attrs['index']}]")
+        if value.node is not None and value.node.op == "caches[:]" and value not in self.names:
+            return self.lists.text(value.node, self.names[value.node.args[0]])
         self.left[value] = self.left.get(value, 1) - 1
         if value in self.pending:
             return self.pending.pop(value)

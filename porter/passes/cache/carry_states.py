@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from porter.ir import Frame, Node, Program, Value
-from porter.passes.cache.plan import NoCache, Plan, new_item
+from porter.passes.cache.plan import NoCache, Plan, Turn, new_item
 
 
 def take_parts(
-    plan: Plan, layers: list[Node]
+    plan: Plan, layers: list[Node], turns: dict[Turn, Node]
 ) -> tuple[dict[Node, Node], dict[Node, Node], dict[Value, Node]]:
     """What gives the cache of each attention and state in its layer, what gives it outside of the layers, and what gives that
     of the features of keys in the layer.
 
-    A layer's cache with parts is handed over whole, and taken apart in the layer.
+    A layer's cache with parts is handed over whole, and taken apart in the layer; so are those of a turn through a list.
     """
     depth = len(plan.holder) + 1
     inside: dict[tuple[int, int], Node] = {}
@@ -22,6 +22,10 @@ def take_parts(
     for node, (i, part) in plan.places.items():
         if part is None:
             parts[node] = shown[node] = layers[i]
+            if node in plan.turns:
+                turn = plan.turns[node]
+                own = turns[turn].output
+                parts[node] = new_item(own, i - turn.start, "cache", node.scope[:depth])
             continue
         if (i, part) not in inside:
             whole = layers[i].output

@@ -23,7 +23,7 @@ from porter.passes.cache.place_caches import (
     owners_of,
     place_caches,
 )
-from porter.passes.cache.plan import NoCache, Plan, new_item, new_node
+from porter.passes.cache.plan import NoCache, Plan, new_item, new_node, new_slice
 from porter.passes.cache.tokenwise import STATEFUL, mixes_tokens
 from porter.passes.cache.widen_positions import widen_positions
 from porter.passes.cleanup import remove_dead, share_equal, written_first
@@ -274,8 +274,11 @@ def _rewrite(program: Program, plan: Plan) -> None:
     layers = [new_item(caches, i, kind, plan.holder) for i in range(len(plan.kinds))]
     if plan.memory is not None:
         name_memory(plan.text, plan.memory)
-    parts, shown, kept = take_parts(plan, layers)
-    first = list(dict.fromkeys([*layers, *shown.values(), *parts.values(), *kept.values()]))
+    turns = {turn: new_slice(caches, turn, plan.holder) for turn in plan.turns.values()}
+    parts, shown, kept = take_parts(plan, layers, turns)
+    first = list(
+        dict.fromkeys([*layers, *turns.values(), *shown.values(), *parts.values(), *kept.values()])
+    )
     before: dict[Node, list[Node]] = {}
     after: dict[Node, list[Node]] = {}
     replaced: dict[Value, Value] = {}

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from porter.ir import Frame, Node, Program, Value
 from porter.passes.cache.kinds import State, layer_words
-from porter.passes.cache.plan import NoCache, Plan
+from porter.passes.cache.plan import NoCache, Plan, Turn
 from porter.passes.factor.roll import list_position
 from porter.passes.masks import Sight
 
@@ -21,7 +21,10 @@ def place_caches(program: Program, plan: Plan) -> None:
         raise NoCache(
             f"the attention at {fetching[0].location} shares a cache, and takes more of all tokens"
         )
-    _refuse_repeated_lists(plan)
+    _find_turns(plan)
+    if plan.turns:
+        _name_kinds(program, plan)
+        return
     if not plan.states:
         part = 0 if plan.text.crossed else None  # beside what is kept of the encoder's output
         plan.kinds = [plan.sights[i] for i in owned]
@@ -64,15 +67,45 @@ def place_caches(program: Program, plan: Plan) -> None:
     _name_kinds(program, plan)
 
 
-def _refuse_repeated_lists(plan: Plan) -> None:
-    """A list of layers that is gone through several times would need a cache for each time."""
-    first: dict[str, Frame] = {}
+def _find_turns(plan: Plan) -> None:
+    """Orders the caches by list of layers, turn and layer, where lists lie below the module that every layer is in.
+
+    Such a list may be one of several, and may be gone through several times, with a cache for each.
+    """
+    depth = len(plan.holder)
+    found: dict[str, dict[Frame, list[Node]]] = {}
     for node in (*plan.attentions, *plan.states):
-        inner = node.scope[len(plan.holder) :]
-        for frame, below in pairwise(inner):
-            is_list = list_position(below.path.removeprefix(f"{frame.path}.")) is not None
-            if is_list and first.setdefault(frame.path, frame) != frame:
-                raise NoCache(f"the layers of {frame.path} are gone through several times")
+        inner = node.scope[depth:]
+        lists = [
+            place
+            for place, (frame, below) in enumerate(pairwise(inner))
+            if list_position(below.path.removeprefix(f"{frame.path}.")) is not None
+        ]
+        if not lists or _is_item(plan.holder, inner[0]):
+            continue  # a list within a layer has the layer's cache
+        if lists[0]:
+            raise NoCache(f"the layers of {inner[lists[0]].path} are more than a module away")
+        found.setdefault(inner[0].path, {}).setdefault(inner[0], []).append(node)
+    nodes = [node for turns in found.values() for turn in turns.values() for node in turn]
+    if not nodes:
+        return
+    paths = ", ".join(found)
+    if {*nodes} != {*plan.attentions} or len(set(plan.sights)) > 1 or plan.text.crossed:
+        raise NoCache(f"the layers of {paths} are not all of one kind")
+    if len(set(owners_of(nodes))) < len(nodes) or any(plan.fetched.values()):
+        raise NoCache(f"the layers of {paths} share caches, or keep more than keys and values")
+    for turn in (turn for turns in found.values() for turn in turns.items()):
+        start = len(plan.kinds)
+        frame, inside = turn
+        plan.kinds += [plan.sights[0]] * len(inside)
+        plan.turns |= dict.fromkeys(inside, Turn(frame, start, len(plan.kinds)))
+        plan.places |= {node: (start + k, None) for k, node in enumerate(inside)}
+
+
+def _is_item(holder: tuple[Frame, ...], frame: Frame) -> bool:
+    """Whether the call is of a member of a list of the module that holds every layer."""
+    outer = f"{holder[-1].path}." if holder and holder[-1].path else ""
+    return list_position(frame.path.removeprefix(outer)) is not None
 
 
 def _name_kinds(program: Program, plan: Plan) -> None:

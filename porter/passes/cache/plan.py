@@ -19,6 +19,15 @@ class NotLifted(Exception):
     """Why an array of pairs of tokens can't be computed for the keys of a cache."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn through a list of layers that the module called in `frame` has: its caches are `start` to `stop` of all."""
+
+    frame: Frame
+    start: int
+    stop: int
+
+
 @dataclass(slots=True)
 class Plan:
     """`holder`: the module calls around every attention; `counts`: positions that are read, and where they start.
@@ -26,7 +35,8 @@ class Plan:
     `biases`: what each attention's mask does beside hiding keys, and `own` and `fetched`, by the first attention that has it,
     the features of queries and of keys that it is made of; `crossed`: the attentions beside each that look at an encoder's
     output, and `memory` what they see of it; `states`: the functions that carry a state; `kinds`: what each cache is, by the
-    words `words`; `places`: which cache an attention or a state has, and which part of one with parts, and `kept` what
+    words `words`; `turns`: of each attention in a list below the holder the turn through that list; `places`: which cache an
+    attention or a state has, and which part of one with parts, and `kept` what
     `fetched` has; `guards`: what asks of an attention's mask whether a query sees anything.
     """
 
@@ -42,6 +52,7 @@ class Plan:
     memory: Memory | None = None
     kinds: list[Kind] = field(default_factory=list)
     words: tuple[str, ...] = ()
+    turns: dict[Node, Turn] = field(default_factory=dict)
     places: dict[Node, tuple[int, int | None]] = field(default_factory=dict)
     kept: dict[Value, tuple[int, int]] = field(default_factory=dict)
     guards: dict[Node, int] = field(default_factory=dict)
@@ -55,6 +66,13 @@ def new_node(
     """A node with one output without axes, at the source line of `place`."""
     node = Node(op, args, scope=scope, location=place.location if place is not None else None)
     node.outputs = [Value((), dtype, node, name)]
+    return node
+
+
+def new_slice(caches: Value, turn: Turn, scope: tuple[Frame, ...]) -> Node:
+    """The caches of one turn through a list of layers."""
+    node = new_node("caches[:]", [caches], "caches", "cache", scope, None)
+    node.attrs = {"start": turn.start, "stop": turn.stop}
     return node
 
 
