@@ -226,8 +226,8 @@ class ClassWriter:
     def _cache_count(self, caches: Value) -> str:
         """The number of caches of a forward that hands one to each layer."""
         if self.lists().turns:
-            count = self.lists().count()
-            return f"({count})" if "+" in count else count
+            total = self.lists().count()
+            return f"({total})" if "+" in total else total
         inputs = [(b, v) for i in self.template.items for b in blocks_of(i) for v in b.inputs if v]
         cached = {
             self.attributes.places[self.template.relative(block.path)]
