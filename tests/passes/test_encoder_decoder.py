@@ -78,7 +78,9 @@ class Decoder(nn.Module):
         if hasattr(self, "positions"):
             x = x + self.positions(place)
         hidden = torch.where(place[None] <= place[:, None] + (not self.causal), 0.0, -1e9)
-        hidden = hidden.to(x.dtype)  # attention in float64 under a float32 mask is wrong in some builds of torch
+        hidden = hidden.to(
+            x.dtype
+        )  # attention in float64 under a float32 mask is wrong in some builds of torch
         for layer in self.layers:
             x = layer(x, hidden[None, None], memory, memory_mask)
         return x

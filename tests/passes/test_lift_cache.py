@@ -307,6 +307,31 @@ def test_what_holds_for_short_texts_alone_says_so_and_has_no_cache():
     )
 
 
+class Cleared(Decoder):
+    """As XLM has it: what stands behind a text's last token is set to zero, before and after each layer."""
+
+    def forward(self, ids):
+        place = torch.arange(ids.shape[1])
+        kept = place < (ids != PAD).sum(dim=1)[:, None]
+        x = self.embed(ids) * kept[..., None]
+        for layer in self.layers:
+            x = layer(x)
+            x = x * kept.unsqueeze(-1).to(x.dtype)
+        return self.head(x)
+
+
+def test_a_factor_for_padding_is_the_caches_business():
+    ids = _ids().clamp(min=PAD + 1)
+    ported = port_of(Cleared, [ids], TOKENS)
+    check_source(ported.port.model_py)
+    assert ".sum(" not in ported.port.model_py
+    assert any("leaves padding to the cache" in note for note in ported.port.notes)
+    with torch.no_grad():
+        expected = ported.module(ids).numpy()
+    close(np.array(ported.model(to_mlx(ids))), expected)
+    assert decoded(ported.model, [to_mlx(ids)])["gaps"][0] < 1e-5
+
+
 class Stack(nn.Module):
     def __init__(self, layers):
         super().__init__()

@@ -13,6 +13,7 @@ from porter.ir.evaluate import Unknown
 from porter.passes.cache.carry_states import carry_states, take_parts
 from porter.passes.cache.divide_mask import divide_mask
 from porter.passes.cache.find_memory import find_memory, name_memory
+from porter.passes.cache.find_padding import find_padding
 from porter.passes.cache.find_pictures import find_pictures
 from porter.passes.cache.find_text import Text, find_text
 from porter.passes.cache.make_masks import find_pairs, first_layer, make_masks, make_state_mask
@@ -31,6 +32,8 @@ from porter.passes.fuse.fuse_attention import ATTENTION, SDPA
 from porter.passes.fuse.match import is_number
 from porter.passes.masks import Sight
 from porter.passes.positions import as_array, at_length, position_values
+
+_PADDING = "the source treats padding tokens apart; the port leaves padding to the cache, and takes no token for it"
 
 
 def lift_cache(program: Program) -> int:
@@ -106,6 +109,7 @@ def _plan(program: Program, text: Text, once: set[Node]) -> Plan | None:
     sights, biases = [s for s, _ in found], [bias for _, bias in found]
     plan = Plan(text, text.own, sights, biases, holder, states)
     _find_guards(program, plan)
+    plan.padding = find_padding(program, _compared_words(program, text.ids))
     find_pairs(program, plan)
     place_caches(program, plan)
     if len(set(sights)) > 2:
@@ -143,7 +147,10 @@ def _live(program: Program, plan: Plan) -> list[Node]:
     for node in reversed(program.nodes):
         if node not in plan.guards and any(value in wanted for value in node.outputs):
             found.append(node)
-            wanted.update(_read(node, plan) if node in masked else node.inputs())
+            if node in plan.padding:
+                wanted.add(plan.padding[node])
+            else:
+                wanted.update(_read(node, plan) if node in masked else node.inputs())
     return found[::-1]
 
 
@@ -186,7 +193,11 @@ def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.S
     positions = {v for v in position_values(program, words) if _counts(v, length, known)}
     stack: list[Value] = []
     own, crossed = set(plan.attentions), set(plan.text.crossed)
+    if plan.padding:
+        program.notes.append(_PADDING)
     for node in live:
+        if node in plan.padding:
+            continue
         if node.outputs[0] in positions or (crossed and not _moves(node, plan)):
             continue
         read = _read(node, plan) if node in own else list(node.inputs())
@@ -207,9 +218,7 @@ def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.S
         if start is not None:
             plan.counts[value] = start
             if value not in plain:
-                program.notes.append(
-                    "the source gives padding tokens no position of their own; the port leaves padding to the cache"
-                )
+                program.notes.append(_PADDING)
             continue
         if value in words:
             continue  # which stands as it is
@@ -281,7 +290,7 @@ def _rewrite(program: Program, plan: Plan) -> None:
     )
     before: dict[Node, list[Node]] = {}
     after: dict[Node, list[Node]] = {}
-    replaced: dict[Value, Value] = {}
+    replaced = {node.output: kept for node, kept in plan.padding.items()}
     offsets: dict[tuple[int, tuple[Frame, ...]], Value] = {}
 
     def offset(i: int, scope: tuple[Frame, ...], place: Node) -> Value:

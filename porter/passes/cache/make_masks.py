@@ -180,6 +180,8 @@ def first_layer(program: Program, plan: Plan) -> tuple[Node, Value]:
     for node in inside:
         for value in _arrays(node):
             if value not in written and value.rank > 2 and value.shape[:2] == shape:
+                while value.node in plan.padding:
+                    value = plan.padding[value.node]
                 return inside[0], value
     return inside[0], plan.text.ids
 

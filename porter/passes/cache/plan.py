@@ -35,9 +35,10 @@ class Plan:
     `biases`: what each attention's mask does beside hiding keys, and `own` and `fetched`, by the first attention that has it,
     the features of queries and of keys that it is made of; `crossed`: the attentions beside each that look at an encoder's
     output, and `memory` what they see of it; `states`: the functions that carry a state; `kinds`: what each cache is, by the
-    words `words`; `turns`: of each attention in a list below the holder the turn through that list; `places`: which cache an
-    attention or a state has, and which part of one with parts, and `kept` what
-    `fetched` has; `guards`: what asks of an attention's mask whether a query sees anything.
+    words `words`; `turns`: of each attention in a list below the holder the turn through that list; `places`: which cache
+    an attention or a state has, and which part of one with parts, and `kept` what `fetched` has; `guards`: what asks of an
+    attention's mask whether a query sees anything; `padding`: products that make nothing of padding tokens, and what they
+    leave of the others.
     """
 
     text: Text
@@ -56,6 +57,7 @@ class Plan:
     places: dict[Node, tuple[int, int | None]] = field(default_factory=dict)
     kept: dict[Value, tuple[int, int]] = field(default_factory=dict)
     guards: dict[Node, int] = field(default_factory=dict)
+    padding: dict[Node, Value] = field(default_factory=dict)
     ropes: dict[Node, int] = field(default_factory=dict)
     counts: dict[Value, int] = field(default_factory=dict)
 
