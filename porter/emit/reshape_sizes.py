@@ -211,9 +211,8 @@ class ReshapeSizes:
         if position not in split:
             return None
         axis, rest = split[position]
-        whole = self._dim_text(
-            self.dims.vector(self.node.args[0], axis), self.inputs, tight=True, used=True
-        )
+        sizes = {i: other.args[0].shape[axis] for i, other in self.likes}
+        whole = self._dim_text(sizes, self.inputs, tight=True, used=True)
         if whole is None:
             return None
         part = texts[rest]

@@ -54,6 +54,8 @@ class Dims:
         self, vector: Vector, candidates: list[Value], used: Collection[Key] = ()
     ) -> Key | None:
         """An axis of a candidate that has the wanted size in every instance, if there is one not `used` already."""
+        if not vector:  # any axis would do
+            return None
         keys = [*self.names, *((value, axis) for value in candidates for axis in range(value.rank))]
         fitting = [key for key in dict.fromkeys(keys) if self._fits(vector, *key)]
         # of a square map, height and width: the other axis of an array that one is taken from

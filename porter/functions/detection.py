@@ -19,9 +19,10 @@ def nms(boxes: mx.array, scores: mx.array, threshold: float) -> mx.array:
     overlaps = shared / (area[:, None] + area - shared) > threshold
     overlaps = overlaps & (mx.arange(len(boxes))[:, None] < mx.arange(len(boxes)))
     kept, before = mx.ones(len(boxes), dtype=mx.bool_), mx.zeros(len(boxes), dtype=mx.bool_)
-    while not mx.array_equal(kept, before).item():  # a box falls only to one that is kept itself
+    # S2: a box falls only to one that is kept itself, and how often that is asked depends on the data
+    while not mx.array_equal(kept, before).item():
         kept, before = ~(overlaps & kept[:, None]).any(axis=0), kept
-    count = kept.sum().item()
+    count = kept.sum().item()  # S2: and so does how many boxes are left
     cells = mx.sort(mx.where(kept, mx.arange(len(boxes)), len(boxes)))[:count]
     return order[cells].astype(mx.int64)
 

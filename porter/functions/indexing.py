@@ -75,7 +75,7 @@ def nonzero(x: mx.array) -> mx.array:
     Waits for the count on the host: the size of the result depends on the data.
     """
     flags = (x != 0).flatten()
-    count = flags.sum().item()
+    count = flags.sum().item()  # S2: how many places there are depends on the data
     cells = mx.sort(mx.where(flags, mx.arange(flags.size), flags.size))[:count]
     places: list[mx.array] = []
     for size in reversed(x.shape):
@@ -138,6 +138,7 @@ def unique_slices(
 def repeat_by(x: mx.array, repeats: mx.array, axis: int, total: int | None = None) -> mx.array:
     """Each slice along an axis as often as `repeats` says; waits for their number on the host without `total`."""
     ends = mx.cumsum(mx.broadcast_to(repeats, (x.shape[axis],)))
+    # S2: how many rows there are in all depends on the data
     count: int = ends[-1].item() if total is None else total  # type: ignore[assignment]
     return mx.take(
         x, mx.searchsorted(ends, mx.arange(count, dtype=ends.dtype), side="right"), axis=axis
@@ -189,6 +190,7 @@ def embedding_bag(
 
 def bincount(x: mx.array, weights: mx.array | None = None, least: int = 0) -> mx.array:
     """How often each whole number occurs, or the sum of its weights; waits for the largest number on the host."""
+    # S2: how many numbers are counted depends on the data
     largest: int = x.max().item()  # type: ignore[assignment]
     size = max(largest + 1, least)
     if weights is None:

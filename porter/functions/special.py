@@ -240,6 +240,7 @@ def orthogonal_polynomial(kind: str, x: mx.array, order: mx.array) -> mx.array:
     order = mx.trunc(order.astype(mx.float32))
     before, value = mx.ones_like(x), first[kind]
     result = mx.where(order == 0, before, mx.where(order == 1, value, mx.zeros_like(x + order)))
+    # S2: how many steps it takes depends on the data
     largest: int = int(order.max().item())  # type: ignore[arg-type]
     for k in range(1, largest):
         if kind == "legendre":

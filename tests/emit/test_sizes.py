@@ -7,7 +7,7 @@ import sympy
 import torch
 from torch import nn
 
-from porter.emit.sizes import author_sizes, flatten_axes, splits, squeezed_axes
+from porter.emit.sizes import Dims, author_sizes, flatten_axes, splits, squeezed_axes
 from porter.ir import Location, Node, Value
 from porter.style import check
 from tests.passes.programs import Fn, x
@@ -201,3 +201,9 @@ def test_no_reshape_has_a_number_that_an_array_or_a_name_gives():
     check_source(source)
     assert not [f for f in check(source) if f.check == "S4"], source
     assert "int(L**0.5)" in source
+
+
+def test_a_size_of_no_instance_is_no_axis():
+    """Any axis would fit: what an optional part makes has no size where the part is lacking."""
+    array = Value((2, N), "float32")
+    assert Dims(None, None, {(array, 1): "N"}).find({}, [array]) is None

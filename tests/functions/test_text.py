@@ -7,6 +7,7 @@ import pytest
 
 from porter.functions import function, texts
 from porter.functions.text import _table
+from porter.style import check
 
 
 def test_callees_come_first():
@@ -37,3 +38,10 @@ def test_functions_stand_alone():
         )  # fmt: skip
         assert done.returncode == 0, f"{name}: {done.stdout}"
         assert function(name).__doc__, name
+
+
+def test_what_waits_for_the_host_says_why():
+    """A function whose result's size depends on the data says so on the line, for those who read an emitted file."""
+    for name in _table():
+        source = "\n".join(text.source for text in texts({name}))
+        assert not check(source, only=("S2",)), name
