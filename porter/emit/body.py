@@ -76,7 +76,9 @@ class Body:
 
     def _plain(self, item: Node | Block) -> None:
         text = self.item_text(item)
-        if isinstance(item, Node) and item.attrs.get("early"):
+        if isinstance(item, Node) and item.op == "[]=":
+            self.statements.measure(item.output, text.code)
+        elif isinstance(item, Node) and item.attrs.get("early"):
             self.statements.assign(item.output, text)
         elif len(item.outputs) == 1:
             self.statements.keep(item.outputs[0], text)

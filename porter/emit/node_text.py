@@ -10,6 +10,7 @@ from porter.emit.arguments import Arguments
 from porter.emit.decoder import STATE
 from porter.emit.literals import Code, Vector, is_constant
 from porter.emit.measured import Measured
+from porter.emit.part_statement import write_part
 from porter.emit.reshape_sizes import ReshapeSizes
 from porter.emit.sizes import (
     Dims,
@@ -153,16 +154,10 @@ class NodeText:
         if node.op == ".reshape":
             return self._reshape(node)
         if node.op == "[]":
-            width = len(node.attrs["key"])
-            while width > 1 and all(o.attrs["key"][width - 1] == slice(None) for _, o in others):
-                width -= 1
-            key = [
-                self.part([(i, o.attrs["key"][p]) for i, o in others], node, "index")
-                for p in range(width)
-            ]
-            # an index array is read before the array that it indexes is named
-            receiver = self.statements.read(node.args[0])
-            return subscript(receiver, key)
+            key = self.key(node)  # an index array is read before the array that it indexes is named
+            return subscript(self.statements.read(node.args[0]), key)
+        if node.op == "[]=":
+            return write_part(self.statements, node)
         if node.op == "unpack":
             return self.statements.read(node.args[0])
         scale = self._head_scale(node, others)
@@ -181,6 +176,17 @@ class NodeText:
         if scale is not None:
             kwargs["scale"] = scale
         return self._compose(node, others, args, kwargs)
+
+    def key(self, node: Node) -> list[Text]:
+        """What an array is indexed by; whole axes at the end go without saying."""
+        others = self.likes(node)
+        width = len(node.attrs["key"])
+        while width > 1 and all(o.attrs["key"][width - 1] == slice(None) for _, o in others):
+            width -= 1
+        return [
+            self.part([(i, o.attrs["key"][p]) for i, o in others], node, "index")
+            for p in range(width)
+        ]
 
     def _head_scale(self, node: Node, others: list[tuple[int, Node]]) -> Text | None:
         """`queries.shape[-1] ** -0.5`, where an attention's scale is that and no setting gives it."""

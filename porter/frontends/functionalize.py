@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.export import ExportedProgram
 
+from porter.frontends.write_slices import write_slices
+
 #: Regions that change nothing in inference, and where their graph stands among the arguments.
 _REGIONS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}
 
@@ -13,6 +15,7 @@ def functionalized(exported: ExportedProgram) -> ExportedProgram:
     """In-place writes into views are made functional by torch; other in-place ops are read as their functional twins."""
     _inline_regions(exported)
     _drop_checks(exported)
+    write_slices(exported)
     if any(_is_vmap(node) for node in exported.graph.nodes):
         return _without_writes(exported)
     views: set[torch.fx.Node] = set()

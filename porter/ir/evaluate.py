@@ -89,6 +89,10 @@ class Evaluator:
             return _OPERATORS[op](*args, **kwargs)
         if op == "[]":
             return args[0][self._resolve(node.attrs["key"])]
+        if op == "[]=":
+            whole = mx.array(args[0])
+            whole[self._resolve(node.attrs["key"])] = args[1]
+            return whole
         if op == "unpack":
             return [args[0][i] for i in range(args[0].shape[0])]
         if op == ".astype":

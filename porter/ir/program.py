@@ -10,6 +10,7 @@ A node is one MLX call. `op` says how it is written:
 ``.name``       a method of the first argument
 ``+`` ...       an operator
 ``[]``          indexing: the first argument by `attrs["key"]`
+``[]=``         the first argument with the second, a number, at `attrs["key"]`
 ``unpack``      the first argument taken apart along its first axis
 ``shape``       a Python number made of sizes: `attrs["value"]`
 ==============  =====================================================================

@@ -31,6 +31,7 @@ FAMILIES = (
     "porter.lowering.windows",
     "porter.lowering.scattering",
     "porter.lowering.writing",
+    "porter.lowering.slice_writes",
     "porter.lowering.spectral",
     "porter.lowering.interpolation",
     "porter.lowering.recurrent",

@@ -184,10 +184,8 @@ def slice_(
 ) -> Value:
     axis = axis_of(dim, x.rank)
     size = x.shape[axis]
-    start = None if start is None or start == 0 else _from_end(start, size)
-    end = (
-        None if end is None or end in (_END, size) or _reaches(end, size) else _from_end(end, size)
-    )
+    start = None if start is None or start == 0 else from_end(start, size)
+    end = None if end is None or end in (_END, size) or _reaches(end, size) else from_end(end, size)
     if step == 1 and ((start is None and end is None) or call.shape == x.shape):
         return x
     return call.build.index(
@@ -195,7 +193,7 @@ def slice_(
     )
 
 
-def _from_end(bound: Any, size: Size) -> Any:
+def from_end(bound: Any, size: Size) -> Any:
     """`-4` for a bound that is four short of a size that may change."""
     if isinstance(bound, int) or isinstance(size, int):
         return bound

@@ -50,7 +50,7 @@ def slice_scatter(
     """Before, the new part, after; or, with a step, a write along the axis."""
     axis = axis_of(dim, x.rank)
     size = x.shape[axis]
-    start, end = _bound(start, size, 0), _bound(end, size, size)
+    start, end = bound(start, size, 0), bound(end, size, size)
     source = call.build.cast(source, x.dtype)
     if step == 1 and _is_part(x, source, axis, start, end):
         return x
@@ -61,11 +61,11 @@ def slice_scatter(
     whole = [slice(None)] * axis
     parts = []
     if start != 0:
-        parts.append(call.build.index(x, (*whole, slice(None, start)), _resized(x, axis, start)))
+        parts.append(call.build.index(x, (*whole, slice(None, start)), resized(x, axis, start)))
     parts.append(source)
     if end != size:
         parts.append(
-            call.build.index(x, (*whole, slice(end, None)), _resized(x, axis, simplify(size - end)))
+            call.build.index(x, (*whole, slice(end, None)), resized(x, axis, simplify(size - end)))
         )
     if len(parts) == 1:
         return source
@@ -85,10 +85,10 @@ def _is_part(x: Value, source: Value, axis: int, start: Size, end: Size) -> bool
     part, size = key[axis], x.shape[axis]
     if not isinstance(part, slice) or part.step not in (None, 1):
         return False
-    return (_bound(part.start, size, 0), _bound(part.stop, size, size)) == (start, end)
+    return (bound(part.start, size, 0), bound(part.stop, size, size)) == (start, end)
 
 
-def _bound(bound: Any, size: Size, default: Size) -> Size:
+def bound(bound: Any, size: Size, default: Size) -> Size:
     if bound is None or bound == _END:
         return default
     if isinstance(bound, int) and bound < 0:
@@ -98,7 +98,7 @@ def _bound(bound: Any, size: Size, default: Size) -> Size:
     return bound
 
 
-def _resized(x: Value, axis: int, size: Size) -> tuple[Size, ...]:
+def resized(x: Value, axis: int, size: Size) -> tuple[Size, ...]:
     return tuple(size if position == axis else have for position, have in enumerate(x.shape))
 
 
@@ -108,7 +108,7 @@ def select_scatter(call: Call, x: Value, source: Value, dim: int, index: Size) -
     if isinstance(index, int) and index < 0:
         index = simplify(index + x.shape[axis])
     wide = call.build.op(
-        "mx.expand_dims", source, axis, shape=_resized(x, axis, 1), dtype=source.dtype
+        "mx.expand_dims", source, axis, shape=resized(x, axis, 1), dtype=source.dtype
     )
     return slice_scatter(call, x, wide, axis, index, simplify(index + 1))
 
@@ -117,7 +117,7 @@ def _put(call: Call, x: Value, places: Value, source: Value, axis: int) -> Value
     """x with x[..., places, ...] = source along one axis."""
     if x.rank == 0 or places.rank != 1:
         raise refuse(call, "a scalar among its arguments")
-    shape = _resized(x, axis, places.shape[0])
+    shape = resized(x, axis, places.shape[0])
     column = call.build.reshape(
         places, tuple(places.shape[0] if a == axis else 1 for a in range(x.rank))
     )
@@ -144,7 +144,7 @@ def index_put(
     if any(index.dtype in ("bool", "uint8") for _, index in given):
         raise refuse(call, "a mask beside other index arrays")
     if len(given) == 1 and index.rank == 1 and not accumulate:
-        wide = spread(call, values, _resized(x, axis, index.shape[0]), x.dtype)
+        wide = spread(call, values, resized(x, axis, index.shape[0]), x.dtype)
         return _put(call, x, index, wide, axis)
     name = "fn.index_add" if accumulate else "fn.index_put"
     values = values if isinstance(values, Value) else spread(call, values, (), x.dtype)
@@ -267,7 +267,7 @@ def index_fill(call: Call, x: Value, dim: int, places: Value, value: Any) -> Val
     if places.rank == 0:
         places = call.build.reshape(places, (1,))
     axis = axis_of(dim, x.rank)
-    wide = spread(call, value, _resized(x, axis, places.shape[0]), x.dtype)
+    wide = spread(call, value, resized(x, axis, places.shape[0]), x.dtype)
     return _put(call, x, places, wide, axis)
 
 

@@ -1,4 +1,4 @@
-"""Weights that a layer computes from its parameters alone: weight normalization, standardization, spectral norms."""
+"""Weights and biases that a layer computes from its parameters alone: weight norms, spectral norms, joined biases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
 from porter.passes.cleanup import remove_dead
-from porter.passes.fuse.match import producer, replace_node
+from porter.passes.fuse.match import commuted, producer, replace_node
 from porter.weights import recipes
 from porter.weights.recipes import Recipe
 
@@ -21,6 +21,7 @@ _ARITHMETIC: dict[str, Callable[..., Recipe]] = {
 }  # fmt: skip
 _REDUCTIONS = {"mx.sum": recipes.sum, "mx.mean": recipes.mean}
 _VIEWS = (".reshape", "mx.expand_dims", ".squeeze", "mx.broadcast_to")
+_FILLED = {"mx.zeros": 0, "mx.ones": 1}
 
 
 class _Other(Exception):
@@ -49,9 +50,52 @@ def fold_weights(program: Program) -> int:
         weight = Value(made.shape, made.dtype, path=_path(program, node, leaves), recipe=recipe)
         _as_layer(program, node, weight)
         count += 1
+    count += sum(_fold_bias(program, node) for node in list(program.nodes) if node.op == "+")
     if count:
         remove_dead(program)
     return count
+
+
+def _fold_bias(program: Program, added: Node) -> bool:
+    """A bias put together from parameters, as of queries and values without one of keys, is its Linear's own."""
+    users = program.users()
+    for product, bias in commuted(added):
+        made = producer(product, "@", "nn.Linear")
+        if made is None or users[product] != [added] or product in program.output_values():
+            continue
+        turned = producer(made.args[1], ".transpose") if made.op == "@" else None
+        if made.op == "@" and (turned is None or turned.args[1:] != [1, 0]):
+            continue
+        weight = turned.args[0] if turned is not None else made.params["weight"]
+        given = "bias" in made.params or not weight.is_parameter or weight.rank != 2
+        if given or not isinstance(bias, Value) or bias.is_parameter or bias.rank != 1:
+            continue
+        try:
+            recipe = _traced(bias, [], {})
+        except _Other:
+            continue
+        if bias.shape != weight.shape[:1] or not recipes.sources(recipe):
+            continue
+        stem = (weight.path or "").rpartition(".")[0]
+        stored = Value(bias.shape, bias.dtype, path=f"{stem}.bias".lstrip("."), recipe=recipe)
+        build = Builder(made.scope, made.location)
+        result = build.layer(
+            "nn.Linear", made.args[0], {"weight": weight, "bias": stored}, added.output.shape,
+            input_dims=weight.shape[1], output_dims=weight.shape[0], bias=True,
+        )  # fmt: skip
+        replace_node(program, added, build.nodes, result)
+        remove_dead(program)
+        _rename(program, stored)
+        return True
+    return False
+
+
+def _rename(program: Program, made: Value) -> None:
+    """Gives a parameter that was made here a path that no other has."""
+    values = {v for n in program.nodes for v in n.inputs() if v.is_parameter and v is not made}
+    taken = {value.path for value in values}
+    while made.path in taken:
+        made.path = f"{made.path}_computed"
 
 
 def _takes_weight(node: Node) -> bool:
@@ -71,7 +115,7 @@ def _traced(value: Value, leaves: list[Value], known: dict[Value, Recipe]) -> Re
         return known[value]
     if value.is_parameter:
         if value.data is not None:  # a constant, which the checkpoint may lack
-            raise _Other
+            return _filled(value, value.data)
         leaves.append(value)
         return value.recipe  # type: ignore[no-any-return]
     node = value.node
@@ -86,12 +130,57 @@ def _traced(value: Value, leaves: list[Value], known: dict[Value, Recipe]) -> Re
         found = _traced(node.args[0], leaves, known)
     elif node.op in _VIEWS[:3]:
         found = recipes.reshape(_traced(node.args[0], leaves, known), value.shape)
+    elif node.op in _FILLED or node.op == "mx.full":
+        found = recipes.constant(_FILLED.get(node.op, node.args[-1]), value.shape, value.dtype)
+    elif node.op == "mx.concatenate":
+        parts = [_traced(part, leaves, known) for part in node.args[0]]
+        found = _joined(parts, node.args[0], node.kwargs.get("axis", 0))
+    elif node.op == "[]":
+        found = _part(_traced(node.args[0], leaves, known), node)
     elif node.op in (*_REDUCTIONS, "mx.var"):
         found = _reduced(node, _traced(node.args[0], leaves, known))
     else:
         raise _Other
     known[value] = found
     return found
+
+
+def _filled(value: Value, data: Any) -> Recipe:
+    """A constant that is one number."""
+    if data.size == 0 or (data != data.flat[0]).any():
+        raise _Other
+    return recipes.constant(data.flat[0].item(), value.shape, value.dtype)
+
+
+def _joined(parts: list[Recipe], values: list[Value], axis: int) -> Recipe:
+    """Parts one behind the other; zeros take the type of a part that the checkpoint has."""
+    stored = [
+        (part, value.shape)
+        for part, value in zip(parts, values, strict=True)
+        if part.function != "constant"
+    ]
+    for place, (part, value) in enumerate(zip(parts, values, strict=True)):
+        like = next((other for other, shape in stored if shape == value.shape), None)
+        if part.function == "constant" and part.arguments[0] == 0 and like is not None:
+            parts[place] = recipes.multiply(like, 0)
+    return recipes.concatenate(parts, axis)
+
+
+def _part(x: Recipe, node: Node) -> Recipe:
+    """A slice; where it is one of several equal parts it says so, which holds at any size."""
+    for axis, cut in enumerate(node.attrs["key"]):
+        if cut == slice(None):
+            continue
+        size = node.args[0].shape[axis]
+        if not isinstance(cut, slice) or cut.step not in (None, 1):
+            raise _Other
+        start, stop, _ = cut.indices(size)
+        length = stop - start
+        if length > 0 and size % length == 0 and start % length == 0:
+            x = recipes.split(x, size // length, axis, start // length)
+        else:
+            x = recipes.slice(x, axis, start, stop)
+    return x
 
 
 def _reduced(node: Node, x: Recipe) -> Recipe:

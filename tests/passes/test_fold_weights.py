@@ -33,6 +33,31 @@ class Adapted(nn.Module):
         return functional.linear(x, self.weight + 0.5 * (self.up @ self.down))
 
 
+class KeysUnbiased(nn.Linear):
+    """Queries, keys and values, of which the keys' part of the bias counts as zero."""
+
+    def __init__(self):
+        super().__init__(CHANNELS, 12)
+
+    def forward(self, x):
+        bias = self.bias.clone()
+        bias[4:8].zero_()
+        return functional.linear(x, self.weight, bias)
+
+
+class JoinedBias(nn.Linear):
+    """Biases of queries and values, with a constant between them that no checkpoint holds."""
+
+    def __init__(self):
+        super().__init__(CHANNELS, 12, bias=False)
+        self.q_bias, self.v_bias = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4))
+        self.register_buffer("k_bias", torch.zeros(4), persistent=False)
+
+    def forward(self, x):
+        bias = torch.cat((self.q_bias, self.k_bias, self.v_bias))
+        return functional.linear(x, self.weight, bias)
+
+
 LINES, IMAGES, ROWS = (2, CHANNELS, 12), (2, CHANNELS, 8, 8), (2, 3, CHANNELS)
 CASES = {
     "weight norm": (
@@ -53,6 +78,8 @@ CASES = {
     "spectral norm": (lambda: parametrizations.spectral_norm(nn.Conv2d(CHANNELS, 8, 3)), IMAGES, "nn.Conv2d("),
     "standardized": (lambda: Standardized(CHANNELS, 8, 3, stride=2), IMAGES, "nn.Conv2d("),
     "adapted": (Adapted, ROWS, "nn.Linear("),
+    "a bias without that of keys": (KeysUnbiased, ROWS, "nn.Linear("),
+    "a bias joined of parts": (JoinedBias, ROWS, "nn.Linear("),
 }  # fmt: skip
 
 
@@ -66,7 +93,7 @@ def test_folded(name):
     text = ported.port.model_py
     check_source(text)
     assert layer in text
-    for spelled in ("sqrt", "square", "sum(", "transpose(", "mx.conv", " @ "):
+    for spelled in ("sqrt", "square", "sum(", "transpose(", "mx.conv", " @ ", "mx.concatenate"):
         assert spelled not in text
     ported.check(x)
 

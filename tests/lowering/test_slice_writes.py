@@ -1,0 +1,91 @@
+"""Writes into slices: a statement where the array is new, parts joined where it is not; at other sizes too."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.random_modules.parity import check_source, port_of
+
+SIZES = {"x": {0: "batch", 1: "length"}}
+
+
+class Regions(nn.Module):
+    """What tells the windows of a shifted map apart, as in Swin (Liu et al. 2021)."""
+
+    def forward(self, x):
+        size = x.shape[1]
+        regions = x.new_zeros((size, size))
+        count = 0
+        for rows in ((0, -4), (-4, -2), (-2, None)):
+            for columns in ((0, -4), (-4, -2), (-2, None)):
+                regions[rows[0] : rows[1], columns[0] : columns[1]] = count
+                count += 1
+        return x + regions.sum(dim=1)[..., None]
+
+
+class Twice(nn.Module):
+    """The array is read between two writes and after them."""
+
+    def forward(self, x):
+        flags = torch.zeros(x.shape[1], 3)
+        flags[1:, 0] = 1
+        before = flags.sum()
+        flags[-1, 1:] = 2.5
+        return x * before + flags
+
+
+class OfParameter(nn.Module):
+    """A part of a copy of a parameter is zero, as of the keys' bias in Swin V2."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3))
+
+    def forward(self, x):
+        weight = self.weight.clone()
+        weight[1:3].zero_()
+        weight[0, 2] = 5.0
+        return x @ weight.T
+
+
+class Seen(nn.Module):
+    """A view made before the write shows what is written."""
+
+    def forward(self, x):
+        flags = torch.zeros(x.shape[1], 3)
+        column = flags[:, 1]
+        flags[2:, 1:] = 4
+        return x + column[:, None]
+
+
+class Stepped(nn.Module):
+    def forward(self, x):
+        flags = torch.ones(x.shape[1], 3, dtype=torch.bool)
+        flags[::2, 1] = False
+        return torch.where(flags, x, 0.5)
+
+
+class Copied(nn.Module):
+    """Arrays are written into arrays of their own, one of them a row."""
+
+    def forward(self, x):
+        out = torch.zeros_like(x)
+        out[:, 1:, :2] = x[:, :-1, 1:]
+        out[:, 0] = x[:, -1]
+        return out
+
+
+@pytest.mark.parametrize("build", [Regions, Twice, OfParameter, Seen, Stepped, Copied])
+def test_writes(build):
+    x = torch.randn(2, 8, 3)
+    ported = port_of(build, [x], SIZES)
+    check_source(ported.port.model_py)
+    ported.check(x)
+    ported.check(torch.randn(3, 11, 3))
+
+
+def test_a_new_array_is_painted_as_the_author_does():
+    text = port_of(Regions, [torch.randn(2, 8, 3)], SIZES).port.model_py
+    for line in ("regions[-4:-2, :-4] = 3.0", "regions[-2:, -4:-2] = 7.0"):
+        assert line in text
+    assert "mx.concatenate" not in text
