@@ -182,6 +182,10 @@ class _Composer:
             return
         if len(order) != len(leading) or any(len(axis) == 0 for axis in form.axes):
             return
+        place = {id(atom): index for index, atom in enumerate(order)}
+        for axis in form.axes[:-1]:
+            if any(place[id(b)] != place[id(a)] + 1 for a, b in pairwise(axis)):
+                return  # windows, say: the tokens of each are the author's, and stay together
         self.pushed[node] = Form(form.base, form.source, wanted, (), form.length)
         shape = (*(atom.size for atom in order), node.output.shape[-1])
         fresh = Value(shape, node.output.dtype, name=node.output.name)

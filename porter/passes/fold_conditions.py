@@ -1,4 +1,4 @@
-"""Conditions that authors turn into numbers and back: additive masks cast to bool, `where(mask, 0, -inf) != 0`."""
+"""Conditions that authors turn into numbers and back, or ask twice: `where(mask, 0, -inf) != 0`, fills of both sides."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ _NOT = ("~", "mx.logical_not")
 
 
 def fold_conditions(program: Program) -> int:
-    """A question about `mx.where(condition, a, b)`, a and b numbers, is the condition or its opposite. Returns how many."""
+    """A question about `mx.where(condition, a, b)`, a and b numbers, is the condition or its opposite. Returns how many.
+
+    A choice in what the opposite of its condition leaves of another one is that one's other side.
+    """
     count = 0
     for node in list(program.nodes):
+        inner = producer(node.args[2], "mx.where") if node.op == "mx.where" else None
+        if inner is not None and _are_opposites(node.args[0], inner.args[0]):
+            node.args = [*inner.args[:2], node.args[1]]
+            count += 1
+            continue
         twice = producer(node.args[0], *_NOT) if node.op in _NOT else None
         if twice is not None and twice.args[0].dtype == "bool":
             program.replace({node.output: twice.args[0]})
@@ -47,6 +55,24 @@ def fold_conditions(program: Program) -> int:
     if count:
         remove_dead(program)
     return count
+
+
+def _are_opposites(a: Value, b: Value) -> bool:
+    """Whether one of two conditions holds just where the other doesn't: no number is both equal and not."""
+    for one, other in ((a, b), (b, a)):
+        turned = producer(one, *_NOT)
+        if turned is not None and turned.args[0] is other and other.dtype == "bool":
+            return True
+    equal, not_equal = producer(a, "==", "!="), producer(b, "==", "!=")
+    return (
+        equal is not None
+        and not_equal is not None
+        and equal.op != not_equal.op
+        and all(
+            x is y or (not isinstance(x, Value) and not isinstance(y, Value) and x == y)
+            for x, y in zip(equal.args, not_equal.args, strict=True)
+        )
+    )
 
 
 def _asked(node: Node) -> Callable[[Any], bool] | None:

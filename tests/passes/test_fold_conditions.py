@@ -27,3 +27,20 @@ def test_fold_conditions(forward, left):
     else:
         assert "mx.where" not in ops
         assert [op for op in ops if op != ">"] == left
+
+
+BOTH_SIDES = {
+    "equal and not": (lambda a: a.masked_fill(a != 0, -9.0).masked_fill(a == 0, 1.0), ["!=", "mx.where"]),
+    "turned": (
+        lambda a: torch.where(~(a > 0), 2.0, torch.where(a > 0, 3.0, a)), [">", "mx.where"],
+    ),
+    "another number": (
+        lambda a: a.masked_fill(a != 0, -9.0).masked_fill(a == 1, 1.0), ["!=", "mx.where", "==", "mx.where"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("forward", "left"), BOTH_SIDES.values(), ids=BOTH_SIDES)
+def test_fills_of_both_sides_are_one_choice(forward, left):
+    program, _ = rewritten(forward, [x(3, 4)], inline_scalars, fold_conditions)
+    assert [node.op for node in program.nodes] == left
