@@ -32,7 +32,7 @@ def test_fold_conditions(forward, left):
 BOTH_SIDES = {
     "equal and not": (lambda a: a.masked_fill(a != 0, -9.0).masked_fill(a == 0, 1.0), ["!=", "mx.where"]),
     "turned": (
-        lambda a: torch.where(~(a > 0), 2.0, torch.where(a > 0, 3.0, a)), [">", "mx.where"],
+        lambda a: (lambda c: torch.where(~c, 2.0, torch.where(c, 3.0, a)))(a > 0), [">", "mx.where"],
     ),
     "another number": (
         lambda a: a.masked_fill(a != 0, -9.0).masked_fill(a == 1, 1.0), ["!=", "mx.where", "==", "mx.where"],
