@@ -24,12 +24,17 @@ def writes(model: Any) -> bool:
 
 
 def columns(
-    model: Any, names: list[str], inputs: list[mx.array], module: torch.nn.Module, given: dict[str, Any]
+    model: Any, names: list[str], inputs: list[mx.array], module: Any, given: dict[str, Any]
 ) -> dict[str, Any]:  # fmt: skip
-    """`decode`: token by token equals the whole; `greedy`: the tokens are those of transformers but for ties."""
+    """`decode`: token by token equals the whole; `greedy`: the tokens are those of transformers but for ties.
+
+    A module without a head over words has no `greedy`.
+    """
     kinds = {type(part).__name__ for cache in model.make_cache() for part in cache.caches}
     found: dict[str, Any] = {"caches": ", ".join(sorted(kinds))}
     found["decode"] = decoding.decoded_after(model, inputs)["gaps"][0] <= TOLERANCE
+    if not module.can_generate():
+        return found
     text = next(name for name in names if name.startswith("decoder"))
     given = {name: value for name, value in given.items() if name != text}
     start = torch.full((next(iter(given.values())).shape[0], 1), 7)

@@ -134,8 +134,14 @@ def read_elsewhere(a):
     return part + _half(a) * angles.sin(), part
 
 
+def of_a_mask(a):
+    mask = a > 0
+    angles = _angles(a.shape[2], a.shape[3])
+    return mask.to(torch.float32) * torch.cat([angles, angles], dim=-1).cos()
+
+
 @pytest.mark.parametrize(
-    "forward", [wrong_sign, uneven_positions, other_frequencies, read_elsewhere]
+    "forward", [wrong_sign, uneven_positions, other_frequencies, read_elsewhere, of_a_mask]
 )
 def test_near_misses(forward):
     _, counts = rewritten(forward, [x(2, 3, LENGTH, 8)], simplify_constants, fuse_rope)

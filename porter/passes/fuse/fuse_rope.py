@@ -24,6 +24,7 @@ _MOVES = {
 }  # fmt: skip
 _LENGTH = 7  # positions that a candidate is run on
 _CLOSE = 2e-5
+_FLOATS = ("float", "bfloat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _is_table(table: Any, features: Any, positions: set[Value]) -> bool:
         and table in positions
         and features not in positions
         and table.rank >= 2
-        and table.dtype.startswith(("float", "bfloat"))
+        and table.dtype.startswith(_FLOATS)
         and table.node is not None
     )
 
@@ -172,7 +173,8 @@ def _recognized(
 ) -> _Found | None:
     """The rotation that the nodes compute, judged by running them; None where they compute another thing."""
     axis = _length_axis(root, nodes, positions)
-    if axis is None or not isinstance(root.shape[-1], int):
+    floats = root.dtype.startswith(_FLOATS) and isinstance(root.shape[-1], int)
+    if axis is None or not floats:
         return None
     try:
         rotation = _judge(program, root, last, nodes, positions, axis)
