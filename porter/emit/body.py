@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from porter.emit.arguments import Arguments
-from porter.emit.branches import Branches, is_given, join_branches
 from porter.emit.cache_statements import STATEMENTS, UNWRITTEN
 from porter.emit.literals import Vector, literal
 from porter.emit.loop_statement import write_loop
 from porter.emit.statements import Statements
 from porter.emit.syntax import Text, call, sequence
 from porter.ir import Node
+from porter.passes.factor.branches import Branches, is_given
 from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.tree import Block, Item, Loop, reads
 
@@ -181,3 +181,19 @@ class Body:
             self.statements.say(f"return {texts[0].code}")
         else:
             self.statements.say(f"return {sequence(texts, '()').code[1:-1]}")
+
+
+def join_branches(lines: list[str]) -> list[str]:
+    """Branches on one condition that follow each other become one."""
+    result: list[str] = []
+    open_branch = ""
+    for line in lines:
+        if line.startswith("if "):
+            if line != open_branch:
+                result.append(line)
+            open_branch = line
+            continue
+        if not line.startswith(" "):
+            open_branch = ""
+        result.append(line)
+    return result

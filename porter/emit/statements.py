@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from porter.emit.arguments import Arguments
-from porter.emit.branches import Branches
 from porter.emit.list_caches import ListCaches
 from porter.emit.names import identifier, variable
 from porter.emit.node_text import NodeText
 from porter.emit.syntax import ATOM, Text
 from porter.ir import Node, Value
+from porter.passes.factor.branches import Branches
 from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.tree import Loop, reads
 

@@ -510,6 +510,27 @@ def test_a_branch_of_several_statements_is_written_once():
     assert ported.port.model_py.count("        if ") == 1
 
 
+def test_blocks_that_lack_different_parts_of_a_sum_are_two_classes():
+    """Without the first summand the second goes on, and without the second the first: no one array takes the sum's place."""
+
+    class Sum(nn.Module):
+        def __init__(self, first: bool, second: bool):
+            super().__init__()
+            self.first = nn.LayerNorm(6) if first else None
+            self.second = nn.Linear(6, 6) if second else None
+            self.out = nn.Linear(6, 6)
+
+        def forward(self, a):
+            total = None if self.first is None else self.first(a)
+            if self.second is not None:
+                total = self.second(a) if total is None else total + self.second(a)
+            return self.out(total)
+
+    blocks = [lambda f=f, s=s: Sum(f, s) for f, s in ((True, True), (False, True), (True, False))]
+    result = ported(net(*blocks, loop=False), 2, 6)
+    assert len(classes(result)) == 2
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_two_poolings_of_one_forward_stay_two(own):
     class Net(nn.Module):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from porter.ir import Node, Value
+from porter.passes.factor.branches import Branches
 from porter.passes.factor.roll import roll_loops
 from porter.passes.factor.tree import Block, Item, Loop, reads
 from porter.passes.factor.unify import Unifier
@@ -59,12 +61,7 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
             roll_loops(block, same)
         for block in sorted(level, key=lambda b: -len(b.items)):
             for candidate in known.setdefault(block.cls, []):
-                unifier = Unifier(candidate.template, block, same)
-                if unifier.run():
-                    unifier.write_out()
-                    candidate.instances.append(block)
-                    candidate.items.append(unifier.items)
-                    candidate.values.append(unifier.values)
+                if _joins(candidate, block, same):
                     assigned[block] = candidate
                     break
             else:
@@ -78,6 +75,24 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
                 known[block.cls].append(fresh)
                 assigned[block] = fresh
     return assigned
+
+
+def _joins(candidate: BlockClass, block: Block, same: Callable[[Block, Block], bool]) -> bool:
+    """Makes the block an instance of the class, if one forward can be written for it and the others."""
+    inputs = block.inputs
+    unifier = Unifier(candidate.template, block, same)
+    if not unifier.run():
+        return False
+    candidate.items.append(unifier.items)
+    candidate.values.append(unifier.values)
+    if None in unifier.items.values() and not Branches(candidate).can_be_written():
+        candidate.items.pop()
+        candidate.values.pop()
+        block.inputs = inputs
+        return False
+    unifier.write_out()
+    candidate.instances.append(block)
+    return True
 
 
 def _levels(root: Block) -> dict[Block, int]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from porter.ir import Node, Value
-from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.tree import Item, Loop, reads
+
+if TYPE_CHECKING:
+    from porter.passes.factor.classes import BlockClass
 
 
 class Branches:
@@ -54,37 +58,38 @@ class Branches:
         return frozenset(i for i, found in enumerate(self.cls.of(item)) if found is None)
 
     def fallback(self, head: Item, branch: list[Item]) -> Value | None:
-        """What takes the place of an optional item's output where it and the rest of its branch are lacking."""
+        """What takes the place of an optional item's output in every instance that lacks it and the rest of its branch."""
         if len(head.outputs) != 1:
             return None
         if is_given(head):
             return head.args[2]  # type: ignore[union-attr, no-any-return]
-        absent = next(iter(self._absence(head)), None)
-        if absent is None:
+        absent = [self.cls.values[i] for i in self._absence(head)]
+        targets = [mapping.get(head.outputs[0]) for mapping in absent]
+        if not absent or None in targets:
             return None
-        mapping = self.cls.values[absent]
-        target = mapping.get(head.outputs[0])
         written = {value for item in branch for value in item.outputs}
         operands = [v for item in branch for v in reads(item) if v not in written]
-        return next((v for v in operands if target is not None and mapping.get(v) is target), None)
+        pairs = list(zip(absent, targets, strict=True))
+        return next((v for v in operands if all(m.get(v) is t for m, t in pairs)), None)
+
+    def can_be_written(self) -> bool:
+        """Whether each part that an instance lacks has a branch, with one array in its place in all that lack it."""
+        return all(
+            item in self.inside
+            or item in self.dependents
+            or not self.cls.is_optional(item)
+            or self._does_no_harm(item)
+            for item in self.template.items
+        )
+
+    def _does_no_harm(self, item: Item) -> bool:
+        """Whether an item may be computed where it is lacking: it reads no weight, and nothing reads it there."""
+        if not isinstance(item, Node) or any(value.is_parameter for value in item.inputs()):
+            return False
+        absent = [self.cls.values[i] for i in self._absence(item)]
+        return all(mapping.get(value) is None for mapping in absent for value in item.outputs)
 
 
 def is_given(item: Item) -> bool:
     """Whether an item is done only where an input is given, which its `given` names."""
     return isinstance(item, Node) and "given" in item.attrs
-
-
-def join_branches(lines: list[str]) -> list[str]:
-    """Branches on one condition that follow each other become one."""
-    result: list[str] = []
-    open_branch = ""
-    for line in lines:
-        if line.startswith("if "):
-            if line != open_branch:
-                result.append(line)
-            open_branch = line
-            continue
-        if not line.startswith(" "):
-            open_branch = ""
-        result.append(line)
-    return result
