@@ -58,14 +58,16 @@ class Statements:
         self.branch = {value for item in branches.inside for value in item.outputs}
 
     def _count_reads(self) -> dict[Value, int]:
+        """How often each array is read, a parameter too where the caller gives it."""
         left: dict[Value, int] = {}
+        given = set(self.template.inputs)
         for item in self.template.items:
             for value in (
                 list(item.inputs())
                 if isinstance(item, Node)
                 else [v for v in item.inputs if v is not None]
             ):
-                if not value.is_parameter:
+                if not value.is_parameter or value in given:
                     left[value] = left.get(value, 0) + 1
         for value in self.template.outputs:
             left[value] = left.get(value, 0) + 1

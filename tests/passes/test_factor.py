@@ -482,6 +482,30 @@ def test_a_loop_hands_its_module_s_parameter_to_every_turn():
     assert "for block in self.blocks" in ported.port.model_py
 
 
+def test_a_local_does_not_take_the_name_of_a_buffer_that_is_still_read():
+    class Child(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.out = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, a, given):
+            b_table = self.fc(a)
+            h = b_table.exp() + b_table.sin() * a
+            return self.out(h) * given
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = Child(), Child()
+            self.register_buffer("table", torch.rand(6))
+
+        def forward(self, a):
+            return self.b(self.a(a, self.table), self.table)
+
+    ported = port_of(Net, (x(2, 6),))
+    ported.check(x(2, 6))
+
+
 def test_a_branch_of_several_statements_is_written_once():
     """Where a block lacks the branch, its input goes on."""
 
