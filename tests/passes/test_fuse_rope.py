@@ -108,6 +108,17 @@ def test_found(forward, attrs, dynamic):
     assert not {"mx.cos", "mx.sin"} & set(ops(program))
 
 
+def test_found_behind_a_shorter_axis():
+    """Eight tokens become one before the rotation, as convolutions over sound do it."""
+
+    def shortened(a):
+        return halves(a[:, :, ::8])
+
+    passes = simplify_constants, fuse_rope
+    _, counts = rewritten(shortened, [x(2, 3, 24, 8)], *passes, dynamic=DYNAMIC)
+    assert counts[1] == 1
+
+
 def wrong_sign(a):
     angles = _angles(a.shape[2], a.shape[3])
     angles = torch.cat([angles, angles], dim=-1)

@@ -23,6 +23,7 @@ _MOVES = {
     "mx.split", "unpack", "mx.broadcast_to",
 }  # fmt: skip
 _LENGTH = 7  # positions that a candidate is run on
+_DOUBLINGS = 12  # of the length, until it has so many
 _CLOSE = 2e-5
 _FLOATS = ("float", "bfloat")
 
@@ -201,18 +202,26 @@ def _length_axis(root: Value, nodes: set[Node], positions: set[Value]) -> int | 
 def _judge(
     program: Program, root: Value, last: Value, nodes: set[Node], positions: set[Value], axis: int
 ) -> Rotation | None:
-    probe = at_length(program, _LENGTH)
+    length = _long_enough(program, root.shape[axis])
+    probe = at_length(program, length)
     shape = tuple(probe.size(size) for size in root.shape)
     x = mx.random.normal(shape, key=mx.random.key(0))
-    run = at_length(program, _LENGTH, {root: x.astype(getattr(mx, root.dtype))})
+    run = at_length(program, length, {root: x.astype(getattr(mx, root.dtype))})
     expected = np.moveaxis(as_array(run(last)), axis, -2)
     x = mx.moveaxis(x, axis, -2)
-    for angles in _frequencies(program, nodes, positions, shape[axis]):
+    for angles in _frequencies(program, nodes, positions, length):
         for rotation in _candidates(program, angles, shape[-1]):
             got = as_array(layer_of(rotation)(x))
             if np.abs(got - expected).max() < _CLOSE * max(1.0, float(np.abs(expected).max())):
                 return rotation
     return None
+
+
+def _long_enough(program: Program, size: Size) -> int:
+    """A length of the input at which an axis has enough positions: a longer one where convolutions shorten it first."""
+    lengths = (_LENGTH * 2**k for k in range(_DOUBLINGS))
+    enough = (n for n in lengths if at_length(program, n).size(size) >= _LENGTH)
+    return next(enough, _LENGTH)
 
 
 def layer_of(rotation: Rotation) -> nn.Module:
@@ -234,7 +243,7 @@ def layer_of(rotation: Rotation) -> nn.Module:
 def _frequencies(
     program: Program, nodes: set[Node], positions: set[Value], length: int
 ) -> Iterator[np.ndarray]:
-    """The angle of one step, feature by feature, as each table has it."""
+    """The angle of one step, feature by feature, as each table has it at a length of the input."""
     tables = {v for n in nodes for v in values_in(n.args) if v in positions and v.node is not None}
     turned = {}
     stack = list(tables)
@@ -251,8 +260,8 @@ def _frequencies(
         more = _rows(as_array(at_length(program, 9 * length)(angle)), 9 * length)
         if rows is None or more is None or len(rows) < 2:
             continue
-        even = np.allclose(rows, np.arange(length)[:, None] * rows[1], 1e-5)
-        if even and np.array_equal(rows, more[:length]):  # the same in a longer text
+        even = np.allclose(rows, np.arange(len(rows))[:, None] * rows[1], 1e-5)
+        if even and np.array_equal(rows, more[: len(rows)]):  # the same in a longer text
             yield rows[1].astype(np.float64)
     if not angles:
         yield from _stored_frequencies(program, tables, length)
