@@ -87,7 +87,13 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
     send({"stage": "other sizes"})
     send(other_sizes(model, port, module, source))
     send({"stage": "mx.compile"})
-    fast = run(Compiled(model), inputs, port)
+    try:
+        fast = run(Compiled(model), inputs, port)
+    except ValueError as error:
+        if "during function transformations" not in str(error):
+            raise
+        send({"stage": "done", "compiled": None, "host": True})  # sizes that depend on the data
+        return
     errors = [difference(a, wide(b)).rms_rel for a, b in zip(fast, found, strict=True)]
     allowed = [max(COMPILED_TOLERANCE, step) for step in roundoffs(port)]
     equal = all(error <= most for error, most in zip(errors, allowed, strict=True))

@@ -31,3 +31,31 @@ def randomize(module: torch.nn.Module, seed: int = 1) -> None:
         wanted = (parameter.numel() / parameter.shape[0]) ** -0.5
         if float(parameter.std()) < wanted / 2:
             parameter.copy_(normal(parameter) * wanted)
+
+
+@torch.no_grad()
+def unit_outputs(module: torch.nn.Module, args: tuple) -> None:
+    """Scales each convolution and linear layer so that its first output has no mean and varies by one (Mishkin 2016).
+
+    Random layers in a row let scores saturate: detectors then keep no box, or any.
+    """
+    done: set[torch.nn.Module] = set()
+
+    def scale(layer: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor | None:
+        if layer in done or output.numel() < 2:
+            return None
+        done.add(layer)
+        spread, mean = output.std().clamp(min=1e-6), output.mean()
+        if layer.bias is None:
+            mean = mean * 0
+        else:
+            layer.bias.sub_(mean)
+        for parameter in layer.parameters():
+            parameter.div_(spread)
+        return (output - mean) / spread
+
+    layers = [m for m in module.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
+    hooks = [layer.register_forward_hook(scale) for layer in layers]
+    module(*args)
+    for hook in hooks:
+        hook.remove()

@@ -17,7 +17,7 @@ from porter.errors import Gap, UnsupportedError
 from porter.frontends.canonical_sizes import CanonicalSizes
 from porter.frontends.export import named_dims
 from porter.frontends.functionalize import functionalized
-from porter.frontends.source_lines import assigned_names
+from porter.frontends.source_lines import assigned_names, made_by
 from porter.ir import Frame, Location, ModuleInfo, Program, Value
 from porter.ir.builder import simplify
 from porter.sources.foreign_files import file_name
@@ -81,6 +81,8 @@ class GraphReader:
             self.environment[node] = value
             if node.name in stored or node.name in constants:
                 path = stored.get(node.name) or constants[node.name]
+                if node.name in constants:
+                    value.name = self._written_as(node) or node.name
                 value.shape = tuple(int(size) for size in tensor.shape)
                 value.path = path
                 value.source_shape = value.shape
@@ -92,6 +94,11 @@ class GraphReader:
             value.shape = tuple(self.size(size) for size in tensor.shape)
             self.program.inputs.append(value)
         self._learn_ones()
+
+    def _written_as(self, node: torch.fx.Node) -> str | None:
+        """What the author's statement that makes a constant calls it."""
+        location = next((self.location(user) for user in node.users), None)
+        return made_by(location.file, location.line) if location else None
 
     def _learn_ones(self) -> None:
         """Axes that a reshape drops have size 1, whatever expression torch keeps for them.

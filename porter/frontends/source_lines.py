@@ -53,6 +53,20 @@ def local_values(file: str, line: int) -> dict[str, ast.expr]:
     return values
 
 
+#: What makes a tensor of numbers that stand in the source.
+_MAKERS = {"tensor", "as_tensor", "Tensor", "FloatTensor", "LongTensor", "from_numpy"}
+
+
+def made_by(file: str, line: int) -> str | None:
+    """The local that the statement over a source line makes a constant tensor for: `mean` of `mean = torch.tensor([0.5])`."""
+    statement, names = statement_at(file, line), assigned_names(file, line)
+    if statement is None or len(names) != 1 or names[0] == "_":
+        return None
+    calls = [node.func for node in ast.walk(statement) if isinstance(node, ast.Call)]
+    made = [c.attr if isinstance(c, ast.Attribute) else getattr(c, "id", None) for c in calls]
+    return names[0] if any(name in _MAKERS for name in made) else None
+
+
 def assigned_names(file: str, line: int) -> tuple[str, ...]:
     """The plain names that the statement over a source line assigns."""
     statement = statement_at(file, line)

@@ -148,6 +148,8 @@ class _Composer:
             self._keep(node.output, self._picked(form, integers[0], key[integers[0]]))
 
     def _picked(self, form: Form, axis: int, index: int) -> Form | None:
+        if not form.axes[axis] and index == 0:  # the one place of an axis that was put in
+            return form.with_axes((*form.axes[:axis], *form.axes[axis + 1 :]))
         if len(form.axes[axis]) != 1 or form.picks:
             return None
         return form.with_axes(
@@ -340,7 +342,7 @@ class _Plan:
             value = shared[self.key]
             if self.pick is not None:
                 value = self._pick(builder, shared, value, group or [self])
-        result = builder.reshape(value, self.shape)
+        result = _reshaped(builder, value, self.shape)
         if (
             target is not None
             and result.node is not None
@@ -372,6 +374,14 @@ class _Plan:
                 ).outputs
             return shared[name][self.pick or 0]
         return builder.index(value, (self.pick,), rest)
+
+
+def _reshaped(builder: Builder, value: Value, shape: tuple[Size, ...]) -> Value:
+    """The value in that shape: `x[None]` where that is all."""
+    for axis in range(len(shape)):
+        if shape[axis] == 1 and shape[:axis] + shape[axis + 1 :] == value.shape:
+            return builder.op("mx.expand_dims", value, axis, shape=shape, dtype=value.dtype)
+    return builder.reshape(value, shape)
 
 
 def _coalesced(form: Form) -> list[list[Atom]]:

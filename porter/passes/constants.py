@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from porter.ir import Node, Program, Size, Value, values_in
 from porter.ir.builder import Builder, broadcast_shapes, simplify
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.match import replace_node
 
+_ARITHMETIC: dict[str, Any] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
+}  # fmt: skip
 _KEEPS_FILL = {
     ".reshape",
     ".transpose",
@@ -78,7 +84,7 @@ class _Facts:
         fill = self._fill(node)
         if fill is not None:
             self.fills[out] = fill
-            if node.op not in ("mx.zeros", "mx.ones", "mx.full") and out.rank:
+            if node.op not in ("mx.zeros", "mx.ones", "mx.full"):
                 node.op, node.args, node.kwargs, node.attrs = _creation(fill, out)
                 node.params = {}
                 return 1
@@ -125,7 +131,19 @@ class _Facts:
             and arrays[0] in self.fills
         ):
             return not self.fills[arrays[0]]
-        return None
+        return self._arithmetic(node) if node.op in _ARITHMETIC else None
+
+    def _arithmetic(self, node: Node) -> Any:
+        """One number made of others, in the type that the array of it has."""
+        operands = [self.fills.get(a) if isinstance(a, Value) else a for a in node.args]
+        if node.output.rank or node.output.dtype not in ("float32", "int32", "int64"):
+            return None
+        if not all(isinstance(a, (int, float)) and not isinstance(a, bool) for a in operands):
+            return None
+        dtype = np.dtype(node.output.dtype)
+        with np.errstate(all="ignore"):
+            result = _ARITHMETIC[node.op](*(dtype.type(a) for a in operands))
+        return None if np.isnan(result) else result.astype(dtype).item()
 
     def _compare_count(self, node: Node, count: Count) -> Any:
         number = node.args[1]
@@ -167,7 +185,7 @@ class _Facts:
                 or value != neutral[node.op]
             ):
                 continue
-            if kept.dtype != node.output.dtype:
+            if kept.dtype != node.output.dtype and node.output.dtype != "float32":
                 continue
             self._stand_in(node, kept)
             return 1
@@ -196,6 +214,7 @@ class _Facts:
     def _stand_in(self, node: Node, kept: Value) -> None:
         """Reads of the node's output read `kept`, widened where its shape is smaller."""
         builder = Builder(node.scope, node.location)
+        kept = builder.cast(kept, node.output.dtype)
         if kept.shape != node.output.shape:
             kept = builder.op(
                 "mx.broadcast_to",

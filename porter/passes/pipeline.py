@@ -38,6 +38,7 @@ from porter.passes.keep_heads import keep_heads
 from porter.passes.keep_lookups import keep_lookups
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
+from porter.passes.name_constants import name_constants
 from porter.passes.name_length import free_length, name_length
 from porter.passes.name_roles import name_roles
 from porter.passes.plain_positions import plain_positions
@@ -53,6 +54,7 @@ Pass = Callable[[Program], int]
 
 PIPELINE: tuple[tuple[Pass, str], ...] = (
     (remove_dead, "asserts, unused outputs and size computations leave nothing behind"),
+    (name_constants, "tensors that the author wrote into a forward have his names"),
     (drop_empty, "a rotation of every feature leaves no features beside it"),
     (
         simplify_constants,

@@ -36,20 +36,28 @@ def _choose_inputs(orders: StoredOrders) -> None:
     """An input that a channels-last layer reads first is taken channels-last."""
     for value in orders.program.inputs:
         seen: set[Value] = set()
-        queue = [(value, identity(value.rank))]  # with the input's axes in the order of its own
+        # with the input's axes in the order of its own, and None for an axis put in: an image alone
+        start: tuple[int | None, ...] = identity(value.rank)
+        queue = [(value, start)]
         while queue:
             current, axes = queue.pop()
             for user in orders.users.get(current, []):
-                if user.layout and user.args[0].rank == value.rank:
-                    orders.keep(value, tuple(axes[axis] for axis in user.args[1:]))
+                if user.layout and user.args[0].rank == len(axes):
+                    turned = (axes[axis] for axis in user.args[1:])
+                    orders.keep(value, tuple(axis for axis in turned if axis is not None))
                     queue.clear()
                     break
                 flows = user.op in ELEMENTWISE or user.op in ("mx.pad", "mx.roll")
                 views = user.op in (".reshape", ".transpose")  # patches and pixels of blocks
+                wider = user.op == "mx.expand_dims" and isinstance(user.args[1], int)
                 if (
-                    (flows and user.output.rank == value.rank) or views
+                    (flows and user.output.rank == len(axes)) or views or wider
                 ) and user.output not in seen:
                     seen.add(user.output)
-                    turned = user.op == ".transpose" and current.rank == value.rank
-                    order = tuple(axes[axis] for axis in user.args[1:]) if turned else axes
+                    order = axes
+                    if wider:
+                        place = user.args[1] % user.output.rank
+                        order = (*axes[:place], None, *axes[place:])
+                    elif user.op == ".transpose" and current.rank == len(axes):
+                        order = tuple(axes[axis] for axis in user.args[1:])
                     queue.append((user.output, order))
