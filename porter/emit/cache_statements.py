@@ -97,7 +97,7 @@ def _add_up(statements: Statements, node: Node) -> None:
 
 
 #: Items and parts of the list of caches are written where they are read.
-UNWRITTEN = ("cache[]", "caches[:]")
+UNWRITTEN = ("cache[]", "caches[:]", "cache.last")
 #: Nodes that are statements of their own.
 STATEMENTS: dict[str, Callable[[Statements, Node], None]] = {
     "update_and_fetch": _update,

@@ -168,8 +168,11 @@ def methods(program: Program, cached: list[str], root: Arguments, shared: bool =
         more = " for kind in self.args.layer_types"
     else:
         each = made[default]
-    if each + more != "KVCache() for _ in self.layers":  # which is mlx-lm's default
-        lines += ["", "def make_cache(self) -> list:", f"    return [{each}{more}]"]
+    if (
+        each + more != "KVCache() for _ in self.layers" or program.counting
+    ):  # which is mlx-lm's default
+        counting = " + [ArraysCache(size=1)]" * bool(program.counting)
+        lines += ["", "def make_cache(self) -> list:", f"    return [{each}{more}]{counting}"]
     return "\n\n" * bool(lines) + "\n".join(f"    {line}" if line else "" for line in lines)
 
 

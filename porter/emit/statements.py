@@ -159,6 +159,9 @@ class Statements:
             return Text(self.places.parameter(value))
         if value.node is not None and value.node.op == "cache[]" and value not in self.names:
             return Text(f"{self.read(value.node.args[0]).code}[{value.node.attrs['index']}]")
+        if value.node is not None and value.node.op == "cache.last":
+            name = self.names[value.node.args[0]]
+            return Text(f"{name}[-1] if {name} else None", 1, 1, {name})
         if value.node is not None and value.node.op == "caches[:]" and value not in self.names:
             return self.lists.text(value.node, self.names[value.node.args[0]])
         self.left[value] = self.left.get(value, 1) - 1

@@ -204,6 +204,7 @@ class Program:
         default_factory=list
     )  # of a decoder's caches: how far each attention looks back, and what else each layer carries
     layer_words: tuple[str, ...] = ()  # of each cache, what its kind of layer is called
+    counting: int = 0  # the caches, behind those of the layers, of what counts positions on
     memory: Memory | None = None  # of an encoder and a decoder
     shards: Shards | None = None  # of a decoder that several processes can run together
 

@@ -41,6 +41,7 @@ FAMILIES = (
     "porter.lowering.special",
     "porter.lowering.primitives",
     "porter.lowering.detection",
+    "porter.lowering.positions",
 )
 
 

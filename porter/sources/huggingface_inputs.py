@@ -11,6 +11,7 @@ import torch
 
 from porter.errors import UsageError
 from porter.sources.dry_run import dry_run, runs
+from porter.sources.huggingface_grids import gridded_inputs
 from porter.sources.huggingface_pictures import features, logits_alone, pictured_inputs
 from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, setting, shapes_of
 
@@ -99,6 +100,12 @@ def _add_pictured(
         ids = _ids(config, text, LENGTH, generator)
         shapes = shapes_of("pixel_values", config)
         found = pictured_inputs(module, token, ids, shapes, generator)
+    elif alone and "image_grid_thw" in names:
+        ids = _ids(config, config.text_config, LENGTH, generator)
+        if (gridded := gridded_inputs(module, config, token, ids, generator)) is not None:
+            (examples.values, examples.dynamic), note = gridded
+            examples.notes = (note,)
+            return True
     if found is None:
         why = f"it reads {kinds[0]}" if kinds else "its pictures are more than pixels in a row"
         examples.notes = (f"no cache: {why}, by which more than the tokens' features may differ",)

@@ -40,17 +40,22 @@ def pictured_inputs(
             continue
         if rest or not count:
             continue
-        words = ids.repeat(1, 1 + 2 * count // ids.shape[1])
-        place = torch.full((count,), token)
-        first = torch.cat([words[0, :1], place, words[0, :2], place, words[0, 2:]])
-        second = torch.cat([words[1, :3], place, words[1].repeat(2)])[: len(first)]
-        values = {"input_ids": torch.stack([first, second]), **given}
+        values = {"input_ids": texts_with_pictures(ids, token, count), **given}
         if runs(module, values):
             return values, {
                 "input_ids": {0: "batch", 1: "length"},
                 "pixel_values": {0: "pictures"},
             }
     return None
+
+
+def texts_with_pictures(ids: torch.Tensor, token: int, count: int) -> torch.Tensor:
+    """Two texts of the words `ids` with three pictures, of `count` features each, two in the first."""
+    words = ids.repeat(1, 1 + 2 * count // ids.shape[1])
+    place = torch.full((count,), token)
+    first = torch.cat([words[0, :1], place, words[0, :2], place, words[0, 2:]])
+    second = torch.cat([words[1, :3], place, words[1].repeat(2)])[: len(first)]
+    return torch.stack([first, second])
 
 
 def features(result: Any) -> int:

@@ -25,7 +25,7 @@ from porter.passes.cache.place_caches import (
     place_caches,
 )
 from porter.passes.cache.plan import NoCache, Plan, new_item, new_node, new_slice
-from porter.passes.cache.tokenwise import STATEFUL, mixes_tokens
+from porter.passes.cache.tokenwise import COUNTING, STATEFUL, mixes_tokens
 from porter.passes.cache.widen_positions import widen_positions
 from porter.passes.cleanup import remove_dead, share_equal, written_first
 from porter.passes.fuse.fuse_attention import ATTENTION, SDPA
@@ -307,6 +307,7 @@ def _rewrite(program: Program, plan: Plan) -> None:
     if plan.states:
         mask = make_state_mask(program, plan, shown[plan.states[0]], before)
         carry_states(program, plan, parts, mask, after, replaced)
+    _count_on(program, caches, first)
     program.inputs.append(caches)
     order = {node: k for k, node in enumerate(program.nodes)}
     for rope, i in sorted(plan.ropes.items(), key=lambda pair: order[pair[0]]):
@@ -356,6 +357,18 @@ def _rewrite(program: Program, plan: Plan) -> None:
     for node in program.nodes:
         nodes += [*before.get(node, []), node, *after.get(node, [])]
     program.nodes = written_first(nodes)
+
+
+def _count_on(program: Program, caches: Value, first: list[Node]) -> None:
+    """What counts positions by the tokens goes on from a cache of its own, the last of the list."""
+    counting = [node for node in program.nodes if node.op in COUNTING]
+    if len(counting) > 1:
+        raise NoCache("positions are counted in more than one way")
+    for node in counting:
+        last = new_node("cache.last", [caches], "cache", "cache", node.scope, node)
+        first.append(last)
+        node.args.append(last.output)
+    program.counting = len(counting)
 
 
 def _fetch(attention: Node, cache: Value, before: dict[Node, list[Node]]) -> Node:

@@ -33,6 +33,8 @@ STATEFUL = {
     "fn.token_before",
     "fn.wkv",
 }
+#: Functions that count positions on from a cache of their own, beside those of the layers.
+COUNTING = {"fn.picture_positions"}
 _PER_ROW = LAST_AXIS_LAYERS | {"as_linear", "nn.RoPE"}
 
 
@@ -41,7 +43,7 @@ def mixes_tokens(node: Node, length: sympy.Symbol) -> str | None:
 
     Tokens run along the axes whose size is a multiple of `length`.
     """
-    if node.op in STATEFUL or _reads_past(node):
+    if node.op in STATEFUL or node.op in COUNTING or _reads_past(node):
         return None
     arrays = [v for v in node.inputs() if _has(v.shape, length)]
     if _counts(node, length):

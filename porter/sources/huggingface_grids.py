@@ -1,0 +1,104 @@
+"""Example inputs of a decoder whose pictures are rows of patches in a grid, by which positions are counted (Qwen-VL).
+
+How many patches a picture has would decide what the graph is: a port takes pictures of one size, any number of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from porter.sources.dry_run import runs
+from porter.sources.huggingface_pictures import PICTURES, Inputs, texts_with_pictures
+from porter.sources.one_grid import OneGrid
+
+#: Rows and columns of a picture's features, which differ so that they are not taken for each other.
+ROWS, COLUMNS = 2, 3
+
+
+def gridded_inputs(
+    module: Any, config: Any, token: int, ids: torch.Tensor, generator: torch.Generator
+) -> tuple[Inputs, str] | None:
+    """Ids (2, length) with three pictures, their pixels (3, patches, features), and what the user should hear.
+
+    The module takes just these from then on. None where it takes its pictures in another form.
+    """
+    inner = getattr(module, "model", None)
+    vision: Any = getattr(config, "vision_config", None)
+    needed = ("get_image_features", "compute_3d_position_ids")
+    if vision is None or not all(hasattr(inner, name) for name in needed):
+        return None
+    merged = getattr(vision, "spatial_merge_size", 1)
+    channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", 3)
+    frames, size = getattr(vision, "temporal_patch_size", 1), vision.patch_size
+    grid = (1, ROWS * merged, COLUMNS * merged)
+    pixels = torch.randn(
+        (PICTURES, grid[1] * grid[2], channels * frames * size * size), generator=generator
+    )
+    values = {
+        "input_ids": texts_with_pictures(ids, token, ROWS * COLUMNS),
+        "pixel_values": pixels,
+    }
+    plain = type(module), type(inner)
+    _of_one_size(module, inner, token, grid, merged)
+    if not runs(module, values):
+        module.__class__, inner.__class__ = plain
+        return None
+    axes = {"input_ids": {0: "batch", 1: "length"}, "pixel_values": {0: "pictures"}}
+    note = (
+        f"pictures have {grid[1]} x {grid[2]} patches of {size} x {size} pixels, each picture a row of pixel_values: "
+        "the graph is that of one size"
+    )
+    return (values, axes), note
+
+
+def _of_one_size(
+    module: Any, inner: Any, token: int, grid: tuple[int, int, int], merged: int
+) -> None:
+    """The module takes ids and pictures of this grid alone, and returns logits alone."""
+    outer_class, inner_class = type(module), type(inner)
+
+    @functools.wraps(outer_class.forward)
+    def forward(self: Any, input_ids: Any, pixel_values: Any = None) -> Any:
+        given: dict[str, Any] = {}
+        if pixel_values is not None and torch.compiler.is_compiling():
+            given = {"pixel_values": pixel_values, "image_grid_thw": grid, "mm_token_type_ids": ()}
+        elif pixel_values is not None:
+            given = {
+                "pixel_values": pixel_values.flatten(0, 1),
+                "image_grid_thw": torch.tensor([grid]).repeat(pixel_values.shape[0], 1),
+                "mm_token_type_ids": (input_ids == token).int(),
+            }
+        return {"logits": outer_class.forward(self, input_ids=input_ids, **given)["logits"]}
+
+    def get_image_features(self: Any, pixel_values: Any, image_grid_thw: Any, **kwargs: Any) -> Any:
+        if not torch.compiler.is_compiling():
+            return inner_class.get_image_features(self, pixel_values, image_grid_thw, **kwargs)
+        with OneGrid(self.visual, grid, pixel_values.shape[0]):
+            found = self.visual(pixel_values.flatten(0, 1), grid_thw=torch.tensor([grid]))
+        found.pooler_output = (found.pooler_output,)  # as after a split by pictures
+        if getattr(found, "deepstack_features", None) is not None:
+            found.deepstack_features = [(feature,) for feature in found.deepstack_features]
+        return found
+
+    def compute_3d_position_ids(self: Any, input_ids: Any, **kwargs: Any) -> Any:
+        from porter.frontends import picture_positions  # noqa: F401 -- which defines the op
+
+        if not torch.compiler.is_compiling() or kwargs.get("image_grid_thw") is None:
+            self.rope_deltas = None
+            return inner_class.compute_3d_position_ids(self, input_ids=input_ids, **kwargs)
+        rows, columns = grid[1] // merged, grid[2] // merged
+        return torch.ops.porter.picture_positions(input_ids, token, rows, columns)
+
+    _derive(module, forward)
+    _derive(inner, get_image_features, compute_3d_position_ids)
+
+
+def _derive(module: Any, *methods: Any) -> None:
+    """Gives the module these methods; its class keeps the name that it has."""
+    cls = type(module)
+    names = {method.__name__: method for method in methods}
+    names |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    module.__class__ = type(cls.__name__, (cls,), names)

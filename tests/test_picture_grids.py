@@ -1,0 +1,144 @@
+"""A Qwen-VL kind: pictures are rows of patches, and positions count time, height and width (M-RoPE)."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+from mlx_lm.models.cache import ArraysCache, BatchKVCache, make_prompt_cache
+
+import porter
+from porter.convert import convert
+from porter.frontends.picture_positions import positions
+from porter.functions.positions import picture_positions
+from porter.generate import generate
+
+PICTURE, WORDS, STEPS = 190, 200, 6
+ROWS, COLUMNS = 2, 3  # of a picture's features
+VISION = {
+    "depth": 2, "embed_dim": 32, "hidden_size": 48, "num_heads": 2, "in_channels": 3, "patch_size": 4,
+    "spatial_merge_size": 2, "temporal_patch_size": 2, "mlp_ratio": 2,
+}  # fmt: skip
+TEXT = {
+    "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": WORDS, "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]},
+}  # fmt: skip
+TOKENS = {
+    "image_token_id": PICTURE,
+    "video_token_id": 191,
+    "vision_start_token_id": 192,
+    "vision_end_token_id": 193,
+}
+GRID = [1, 2 * ROWS, 2 * COLUMNS]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """The source, and its port."""
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = Qwen2VLConfig(vision_config=VISION, text_config=TEXT, **TOKENS)
+    module = Qwen2VLForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.1)
+    folder = tmp_path_factory.mktemp("qwen")
+    module.save_pretrained(folder / "source")
+    convert(str(folder / "source"), folder / "port", proof=False)
+    return module, porter.load(folder / "port")
+
+
+def _prompt(pictures, words=6, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    ids = torch.randint(1, 180, (1, words), generator=draw)
+    place = torch.full((1, ROWS * COLUMNS), PICTURE)
+    ids = torch.cat([ids[:, :1], *[place, ids[:, 1:2]] * pictures, ids[:, 2:]], dim=1)
+    return ids, torch.randn(pictures, 4 * ROWS * COLUMNS, 96, generator=draw)
+
+
+def _given(ids, pixels):
+    """As transformers' processor gives them."""
+    return {
+        "input_ids": ids,
+        "pixel_values": pixels.flatten(0, 1),
+        "image_grid_thw": torch.tensor([GRID] * len(pixels)),
+        "mm_token_type_ids": (ids == PICTURE).int(),
+    }
+
+
+def _torch(module, ids, pixels=None):
+    module.model.rope_deltas = None
+    with torch.no_grad():
+        given = {"input_ids": ids} if pixels is None else _given(ids, pixels)
+        return module(**given).logits.numpy()
+
+
+def _mx(tensor):
+    return mx.array(tensor.numpy())
+
+
+def _close(found, expected):
+    np.testing.assert_allclose(np.array(found), expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 4])
+def test_a_prompt_with_any_number_of_pictures(both, pictures):
+    module, model = both
+    ids, pixels = _prompt(pictures)
+    _close(model(_mx(ids), _mx(pixels)), _torch(module, ids, pixels))
+
+
+def test_text_alone(both):
+    module, model = both
+    ids, _ = _prompt(0)
+    _close(model(_mx(ids)), _torch(module, ids))
+
+
+def test_decoding_after_the_pictures_equals_the_whole(both):
+    module, model = both
+    ids, pixels = _prompt(2)
+    more = torch.cat([ids, torch.randint(1, 180, (1, STEPS))], dim=1)
+    cache, tokens = make_prompt_cache(model), _mx(more)
+    found = [model(tokens[:, : ids.shape[1]], _mx(pixels), cache=cache)]
+    found += [model(tokens[:, i : i + 1], cache=cache) for i in range(ids.shape[1], more.shape[1])]
+    _close(mx.concatenate(found, axis=1), _torch(module, more, pixels))
+
+
+def test_greedy_tokens_are_those_of_transformers(both):
+    module, model = both
+    ids, pixels = _prompt(1)
+    module.model.rope_deltas = None
+    with torch.no_grad():
+        theirs = module.generate(**_given(ids, pixels), max_new_tokens=STEPS, do_sample=False)
+    ours = generate(model, {"pixel_values": _mx(pixels)}, _mx(ids), max_tokens=STEPS)
+    assert np.array(ours).tolist() == theirs.tolist()
+
+
+def test_a_row_that_is_padded_at_the_left(both):
+    module, model = both
+    (long, first), (short, second) = _prompt(2, 6), _prompt(1, 6, 1)
+    padding = long.shape[1] - short.shape[1]
+    ids = torch.cat([long, torch.cat([torch.zeros(1, padding, dtype=torch.int64), short], dim=1)])
+    cache = [BatchKVCache([0, padding]) for _ in model.layers] + [ArraysCache(1, [0, padding])]
+    word = torch.tensor([[7], [7]])
+    found = model(_mx(ids), _mx(torch.cat([first, second])), cache=cache)
+    _close(found[1:, padding:], _torch(module, short, second))
+    step = model(_mx(word), cache=cache)
+    _close(step[1:], _torch(module, torch.cat([short, word[1:]], dim=1), second)[:, -1:])
+    _close(step[:1], _torch(module, torch.cat([long, word[:1]], dim=1), first)[:, -1:])
+
+
+@pytest.mark.parametrize("pieces", [(1, 5, 2, 9, 7), (24,)])
+def test_positions_are_those_of_transformers(both, pieces):
+    module, _ = both
+    ids, _ = _prompt(2, 11)
+    theirs, _ = module.model.get_rope_index(ids, (ids == PICTURE).int(), torch.tensor([GRID, GRID]))
+    assert torch.equal(positions(ids, PICTURE, ROWS, COLUMNS), theirs)
+    assert sum(pieces) == ids.shape[1]
+    cache, found, start = ArraysCache(1), [], 0
+    for size in pieces:
+        part = _mx(ids)[:, start : start + size]
+        found.append(picture_positions(part, PICTURE, ROWS, COLUMNS, cache))
+        start += size
+    assert np.array_equal(np.array(mx.concatenate(found, axis=2)), theirs.numpy())
