@@ -31,7 +31,7 @@ def gridded_inputs(
     if vision is None or not all(hasattr(inner, name) for name in needed):
         return None
     merged = getattr(vision, "spatial_merge_size", 1)
-    channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", 3)
+    channels: Any = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", 3)
     frames, size = getattr(vision, "temporal_patch_size", 1), vision.patch_size
     grid = (1, ROWS * merged, COLUMNS * merged)
     pixels = torch.randn(
