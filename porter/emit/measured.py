@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +22,13 @@ _PAIRS: dict[str, Callable[[Any, Any], Any]] = {
     "-": operator.sub,
     "*": operator.mul,
 }
+#: What b is where `a SIGN b` is a size: by the size and a.
+_OTHER: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.sub,
+    "-": lambda size, a: a - size,
+    "*": lambda size, a: size / a if a else None,
+    "/": lambda size, a: a / size if size else None,
+}
 
 
 class Measured:
@@ -35,6 +41,8 @@ class Measured:
     def __init__(self, dims: Dims, taken: Callable[[], set[str]]):
         self.dims = dims
         self.taken = taken
+        self._primes: dict[Any, int] = {}
+        self._numbers: dict[Any, Any] = {}
 
     def text(self, vector: Vector, order: list[Value], real: bool = False) -> Text | None:
         """The expression, or None where no array has what it needs."""
@@ -89,9 +97,10 @@ class Measured:
 
     def _quotient(self, vector: Vector, axes: list[Axis], real: bool) -> Text | None:
         """One array's size over another's."""
+        near = self._at_points(vector, axes)
         for a in axes:
             whole = self.dims.vector(*a)
-            for b in axes:
+            for b in near(a, ("/",)):
                 part = self.dims.vector(*b)
                 if a != b and all(
                     part[i] != 1 and simplify(whole[i] - vector[i] * part[i]) == 0 for i in vector
@@ -115,7 +124,12 @@ class Measured:
         found: set[Expr] = set()
         for i, size in vector.items():
             have = [(self.dims.vector(*axis)[i], stand) for axis, stand in stands.items()]
-            known = [(part, stand) for part, stand in have if isinstance(part, Expr)]
+            symbols = sympy.sympify(size).free_symbols
+            known = [
+                (part, stand)
+                for part, stand in have
+                if isinstance(part, Expr) and part.free_symbols <= symbols
+            ]
             known.sort(key=lambda pair: -pair[0].count_ops())
             found.add(sympy.sympify(size).subs(known))
         expression = found.pop()
@@ -130,9 +144,47 @@ class Measured:
 
     def _pair(self, vector: Vector, axes: list[Axis]) -> Text | None:
         """Two arrays' sizes added, subtracted or multiplied."""
-        for a, b in itertools.product(axes, axes):
-            x, y = self.dims.vector(*a), self.dims.vector(*b)
-            for sign, combine in _PAIRS.items():
-                if all(simplify(vector[i] - combine(x[i], y[i])) == 0 for i in vector):
-                    return infix(sign, self._name(a), self._name(b))
+        near = self._at_points(vector, axes)
+        for a in axes:
+            for b in near(a, tuple(_PAIRS)):
+                x, y = self.dims.vector(*a), self.dims.vector(*b)
+                for sign, combine in _PAIRS.items():
+                    if all(simplify(vector[i] - combine(x[i], y[i])) == 0 for i in vector):
+                        return infix(sign, self._name(a), self._name(b))
         return None
+
+    def _at_points(
+        self, vector: Vector, axes: list[Axis]
+    ) -> Callable[[Axis, tuple[str, ...]], list[Axis]]:
+        """The axes b for which `a SIGN b` may be the size, as it is with numbers in the place of the symbols.
+
+        There are many pairs in a long forward, and to compare expressions is slow.
+        """
+        first = min(vector)
+        wanted = self._number(vector[first])
+        numbers = {axis: self._number(self.dims.vector(*axis)[first]) for axis in axes}
+        places: dict[Any, list[int]] = {}
+        for place, axis in enumerate(axes):
+            places.setdefault(numbers[axis], []).append(place)
+
+        def near(a: Axis, signs: tuple[str, ...]) -> list[Axis]:
+            x = numbers[a]
+            if x is None or wanted is None:
+                return axes
+            found = set(places.get(None, ()))
+            for sign in signs:
+                found.update(places.get(_OTHER[sign](wanted, x), ()))
+            return [axes[place] for place in sorted(found)]
+
+        return near
+
+    def _number(self, size: Any) -> Any:
+        """The size with a number for each symbol, or None where it has no value so."""
+        if isinstance(size, int):
+            return sympy.Integer(size)
+        if size not in self._numbers:
+            for symbol in sorted(size.free_symbols, key=str):
+                self._primes.setdefault(symbol, sympy.prime(5000 + 7 * len(self._primes)))
+            value = size.subs({s: self._primes[s] for s in size.free_symbols})
+            self._numbers[size] = value if value.is_Rational else None
+        return self._numbers[size]

@@ -23,6 +23,7 @@ from porter.passes.layout.permutations import (
     reshape_blocks,
     without,
 )
+from porter.style import check
 from tests.passes.programs import Fn, before, ops, piped, rewritten, x
 from tests.random_modules.parity import port_of
 
@@ -642,3 +643,24 @@ def test_each_module_turns_what_it_is_given_by_itself():
 def test_a_size_of_zero_divides_nothing():
     assert not divides(0, 6)
     assert divides(3, 6)
+
+
+def test_channels_of_windows_that_are_put_together_stay_last():
+    """As in torchvision's MaxViT: tokens of windows become a feature map, channels first, for a convolution."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix, self.conv = nn.Linear(6, 6), nn.Conv2d(6, 4, 3)
+
+        def forward(self, a):
+            b, c, h, w = a.shape
+            a = a.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1)
+            a = self.mix(a.reshape(b, h * w // 4, 4, c)).reshape(b, h // 2, w // 2, 2, 2, c)
+            a = a.permute(0, 5, 1, 3, 2, 4).reshape(b, c, h, w)
+            return self.conv(a) + self.conv(a.relu())
+
+    result = port_of(Net, (x(2, 6, 8, 4),))
+    result.check(x(2, 6, 8, 4))
+    assert result.port.model_py.count("transpose(") == 2
+    assert [f for f in check(result.port.model_py) if f.check == "S5"] == []

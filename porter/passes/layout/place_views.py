@@ -31,6 +31,16 @@ def place_transpose(orders: StoredOrders, node: Node) -> None:
             holder.permute = None if order == identity(len(order)) else order
         return
     orders.turned.add(node.output)
+    if straight and axes[-1] != len(axes) - 1:
+        # windows put together again, and channels first: these may stay last
+        channels = axes.index(len(axes) - 1)
+        order = (*(axis for axis in range(len(axes)) if axis != channels), channels)
+        if comes_back(orders, node.output, order):
+            original = list(node.args)
+            node.args = [holder, *(axes[axis] for axis in order)]
+            orders.emit(node, order)
+            orders.producers[node.output] = Node(node.op, original)
+            return
     orders.place_plain(node)
 
 
