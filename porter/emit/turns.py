@@ -50,8 +50,34 @@ def alternating(even: str, odd: str) -> str:
     return "i % 2 == 0" if (even, odd) == ("True", "False") else f"{even} if i % 2 == 0 else {odd}"
 
 
+def by_turns(texts: list[str]) -> str | None:
+    """One call for calls that take turns, as `Block(dim, 0 if i % 2 == 0 else 4)`; None where these are not such."""
+    if len(texts) < 4 or len({*texts[::2]}) > 1 or len({*texts[1::2]}) > 1:
+        return None
+    even, odd = (ast.parse(text, mode="eval").body for text in texts[:2])
+    if not isinstance(even, ast.Call) or not isinstance(odd, ast.Call):
+        return None
+    names = {node.id for node in ast.walk(even) if isinstance(node, ast.Name)}
+    same = ast.dump(even.func) == ast.dump(odd.func)
+    if "i" in names or not same or len(even.args) != len(odd.args):
+        return None
+    if [k.arg for k in even.keywords] != [k.arg for k in odd.keywords]:
+        return None
+    parts = [*even.args, *(k.value for k in even.keywords)]
+    others = [*odd.args, *(k.value for k in odd.keywords)]
+    result = texts[0]
+    for a, b in reversed([*zip(parts, others, strict=True)]):
+        one, other = (ast.get_source_segment(t, p) for t, p in zip(texts, (a, b), strict=False))
+        if one != other:
+            start = len(texts[0].encode()[: a.col_offset].decode())
+            result = f"{result[:start]}{alternating(str(one), str(other))}{result[start + len(str(one)) :]}"
+    return None if "\n" in texts[0] or result == texts[0] else result
+
+
 def runs(texts: list[str], total: str | None = None) -> list[str]:
     """Equal constructor calls in a row as a comprehension; `total` names how many there are altogether."""
+    if (call := by_turns(texts)) is not None:
+        return [f"*({call} for i in range({total or len(texts)}))"]
     counted = [(text, len(list(group))) for text, group in groupby(texts)]
     longest = max((count for _, count in counted), default=0)
     flexible = [k for k, (_, count) in enumerate(counted) if count == longest]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from porter.emit.turns import alternating, factor, first_apart, growth, runs, term
+from porter.emit.turns import alternating, by_turns, factor, first_apart, growth, runs, term
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,22 @@ def test_flags_and_runs():
     assert first_apart("1", "2") == "1 if i == 0 else 2"
     assert alternating("False", "shifted") == "i % 2 == 1 and shifted"
     assert runs(["A()", "B()", "B()", "B()"]) == ["A()", "*(B() for _ in range(3))"]
+
+
+BY_TURNS = {
+    "a number": (["Block(d, 0, p=1)", "Block(d, 4, p=1)"] * 2, "Block(d, 0 if i % 2 == 0 else 4, p=1)"),
+    "a flag": (["Block(s=False)", "Block(s=True)"] * 3, "Block(s=i % 2 == 1)"),
+    "two": (["B(1, 'é', 2)", "B(3, 'é', 4)"] * 2, "B(1 if i % 2 == 0 else 3, 'é', 2 if i % 2 == 0 else 4)"),
+    "too few": (["Block(0)", "Block(4)"], None),
+    "other classes": (["A(0)", "B(4)"] * 2, None),
+    "not by turns": (["A(0)", "A(1)", "A(1)", "A(0)"], None),
+    "an index of its own": (["A(0, d[i])", "A(4, d[i])"] * 2, None),
+    "all alike": (["A(0)"] * 4, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("texts", "call"), BY_TURNS.values(), ids=BY_TURNS)
+def test_calls_that_take_turns_are_one(texts, call):
+    assert by_turns(texts) == call
+    if call is not None:
+        assert runs(texts, "args.depth") == [f"*({call} for i in range(args.depth))"]
