@@ -14,6 +14,7 @@ _OPERATORS = {
     "FloorDiv": "//", "CleanDiv": "//", "FloatTrueDiv": "/", "IntTrueDiv": "/", "Mod": "%", "PythonMod": "%",
     "PowByNatural": "**",
 }  # fmt: skip
+_REMAINDERS = {"Mod", "PythonMod"}
 #: What these are given may be a fraction.
 _REAL = {"ToFloat", "TruncToInt", "IntTrueDiv", "FloatTrueDiv"}
 
@@ -32,7 +33,10 @@ def size_text(expression: Expr, names: dict[Symbol, str], real: bool = False) ->
     kind = type(expression).__name__
     if isinstance(expression, (Add, Mul)) or expression.is_Rational:
         return _arithmetic(expression, names, real)
-    parts = [size_text(part, names, real or kind in _REAL) for part in expression.args]
+    arguments = expression.args
+    if kind in _REMAINDERS and arguments[1].is_Integer:
+        arguments = (_congruent(*arguments), arguments[1])
+    parts = [size_text(part, names, real or kind in _REAL) for part in arguments]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
@@ -52,6 +56,20 @@ def size_text(expression: Expr, names: dict[Symbol, str], real: bool = False) ->
     if kind in ("ToFloat", "TruncToInt"):
         return call("float" if kind == "ToFloat" else "int", known)
     return None
+
+
+def _congruent(size: Expr, modulus: Expr) -> Expr:
+    """What leaves the same rest: `(4 - H % 4) % 4`, as authors pad to whole windows, is `-H % 4`."""
+    total: Expr = sympy.Integer(0)
+    for term in Add.make_args(size):
+        number, rest = term.as_coeff_Mul()
+        if rest == 1:
+            total += number % modulus
+        elif type(rest).__name__ in _REMAINDERS and rest.args[1] == modulus and number.is_Integer:
+            total += number * rest.args[0]
+        else:
+            total += term
+    return total
 
 
 def _fraction(expression: Expr) -> tuple[Expr, Expr]:
