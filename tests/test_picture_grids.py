@@ -15,8 +15,13 @@ from porter.generate import generate
 PICTURE, WORDS, STEPS = 190, 200, 6
 ROWS, COLUMNS = 2, 3  # of a picture's features
 VISION = {
-    "depth": 2, "embed_dim": 32, "hidden_size": 48, "num_heads": 2, "in_channels": 3, "patch_size": 4,
-    "spatial_merge_size": 2, "temporal_patch_size": 2, "mlp_ratio": 2,
+    "depth": 2, "num_heads": 2, "in_channels": 3, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2,
+}  # fmt: skip
+KINDS = {
+    "qwen2_vl": {"embed_dim": 32, "hidden_size": 48, "mlp_ratio": 2},
+    "qwen2_5_vl": {  # attention in windows of two by two features
+        "hidden_size": 32, "intermediate_size": 40, "out_hidden_size": 48, "window_size": 16, "fullatt_block_indexes": [1],
+    },
 }  # fmt: skip
 TEXT = {
     "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -32,14 +37,16 @@ TOKENS = {
 GRID = [1, 2 * ROWS, 2 * COLUMNS]
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
+@pytest.fixture(scope="module", params=KINDS)
+def both(tmp_path_factory, request):
     """The source, and its port."""
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+    from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
     torch.manual_seed(0)
-    config = Qwen2VLConfig(vision_config=VISION, text_config=TEXT, **TOKENS)
-    module = Qwen2VLForConditionalGeneration(config).eval()
+    config = CONFIG_MAPPING[request.param](
+        vision_config=VISION | KINDS[request.param], text_config=TEXT, **TOKENS
+    )
+    module = AutoModelForImageTextToText.from_config(config).eval()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn(parameter.shape) * 0.1)

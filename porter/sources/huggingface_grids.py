@@ -41,10 +41,13 @@ def gridded_inputs(
         "input_ids": texts_with_pictures(ids, token, ROWS * COLUMNS),
         "pixel_values": pixels,
     }
-    plain = type(module), type(inner)
+    parts = [module, inner, getattr(inner, "language_model", None)]
+    plain = [type(part) for part in parts]
     _of_one_size(module, inner, token, grid, merged)
     if not runs(module, values):
-        module.__class__, inner.__class__ = plain
+        for part, cls in zip(parts, plain, strict=True):
+            if type(part) is not cls:
+                part.__class__ = cls
         return None
     axes = {"input_ids": {0: "batch", 1: "length"}, "pixel_values": {0: "pictures"}}
     note = (
@@ -77,7 +80,8 @@ def _of_one_size(
         if not torch.compiler.is_compiling():
             return inner_class.get_image_features(self, pixel_values, image_grid_thw, **kwargs)
         with OneGrid(self.visual, grid, pixel_values.shape[0]):
-            found = self.visual(pixel_values.flatten(0, 1), grid_thw=torch.tensor([grid]))
+            grids = torch.tensor([grid]).repeat(pixel_values.shape[0], 1)
+            found = self.visual(pixel_values.flatten(0, 1), grid_thw=grids)
         found.pooler_output = (found.pooler_output,)  # as after a split by pictures
         if getattr(found, "deepstack_features", None) is not None:
             found.deepstack_features = [(feature,) for feature in found.deepstack_features]
@@ -92,6 +96,13 @@ def _of_one_size(
         rows, columns = grid[1] // merged, grid[2] // merged
         return torch.ops.porter.picture_positions(input_ids, token, rows, columns)
 
+    def _deepstack_process(self: Any, hidden_states: Any, places: Any, features: Any) -> Any:
+        where = places[..., None].expand_as(hidden_states)
+        return hidden_states + torch.zeros_like(hidden_states).masked_scatter(where, features)
+
+    decoder = getattr(inner, "language_model", None)
+    if hasattr(decoder, "_deepstack_process"):  # spelled with as many rows as there are places
+        _derive(decoder, _deepstack_process)
     _derive(module, forward)
     _derive(inner, get_image_features, compute_3d_position_ids)
 

@@ -58,7 +58,7 @@ class OneGrid:
         return rows
 
     def _whole(self, plain: Any) -> Any:
-        return lambda *_, **__: ([0, self.patches], None)
+        return lambda *_, **__: (torch.arange(self.pictures + 1) * self.patches, None)
 
     def _windows(self, plain: Any) -> Any:
         def windows(_: Any, *args: Any, **kwargs: Any) -> Any:
@@ -73,14 +73,15 @@ class OneGrid:
         return self._attention
 
     def _attention(
-        self, module: Any, query: Any, key: Any, value: Any, *, scaling: float, cu_seq_lens_q: list[int], **_: Any
+        self, module: Any, query: Any, key: Any, value: Any, *, scaling: float, cu_seq_lens_q: Any, **_: Any
     ) -> tuple[Any, None]:  # fmt: skip
-        """Of (1, heads, tokens, features) within the parts of each picture that end at `cu_seq_lens_q`."""
+        """Of (1, heads, tokens, features) within each picture, or the windows of it that end at `cu_seq_lens_q`."""
+        ends = cu_seq_lens_q if isinstance(cu_seq_lens_q, list) else [0, self.patches]
         q, k, v = (
             x.squeeze(0).unflatten(1, (-1, self.patches)).transpose(0, 1)
             for x in (query, key, value)
         )
-        bounds = [slice(*ends) for ends in pairwise(cu_seq_lens_q)]
+        bounds = [slice(*pair) for pair in pairwise(ends)]
         parts = [
             torch.nn.functional.scaled_dot_product_attention(
                 q[:, :, part], k[:, :, part], v[:, :, part], scale=scaling
