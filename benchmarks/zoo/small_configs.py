@@ -272,6 +272,8 @@ def _list(
     if depth is not None and depth > scale.layers and _INDEXES.search(name) and max(value) <= depth:
         top = max(1, max(value))
         return kind(sorted({round(item * (scale.layers - 1) / top) for item in value}))
+    if name == "mrope_section" and not scale.heads and not any(n % scale.width for n in value):
+        return kind(n // scale.width for n in value)  # pairs of features of a head
     if name == "image_size" or "image_size" in name:
         return kind(_image_size(item, config) for item in value) if scale.image else value
     return kind(_field(name, item, config, scale, ids, None) for item in value)

@@ -28,13 +28,18 @@ def pictured_inputs(
     takes = inspect.signature(module.get_image_features).parameters
     if "pixel_values" not in takes:
         return None
+    chosen = {
+        n: getattr(module.config, n)
+        for n in takes
+        if n.startswith("vision_feature_layer") and hasattr(module.config, n)
+    }
     for shape, axes in shapes:
         if len(shape) != 4 or axes.get(0) != "batch":
             continue
         pixels = torch.randn((PICTURES, *shape[1:]), generator=generator)
         try:
             given = {"pixel_values": pixels}
-            found = dry_run(module, "get_image_features", given)
+            found = dry_run(module, "get_image_features", {**given, **chosen})
             count, rest = divmod(features(found), PICTURES)
         except Exception:  # noqa: BLE001, S112 -- the shapes are wrong, or the number depends on the data
             continue

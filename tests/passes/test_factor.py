@@ -755,3 +755,33 @@ def test_two_loops_over_parts_of_one_list():
         result = port_of(lambda first=first: Net(first), (x(2, 6),))
         result.check(x(3, 6))
         assert "for _ in range(4)" in init_of(result, "Model")
+
+
+class Language(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.mlp = nn.Embedding(20, 8), Mlp(8, 12)
+        self.head = nn.Linear(8, 20, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, h):
+        return self.head(self.mlp(h))
+
+
+class LooksUp(nn.Module):
+    """As BLIP-2 has it: the words are looked up outside of the module that has the table and the head tied to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.language, self.scale = Language(), nn.Linear(8, 8)
+
+    def forward(self, ids):
+        return self.language(self.scale(self.language.table(ids)))
+
+
+def test_a_head_stands_where_its_table_is_looked_up():
+    ids = torch.arange(12).reshape(2, 6)
+    result = port_of(LooksUp, (ids,))
+    result.check(ids)
+    check_source(result.port.model_py)
+    assert ".as_linear(" in result.port.model_py

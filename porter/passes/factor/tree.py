@@ -212,7 +212,8 @@ def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
         return False
     if any(n.is_layer and n.params and layer_path(n) == block.path for n in nodes):
         return False
-    if any(n.op == "as_linear" and not block.owns(n.params["weight"].path or "") for n in nodes):
+    looked_up = {n.params["weight"].path for n in nodes if n.op == "nn.Embedding"}
+    if any(n.op == "as_linear" and n.params["weight"].path not in looked_up for n in nodes):
         return False  # the embedding is reached from where both are
     if len(nodes) == 1 and not isinstance(block.items[0], Block) and not nodes[0].is_layer:
         return False  # one function of one parameter: x * self.gamma
