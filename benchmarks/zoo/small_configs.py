@@ -127,6 +127,10 @@ def _completed(config: Any, fields: dict[str, Any]) -> dict[str, Any]:
         name: 2 for name in names if _CHOSEN.search(name) and value(name) is None and experts
     }
     result |= {name: 1 for name in names if name.endswith("shared_experts") and value(name) is None}
+    text, tower = getattr(config, "text_config", None), getattr(config, "vision_config", None)
+    if hasattr(tower, "out_hidden_size") and hasattr(text, "hidden_size"):  # one meets the other
+        wide = fields.get("text_config", {}).get("hidden_size", text.hidden_size)
+        result["vision_config"] = {"out_hidden_size": wide}
     groups = value("n_group")
     if isinstance(groups, int) and groups > 1:  # the best two of each group are added up
         result |= {name: 2 * groups for name in experts if (value(name) or 0) < 2 * groups}

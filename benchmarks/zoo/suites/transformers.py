@@ -43,7 +43,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "autoformer": {"prediction_length": 8},
     # the tower's width is not the text's, and there are fewer layers to take features from
     "qwen2_vl": {"vision_config": {"hidden_size": 512}},
-    "qwen2_5_vl": {"vision_config": {"out_hidden_size": 512}},
     "vipllava": {"vision_feature_layer": [-2, -1]},
 }
 
