@@ -89,3 +89,4 @@ def test_a_new_array_is_painted_as_the_author_does():
     for line in ("regions[-4:-2, :-4] = 3.0", "regions[-2:, -4:-2] = 7.0"):
         assert line in text
     assert "mx.concatenate" not in text
+    assert "= 0.0" not in text
