@@ -106,7 +106,29 @@ class NodeText:
         for _, size in _sizes_in(part):
             if isinstance(size, Expr):
                 vector = self._vector_of(node, size)
-                self.planned[id(node), size] = self.measured.text(vector, order, real)
+                self.planned[id(node), size] = self.measured.text(
+                    vector, order, real
+                ) or self._bounded(vector, order)
+
+    def _bounded(self, vector: Vector, order: list[Value]) -> Text | None:
+        """`min(self.topk_candidates, N)`: a size up to a number that a setting gives."""
+        sizes = list(vector.values())
+        kinds = {type(size).__name__ for size in sizes}
+        split = {
+            i: ([a for a in size.args if a.is_Integer], [a for a in size.args if not a.is_Integer])
+            for i, size in vector.items()
+            if isinstance(size, Expr)
+        }
+        if kinds - {"Min", "Max"} or len(kinds) != 1 or len(split) != len(vector):
+            return None
+        if any(len(numbers) != 1 or len(rest) != 1 for numbers, rest in split.values()):
+            return None
+        rest = self.measured.text({i: parts[1][0] for i, parts in split.items()}, order)
+        numbers = {i: int(parts[0][0]) for i, parts in split.items()}
+        if rest is None:
+            return None
+        number = Text(self.arguments.resolve(numbers, "size", in_call=True))
+        return call(kinds.pop().lower(), [number, rest])
 
     def _vector_of(self, node: Node, size: Expr) -> Vector:
         """The size in each instance, where instances hold equal places of equal nodes."""
