@@ -300,7 +300,12 @@ class ClassWriter:
         place = self.attributes.places[self.template.relative(loop.blocks[0].path)]
         whole = "self" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[:-1])
         start, count = int(place[-1]), len(loop.blocks)
-        siblings = [p for p in self.attributes.places.values() if p[:-1] == place[:-1]]
+        depth = len(place) - 1  # a member that is a list itself has places further in
+        siblings = {
+            p[depth]
+            for p in self.attributes.places.values()
+            if len(p) > depth and p[:depth] == place[:depth]
+        }
         end = start + count - (len(siblings) if self._tail(place[:-1]) is not None else 0)
         text = (
             whole
