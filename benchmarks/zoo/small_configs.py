@@ -244,7 +244,8 @@ def _field(
         return max(1, value // scale.width)
     if scale.heads and name.endswith(("head_dim", "head_size")):
         return value
-    if _WIDTH.search(name) and not _NOT_WIDTH.search(name):
+    per_channel = name.endswith("_groups") and value == getattr(config, "hidden_size", None)
+    if per_channel or (_WIDTH.search(name) and not _NOT_WIDTH.search(name)):
         return value // scale.width if value % scale.width == 0 else value
     return value
 

@@ -18,7 +18,7 @@ from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, set
 #: What a model of several modalities is given, where its signature has it.
 _MODALITIES = ("input_ids", "pixel_values", "input_features", "input_values", "pixel_values_videos")
 #: What some models need although their signature gives it a default.
-_OPTIONAL = ("encoder_hidden_states", "visual_feats", "visual_pos")
+_OPTIONAL = ("encoder_hidden_states", "visual_feats", "visual_pos", "actions", "rewards", "returns_to_go", "timesteps")
 #: Shapes are tried together up to this many combinations.
 _MOST_TRIED = 32
 
@@ -227,6 +227,11 @@ def _add_partner(name: str, config: Any, generator: torch.Generator, examples: E
         examples.add(name, torch.randn(BATCH, 4, width, generator=generator), {0: "batch"})
     elif name == "visual_pos":
         examples.add(name, torch.rand(BATCH, 4, 4, generator=generator), {0: "batch"})
+    elif name == "timesteps":
+        examples.add(name, torch.arange(LENGTH).repeat(BATCH, 1), axes)
+    elif name in _OPTIONAL and (shapes := shapes_of(name, config)):
+        shape, axes = shapes[0]
+        examples.add(name, torch.randn(shape, generator=generator), axes)
 
 
 def _vocabulary(config: Any) -> int | None:
@@ -295,7 +300,10 @@ def _fill(
     shapes: dict[str, Any], names: list[str], generator: torch.Generator, examples: Examples
 ) -> None:
     for name, (shape, axes) in shapes.items():
-        examples.add(name, torch.randn(shape, generator=generator), axes)
+        value = torch.randn(shape, generator=generator)
+        if name == "flattened_patches":
+            value[..., :2] = torch.randint(1, shape[1], (*shape[:2], 2), generator=generator)
+        examples.add(name, value, axes)
         for mask, dims in ((f"{name}_mask", 2), (name.replace("values", "attention_mask"), 0)):
             if (
                 mask in names

@@ -155,6 +155,22 @@ def _time_features(config: Any) -> list[Shape]:
     return [((BATCH, length, setting(config, "num_time_features") or 0), {0: "batch"})]
 
 
+def _flat_patches(config: Any) -> list[Shape]:
+    """Row, column and pixels of each patch."""
+    width = setting(config, "patch_embed_hidden_size")
+    return [((BATCH, LENGTH, 2 + width), {0: "batch", 1: "length"})] if width else []
+
+
+def _steps(*names: str) -> Callable[[Any], list[Shape]]:
+    """What an agent sees, does or gets in each step of an episode; one number where no setting gives a width."""
+
+    def rule(config: Any) -> list[Shape]:
+        width = setting(config, *names) if names else 1
+        return [((BATCH, LENGTH, width), {0: "batch", 1: "length"})] if width else []
+
+    return rule
+
+
 _RULES: dict[str, Callable[[Any], list[Shape]]] = {
     "pixel_values": _pixels,
     "high_res_pixel_values": _pixels,
@@ -170,6 +186,11 @@ _RULES: dict[str, Callable[[Any], list[Shape]]] = {
     "noise_embeds": _states,
     "context_hidden_states": _states,
     "inputs": _states,
+    "flattened_patches": _flat_patches,
+    "states": _steps("state_dim"),
+    "actions": _steps("act_dim"),
+    "rewards": _steps(),
+    "returns_to_go": _steps(),
     "past_values": _series,
     "past_time_features": _time_features,
 }

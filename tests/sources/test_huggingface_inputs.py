@@ -32,6 +32,17 @@ KINDS = {
         "LayoutLMModel", "LayoutLMConfig", TEXT | {"max_2d_position_embeddings": 64},
         {"input_ids": (2, 16), "bbox": (2, 16, 4)},
     ),
+    "steps of an episode": (
+        "DecisionTransformerModel", "DecisionTransformerConfig",
+        {"state_dim": 3, "act_dim": 2, "hidden_size": 16, "n_layer": 1, "n_head": 2},
+        {"states": (2, 16, 3), "actions": (2, 16, 2), "returns_to_go": (2, 16, 1), "timesteps": (2, 16)},
+    ),
+    "flat patches": (
+        "Pix2StructVisionModel", "Pix2StructVisionConfig",
+        {"hidden_size": 16, "d_ff": 16, "d_kv": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "seq_len": 32,
+         "patch_embed_hidden_size": 12},
+        {"flattened_patches": (2, 16, 14)},
+    ),
     "series": (
         "PatchTSTModel", "PatchTSTConfig", {"d_model": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 8},
         {"past_values": (2, 32, 1)},
