@@ -23,6 +23,7 @@ from porter.passes.fuse.fuse_experts import fuse_experts
 from porter.passes.fuse.fuse_linear import fuse_linear
 from porter.passes.fuse.fuse_norms import fuse_norms
 from porter.passes.fuse.fuse_rope import fuse_rope
+from porter.passes.fuse.fuse_rotations import fuse_rotations
 from porter.passes.fuse.fuse_scans import fuse_scans
 from porter.passes.fuse.fuse_sinks import fuse_sinks
 from porter.passes.fuse.fuse_swiglu import fuse_swiglu
@@ -109,6 +110,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (share_parameters, "a parameter with several readers is kept once"),
     (remove_dead, "what the passes left unused"),
     (plan_shards, "processes can share a decoder's layers where parts are computed by themselves"),
+    (fuse_rotations, "rotations by other tables are one function too"),
     (group_rows, "a list of lists becomes a list of layers, so that its loop stays one"),
     (name_roles, "q, k and v where the author's names are out of reach"),
 )

@@ -18,7 +18,15 @@ from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, set
 #: What a model of several modalities is given, where its signature has it.
 _MODALITIES = ("input_ids", "pixel_values", "input_features", "input_values", "pixel_values_videos")
 #: What some models need although their signature gives it a default.
-_OPTIONAL = ("encoder_hidden_states", "visual_feats", "visual_pos", "actions", "rewards", "returns_to_go", "timesteps")
+_OPTIONAL = (
+    "encoder_hidden_states",
+    "visual_feats",
+    "visual_pos",
+    "actions",
+    "rewards",
+    "returns_to_go",
+    "timesteps",
+)
 #: Shapes are tried together up to this many combinations.
 _MOST_TRIED = 32
 

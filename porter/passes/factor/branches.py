@@ -83,11 +83,16 @@ class Branches:
         )
 
     def _does_no_harm(self, item: Item) -> bool:
-        """Whether an item may be computed where it is lacking: it reads no weight, and nothing reads it there."""
+        """Whether an item may be computed where it is lacking: its inputs are there, and nothing reads it."""
         if not isinstance(item, Node) or any(value.is_parameter for value in item.inputs()):
             return False
         absent = [self.cls.values[i] for i in self._absence(item)]
-        return all(mapping.get(value) is None for mapping in absent for value in item.outputs)
+        given = [value for value in item.inputs() if value in self.template.inputs]
+        return all(
+            all(mapping.get(value) is None for value in item.outputs)
+            and all(mapping.get(value) is not None for value in given)
+            for mapping in absent
+        )
 
 
 def is_given(item: Item) -> bool:

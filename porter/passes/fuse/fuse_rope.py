@@ -18,7 +18,7 @@ from porter.passes.fuse.match import producer, replace_node
 from porter.passes.positions import as_array, at_length, position_values
 
 #: Ops that move features about; with sums and products by a table they make up a rotation.
-_MOVES = {
+MOVES = {
     "[]", "neg", "mx.concatenate", "mx.stack", ".reshape", ".transpose", "mx.expand_dims", ".squeeze", ".astype",
     "mx.split", "unpack", "mx.broadcast_to",
 }  # fmt: skip
@@ -119,7 +119,7 @@ def _roots(features: Value, place: dict[Node, int]) -> Iterator[Value]:
         if len(frontier) == 1:
             yield next(iter(frontier))
         latest = max(frontier, key=lambda v: -1 if v.node is None else place[v.node])
-        if latest.node is None or latest.node.op not in _MOVES:
+        if latest.node is None or latest.node.op not in MOVES:
             return
         frontier.remove(latest)
         frontier |= {v for v in latest.node.inputs() if not v.is_parameter}
@@ -142,7 +142,7 @@ def _spans(
         if node in seen:
             continue
         seen.add(node)
-        if node.op in _MOVES or node.op in ("*", "+", "-"):
+        if node.op in MOVES or node.op in ("*", "+", "-"):
             ordered.append(node)
             if len(ordered) > 40:
                 return
