@@ -117,6 +117,8 @@ def _completed(config: Any, fields: dict[str, Any]) -> dict[str, Any]:
     result = dict(INCOMPLETE.get(config.model_type, {}))
     names = [field.name for field in dataclasses.fields(config)]
     experts = [name for name in names if _EXPERTS.search(name)]
+    if "prediction_length" in names and value("prediction_length") is None:
+        result["prediction_length"] = 8
     width, heads = value("hidden_size"), value("num_attention_heads")
     if "head_dim" in names and value("head_dim") is None and width and heads:
         result["head_dim"] = width // heads

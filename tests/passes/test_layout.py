@@ -359,6 +359,22 @@ def test_an_input_that_no_conv_reads_stays_as_it_is():
     assert program.inputs[0].permute is None
 
 
+@pytest.mark.parametrize("dynamic", [None, {"args_0": {0: "batch", 3: "height", 4: "width"}}])
+def test_frames_that_become_samples_are_channels_last(dynamic):
+    class Frames(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 2, 2)
+
+        def forward(self, a):
+            batch, frames, channels, height, width = a.shape
+            return self.conv(a.reshape(batch * frames, channels, height, width)).mean((2, 3))
+
+    program = piped(Frames(), [x(2, 5, 3, 8, 6)], dynamic=dynamic)
+    assert ".transpose" not in ops(program)
+    assert program.inputs[0].permute == (0, 1, 3, 4, 2)
+
+
 def test_an_input_normalized_before_the_conv_is_channels_last():
     class Net(nn.Module):
         def __init__(self):

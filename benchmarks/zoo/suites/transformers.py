@@ -40,7 +40,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "blip-2": {"image_token_index": 150},
     "instructblip": {"image_token_index": 150},
     "instructblipvideo": {"video_token_index": 150},
-    "autoformer": {"prediction_length": 8},
     # the tower's width is not the text's, and there are fewer layers to take features from
     "qwen2_vl": {"vision_config": {"hidden_size": 512}},
     "vipllava": {"vision_feature_layer": [-2, -1]},

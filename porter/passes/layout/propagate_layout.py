@@ -7,9 +7,8 @@ stored in some order of its axes (`stored_orders`), and every op is told what it
 
 from __future__ import annotations
 
-from porter.ir import Program, Value
+from porter.ir import Node, Program, Value
 from porter.ir.ops import ELEMENTWISE
-from porter.passes.layout.permutations import identity
 from porter.passes.layout.place_nodes import place
 from porter.passes.layout.stored_orders import StoredOrders
 
@@ -33,31 +32,42 @@ def propagate_layout(program: Program, input_layout: str = "nhwc") -> int:
 
 
 def _choose_inputs(orders: StoredOrders) -> None:
-    """An input that a channels-last layer reads first is taken channels-last."""
+    """An input that a channels-last layer reads first is taken channels-last, also as frames of a batch of videos."""
     for value in orders.program.inputs:
         seen: set[Value] = set()
-        # with the input's axes in the order of its own, and None for an axis put in: an image alone
-        start: tuple[int | None, ...] = identity(value.rank)
-        queue = [(value, start)]
+        queue = [(value, _alone(value.rank))]  # with the axes of the input that each axis holds
         while queue:
             current, axes = queue.pop()
             for user in orders.users.get(current, []):
                 if user.layout and user.args[0].rank == len(axes):
-                    turned = (axes[axis] for axis in user.args[1:])
-                    orders.keep(value, tuple(axis for axis in turned if axis is not None))
+                    orders.keep(value, tuple(a for axis in user.args[1:] for a in axes[axis]))
                     queue.clear()
                     break
-                flows = user.op in ELEMENTWISE or user.op in ("mx.pad", "mx.roll")
-                views = user.op in (".reshape", ".transpose")  # patches and pixels of blocks
-                wider = user.op == "mx.expand_dims" and isinstance(user.args[1], int)
-                if (
-                    (flows and user.output.rank == len(axes)) or views or wider
-                ) and user.output not in seen:
+                if user.output in seen:
+                    continue
+                after = _axes_after(user, current, axes)
+                if after is not None:
                     seen.add(user.output)
-                    order = axes
-                    if wider:
-                        place = user.args[1] % user.output.rank
-                        order = (*axes[:place], None, *axes[place:])
-                    elif user.op == ".transpose" and current.rank == len(axes):
-                        order = tuple(axes[axis] for axis in user.args[1:])
-                    queue.append((user.output, order))
+                    queue.append((user.output, after))
+
+
+Axes = tuple[tuple[int, ...], ...]
+
+
+def _alone(rank: int) -> Axes:
+    return tuple((axis,) for axis in range(rank))
+
+
+def _axes_after(user: Node, current: Value, axes: Axes) -> Axes | None:
+    """Which axes of the input each axis of a reader's output holds; None where the reader does not only move pixels."""
+    out = user.output
+    if user.op == ".transpose":
+        return tuple(axes[a] for a in user.args[1:]) if current.rank == len(axes) else axes
+    if user.op == "mx.expand_dims" and isinstance(user.args[1], int):  # an image alone
+        place = user.args[1] % out.rank
+        return (*axes[:place], (), *axes[place:])
+    if user.op == ".reshape":  # frames become samples; or patches and pixels of blocks
+        joins = current.rank == len(axes) > 4 and out.shape[1:] == current.shape[2:]
+        return (axes[0] + axes[1], *axes[2:]) if joins else axes
+    flows = user.op in ELEMENTWISE or user.op in ("mx.pad", "mx.roll")
+    return axes if flows and out.rank == len(axes) else None
