@@ -36,6 +36,7 @@ from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.hoist_embeddings import hoist_embeddings
 from porter.passes.inline_scalars import inline_scalars
 from porter.passes.keep_heads import keep_heads
+from porter.passes.keep_integers import keep_integers
 from porter.passes.keep_lookups import keep_lookups
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
@@ -63,6 +64,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     ),
     (keep_lookups, "rows are looked up by indices of any number of axes"),
     (inline_scalars, "a tensor of one number is a number in MLX"),
+    (keep_integers, "distances between positions are whole numbers all the way to their table"),
     (fold_weights, "weight norm and its like are computed once, by the recipe"),
     (fold_conditions, "masks that are made numbers and asked again stay masks"),
     (name_length, "the number of tokens that unrolled loops fixed has a name"),
