@@ -242,8 +242,9 @@ class _Composer:
         if not chosen and not self.pushed:
             return 0
         groups: dict[tuple[Any, ...], list[tuple[Value, _Plan]]] = {}
-        for value, plan in chosen.items():
-            groups.setdefault(plan.key, []).append((value, plan))
+        for value, plan in chosen.items():  # each module makes its own views of what it is given
+            scope = value.node.scope if value.node is not None else ()
+            groups.setdefault((scope, plan.key), []).append((value, plan))
         nodes: list[Node] = []
         mapping: dict[Value, Value] = {}
         group_of = {value: members for members in groups.values() for value, _ in members}

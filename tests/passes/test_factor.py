@@ -482,6 +482,32 @@ def test_a_loop_hands_its_module_s_parameter_to_every_turn():
     assert "for block in self.blocks" in ported.port.model_py
 
 
+def test_each_layer_makes_its_own_view_of_a_table():
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+
+        def forward(self, a, table):
+            heads = self.fc(a).reshape(*a.shape[:2], 2, 3)
+            return a + (heads * table.unsqueeze(0).unsqueeze(-2)).flatten(2)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(Layer() for _ in range(3))
+            self.table = nn.Parameter(torch.rand(4, 3))
+
+        def forward(self, a):
+            table = self.table.exp()
+            for layer in self.layers:
+                a = layer(a, table)
+            return a
+
+    result = ported(Net, 2, 4, 6)
+    assert classes(result) == ["Layer"]
+
+
 def test_a_local_does_not_take_the_name_of_a_buffer_that_is_still_read():
     class Child(nn.Module):
         def __init__(self):
