@@ -44,19 +44,28 @@ def emit_family(program: Program, source: Source, trace: Trace | None) -> Emissi
     emission = attempt(variants)
     if emission.unexplained:
         emission, variants, free = attempt([]), [], []
-        for name in sizes.by_influence():
-            found = together([*free, name], wanted=3, truly=[name])
+        queue = _halves(sizes.by_influence())
+        while queue:  # what can't be followed is a few settings of many
+            names = queue.pop(0)
+            found = together([*free, *names], wanted=3, truly=names)
             wider = attempt(found, fixed) if found else None
-            if wider is None or wider.unexplained:
-                fixed.append(name)
-            else:
-                free.append(name)
+            if wider is not None and not wider.unexplained:
+                free += names
                 emission, variants = wider, found
+            elif len(names) > 1:
+                queue[:0] = _halves(names)
+            else:
+                fixed += names
         if fixed:
             variants = together(free)
             emission = attempt(variants, fixed)
     traced = _traced(program, sizes, free, trace) if variants and trace is not None else []
     return attempt([*variants, *traced], fixed) if traced else emission
+
+
+def _halves(names: list[str]) -> list[list[str]]:
+    middle = len(names) // 2
+    return [half for half in (names[:middle], names[middle:]) if half]
 
 
 def _traced(

@@ -10,7 +10,7 @@ from porter.emit.attributes import Attributes
 from porter.emit.child_calls import ChildCalls, Instances
 from porter.emit.literals import Vector, is_constant, literal
 from porter.emit.turns import alternating, factor, first_apart, growth, runs, term
-from porter.passes.factor.tree import Block, Loop
+from porter.passes.factor.tree import Block
 
 
 class LayerLists:
@@ -34,27 +34,26 @@ class LayerLists:
     def comprehension(self, items: Instances) -> str:
         """The list that a loop runs over, as a comprehension."""
         blocks = {i: loop.blocks for i, loop in items}
+        first = items[0][1].blocks[0]
+        if first.is_sequential:  # which are all alike
+            call = self.item([(i, row[0]) for i, row in blocks.items()])
+            return f"[{call} for _ in range({self._count(first, blocks)})]"
         if len({id(self.calls.child(block)[0]) for row in blocks.values() for block in row}) > 1:
             return self._mixed(blocks)
         call, table, uses_index = self._repeated_call(blocks)
-        if table is None:
-            lengths: Vector = {i: len(row) for i, row in blocks.items()}
-            containers = {i: row[0].path.rpartition(".")[0] for i, row in blocks.items()}
-            lengths |= self.variants.lengths(self.cls, containers, lengths)
-            count = self.arguments.resolve(
-                lengths,
-                self._list_name(items[0][1]),
-                "depth",
-                "num_layers",
-                "num_hidden_layers",
-                "n_layer",
-            )
-        else:
-            count = f"len({table})"
+        count = self._count(first, blocks) if table is None else f"len({table})"
         return f"[{call} for {'i' if uses_index else '_'} in range({count})]"
 
-    def _list_name(self, loop: Loop) -> str:
-        return str(self.attributes.places[self.cls.template.relative(loop.blocks[0].path)][0])
+    def _count(self, first: Block, blocks: dict[int, list[Block]]) -> str:
+        """How many layers a list has."""
+        lengths: Vector = {i: len(row) for i, row in blocks.items()}
+        containers = {i: row[0].path.rpartition(".")[0] for i, row in blocks.items()}
+        lengths |= self.variants.lengths(self.cls, containers, lengths)
+        names = ("depth", "num_layers", "num_hidden_layers", "n_layer")
+        return self.arguments.resolve(lengths, self._list_name(first), *names)
+
+    def _list_name(self, first: Block) -> str:
+        return str(self.attributes.places[self.cls.template.relative(first.path)][0])
 
     def _mixed(self, blocks: dict[int, list[Block]]) -> str:
         """A list of layers of several classes: each by its kind, where the kind tells the class; else one by one."""

@@ -63,7 +63,7 @@ def write_loop(statements: Statements, loop: Loop) -> None:
 
 
 def _loop_words(statements: Statements, loop: Loop, iterable: str, word: str) -> str:
-    """`layer in statements.layers`, with the cache and the kind of each layer beside it where there are."""
+    """`layer in self.layers`, with the cache and the kind of each layer beside it where there are."""
     words, lists = [word], [iterable]
     if loop.masks:
         words.append("kind")

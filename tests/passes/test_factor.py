@@ -811,3 +811,48 @@ def test_a_head_stands_where_its_table_is_looked_up():
     result.check(ids)
     check_source(result.port.model_py)
     assert ".as_linear(" in result.port.model_py
+
+
+def _listed(blocks: list[nn.Module]) -> nn.ModuleList:
+    return nn.ModuleList(blocks)
+
+
+def _chained(blocks: list[nn.Module]) -> nn.Sequential:
+    return nn.Sequential(*blocks)
+
+
+def _in_pairs(blocks: list[nn.Module]) -> nn.Sequential:
+    return nn.Sequential(*(nn.Sequential(block, nn.LayerNorm(6)) for block in blocks))
+
+
+class DeepStage(nn.Module):
+    def __init__(self, hidden: int, depth: int, listed):
+        super().__init__()
+        self.down = nn.Linear(6, 6)
+        self.blocks = listed([Mlp(6, hidden) for _ in range(depth)])
+
+    def forward(self, a):
+        a = self.down(a)
+        if isinstance(self.blocks, nn.Sequential):
+            return self.blocks(a)
+        for block in self.blocks:
+            a = block(a)
+        return a
+
+
+@pytest.mark.parametrize("listed", [_listed, _chained, _in_pairs])
+def test_a_list_of_one_layer_is_a_list_where_others_have_more(listed):
+    class Net(nn.Module):
+        def __init__(self, hidden: tuple = (8, 12, 16, 20), depths: tuple = (1, 1, 3, 1)):
+            super().__init__()
+            self.stages = nn.Sequential(
+                *(DeepStage(h, d, listed) for h, d in zip(hidden, depths, strict=True))
+            )
+
+        def forward(self, a):
+            return self.stages(a)
+
+    result = ported(Net, 2, 6)
+    assert classes(result) == ["Mlp", "DeepStage"]
+    assert "for _ in range(depth)" in init_of(result, "DeepStage")
+    assert "args.depths[i]" in init_of(result, "Model")

@@ -8,7 +8,7 @@ from typing import Any
 
 from porter.ir import Node, Value
 from porter.passes.factor.branches import Branches
-from porter.passes.factor.roll import roll_loops
+from porter.passes.factor.roll import roll_loops, roll_single_turns
 from porter.passes.factor.tree import Block, Item, Loop, reads
 from porter.passes.factor.unify import Unifier
 
@@ -59,6 +59,7 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
             _splice_sequentials(block, assigned, even)
         for block in level:
             roll_loops(block, same)
+        roll_single_turns(level, same)
         for block in sorted(level, key=lambda b: -len(b.items)):
             for candidate in known.setdefault(block.cls, []):
                 if _joins(candidate, block, same):
@@ -125,15 +126,12 @@ def _levels(root: Block) -> dict[Block, int]:
 
 
 def _even_lists(level: list[Block], assigned: dict[Block, BlockClass]) -> set[tuple[str, str]]:
-    """(class, attribute) of Sequentials that are lists by their nature: one of them has at least three even blocks."""
+    """(class, attribute) of Sequentials that are lists by their nature: one of them has several even blocks."""
     return {
         (block.cls, block.relative(item.path))
         for block in level
         for item in block.items
-        if isinstance(item, Block)
-        and item.is_sequential
-        and len(item.items) > 2
-        and _is_even(item, assigned)
+        if isinstance(item, Block) and item.is_sequential and _is_even(item, assigned)
     }
 
 
@@ -158,11 +156,13 @@ def _splice_sequentials(
 
 def _is_even(block: Block, assigned: dict[Block, BlockClass], short: bool = False) -> bool:
     blocks = [item for item in block.items if isinstance(item, Block)]
-    if len(blocks) < 2 or len(blocks) != len(block.items) or any(b.is_sequential for b in blocks):
+    if len(blocks) < (1 if short else 2) or len(blocks) != len(block.items):
         return False
     if len({id(assigned[b]) for b in blocks}) > 1:
         return False
     prints = [fingerprint(b, assigned) for b in blocks]
+    if any(b.is_sequential for b in blocks):
+        return len(set(prints)) == 1
     return all(p == prints[k % 2] for k, p in enumerate(prints)) and (
         short or len(blocks) > 2 or len(set(prints)) == 1
     )

@@ -30,15 +30,58 @@ def roll_loops(block: Block, same_class: Callable[[Block, Block], bool]) -> None
         position += 1
 
 
+def roll_single_turns(blocks: list[Block], same_class: Callable[[Block, Block], bool]) -> None:
+    """A list with one layer in one call of a class is a loop too, where the list is one in another call of it."""
+    loops: dict[tuple[str, str], Loop] = {}
+    for block in blocks:
+        for item in block.items:
+            if isinstance(item, Loop):
+                place = list_position(block.relative(item.blocks[0].path))
+                if place is not None and place[1] == 0:
+                    loops.setdefault((block.cls, place[0]), item)
+    for block in blocks if loops else ():
+        places = [_place_in_list(block, item) for item in block.items]
+        for position, place in enumerate(places):
+            like = loops.get((block.cls, place[0])) if place is not None else None
+            if like is None or sum(p is not None and p[0] == place[0] for p in places) > 1:  # type: ignore[index]
+                continue
+            turn = block.items[position : position + len(like.turns[0])]
+            if (loop := _single(block, turn, like, same_class)) is not None:
+                block.items[position : position + len(turn)] = [loop]
+                break
+
+
+def _place_in_list(block: Block, item: Item) -> tuple[str, int] | None:
+    return list_position(block.relative(item.path)) if isinstance(item, Block) else None
+
+
+def _single(
+    block: Block, turn: list[Item], like: Loop, same_class: Callable[[Block, Block], bool]
+) -> Loop | None:
+    """The turn as a loop of one, which carries what the other loop carries."""
+    first = turn[0]
+    if not isinstance(first, Block) or not same_class(first, like.blocks[0]):
+        return None
+    code, slots = _encoded(turn)
+    if code != _encoded(like.turns[0])[0]:
+        return None
+    written = [value for item in turn for value in item.outputs]
+    after = {v for item in block.items[block.items.index(turn[-1]) + 1 :] for v in reads(item)}
+    read = [value for value in written if value in after or value in block.outputs]
+    if any(written.index(value) not in like.carried for value in read):
+        return None
+    loop = Loop([turn], [slots], like.carried, like.caches, like.masks)
+    shared = [v for item in turn for v in reads(item) if v.is_parameter]
+    loop.inputs = list(dict.fromkeys([*slots, *shared]))
+    loop.outputs = read
+    return loop
+
+
 def _loop_at(
     block: Block, start: int, same_class: Callable[[Block, Block], bool]
 ) -> tuple[Loop | None, int]:
     first = block.items[start]
-    if (
-        not isinstance(first, Block)
-        or first.is_sequential
-        or (place := list_position(block.relative(first.path))) is None
-    ):
+    if not isinstance(first, Block) or (place := list_position(block.relative(first.path))) is None:
         return None, 0
     starts = [start]
     for position in range(start + 1, len(block.items)):
