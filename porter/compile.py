@@ -15,6 +15,7 @@ from porter.frontends.export import export_program
 from porter.frontends.import_graph import import_program
 from porter.ir import Program, Value
 from porter.passes import run_pipeline
+from porter.passes.hand_sizes import hand_sizes
 from porter.weights import recipes
 from porter.weights.overlay import PREFIX
 
@@ -110,6 +111,8 @@ def compile_port(
         dynamic = frozenset(name for name, _ in program.dims.values())
         again = None if slow else partial(trace, fixed=frozenset(fixed), dynamic=dynamic)
         emission = emit_family(program, source, again)
+        while emission.unknown and hand_sizes(program, emission.wanted):
+            emission = emit_family(program, source, again)
         lap("emit")
         # A size that the author hands from module to module as a number is in no array: such a dim is fixed.
         unknown = {dim: where for dim, where in emission.unknown.items() if dim != "batch"}

@@ -65,6 +65,8 @@ class Body:
     def _item(self, item: Item) -> None:
         if isinstance(item, Node) and item.op in UNWRITTEN:
             pass
+        elif isinstance(item, Node) and item.op == "size":
+            self.statements.names[item.output] = self.item_text(item).code
         elif self.cls.is_optional(item) or is_given(item):
             self._optional(item)
         elif isinstance(item, Loop):

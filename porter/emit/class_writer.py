@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from porter.emit.file import ModelWriter
 
 
+#: The types of arguments that are no arrays.
+_TYPES = STATE_TYPES | {"size": "int"}
+
+
 class ClassWriter:
     """Writes one class; it is also what the body asks for the text of layers, children and parameters."""
 
@@ -131,7 +135,7 @@ class ClassWriter:
             for value in self.template.inputs
         ]
         annotations = [
-            STATE_TYPES.get(value.dtype)
+            _TYPES.get(value.dtype)
             or "mx.array" + " | None" * optional[place] + " = None" * all(optional[place:])
             for place, value in enumerate(self.template.inputs)
         ]
@@ -176,7 +180,7 @@ class ClassWriter:
             self.body = body = Body(cls, self.arguments, self, names)
             statements = body.write()
             inputs = [
-                f"{name}: {STATE_TYPES.get(value.dtype) or 'mx.array'}"
+                f"{name}: {_TYPES.get(value.dtype) or 'mx.array'}"
                 for name, value in zip(names, part.inputs, strict=True)
             ]
             returns = ["mx.array"] * len(part.outputs)
@@ -368,11 +372,19 @@ class ClassWriter:
             return [name for name, _ in self.model.program.outputs]
         return None
 
+    def want(self, vector: Vector, node: Node) -> None:
+        """Says that a node needs a size that nothing in reach has."""
+        for i, other in enumerate(self.cls.of(node)):
+            sizes = self.model.wanted.setdefault(other, []) if i in vector and other else []
+            if i in vector and vector[i] not in sizes:
+                sizes.append(vector[i])
+
     def traced_size(self, vector: Vector, node: Node) -> str:
         """A symbolic size that nothing in reach has, as it was when traced; an argument where the instances differ."""
         count = len(self.cls.instances)
         vector = {i: size for i, size in vector.items() if i < count}
         traced = {i: self.model.program.number(size) for i, size in vector.items()}
+        self.want(vector, node)
         for symbol in symbols_of(vector):
             if symbol in self.model.program.dims:
                 dim = self.model.program.dims[symbol][0]

@@ -18,7 +18,7 @@ from porter.emit.places import Housing, children
 from porter.emit.shards import divided_sizes, shard_method
 from porter.emit.variants import Variants
 from porter.functions import function_names, texts
-from porter.ir import Program, Value, Variant
+from porter.ir import Node, Program, Size, Value, Variant
 from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
 from porter.passes.factor.tree import Block, build_tree
 from porter.passes.fuse.fuse_attention import ATTENTION
@@ -40,6 +40,8 @@ class Emission:
     notes: list[str] = field(default_factory=list)
     #: dim -> where a size made of it is out of reach
     unknown: dict[str, str] = field(default_factory=dict)
+    #: nodes, and the sizes that they need and that no array of their class has
+    wanted: dict[Node, list[Size]] = field(default_factory=dict)
     unexplained: int = 0
 
 
@@ -98,6 +100,7 @@ class ModelWriter:
         self.divided: dict[BlockClass, list[str]] = {}
         self.undivided: str | None = None
         self.unknown: dict[str, str] = {}
+        self.wanted: dict[Node, list[Size]] = {}
         self.module_order = {path: index for index, path in enumerate(program.modules)}
         name_classes(self.order, classes, root)
 
@@ -158,6 +161,7 @@ class ModelWriter:
             found.kept,
             self.notes,
             self.unknown,
+            self.wanted,
             self.config.unexplained,
         )
 

@@ -60,6 +60,10 @@ class Measured:
             or self._pair(vector, axes)
         )
 
+    def axis(self, value: Value, axis: int) -> Text:
+        """The size of one axis of an array."""
+        return self._name((value, axis))
+
     def _name(self, axis: Axis) -> Text:
         name = self.dims.name(*axis, self.taken())
         return Text(name, names={name})

@@ -35,8 +35,10 @@ from porter.emit.syntax import (
 )
 from porter.emit.variants import Variants
 from porter.ir import Node, Value
+from porter.ir.builder import simplify
 from porter.ir.ops import INFIX
 from porter.passes.factor.classes import BlockClass
+from porter.passes.hand_sizes import handed
 
 
 class NodeText:
@@ -81,7 +83,9 @@ class NodeText:
             *reversed(candidates),
             *given,
         ]
-        if node.op == ".reshape":
+        if node.op == "size":
+            self.measured.axis(*node.args)
+        elif node.op == ".reshape":
             if not (self._everywhere(node, flatten_axes) or self._everywhere(node, squeezed_axes)):
                 self.sizes[id(node)] = ReshapeSizes(self, node, order).texts()
         else:
@@ -106,9 +110,11 @@ class NodeText:
         for _, size in _sizes_in(part):
             if isinstance(size, Expr):
                 vector = self._vector_of(node, size)
-                self.planned[id(node), size] = self.measured.text(
-                    vector, order, real
-                ) or self._bounded(vector, order)
+                self.planned[id(node), size] = (
+                    self.given(node, vector)
+                    or self.measured.text(vector, order, real)
+                    or self._bounded(vector, order)
+                )
 
     def _bounded(self, vector: Vector, order: list[Value]) -> Text | None:
         """`min(self.topk_candidates, N)`: a size up to a number that a setting gives."""
@@ -129,6 +135,16 @@ class NodeText:
             return None
         number = Text(self.arguments.resolve(numbers, "size", in_call=True))
         return call(kinds.pop().lower(), [number, rest])
+
+    def given(self, node: Node, vector: Vector) -> Text | None:
+        """A size that the module around this one hands over."""
+        likes = [(i, o) for i, o in enumerate(self.cls.of(node)) if o is not None and i in vector]
+        for k, (value, _) in enumerate(handed(node)):
+            if all(simplify(list(handed(o))[k][1] - vector[i]) == 0 for i, o in likes):
+                name = self.statements.names.get(value)
+                assert value.node is not None
+                return Text(name, names={name}) if name else self.measured.axis(*value.node.args)
+        return None
 
     def _vector_of(self, node: Node, size: Expr) -> Vector:
         """The size in each instance, where instances hold equal places of equal nodes."""
@@ -182,6 +198,8 @@ class NodeText:
             return write_part(self.statements, node)
         if node.op == "unpack":
             return self.statements.read(node.args[0])
+        if node.op == "size":
+            return self.measured.axis(*node.args)
         scale = self._head_scale(node, others)
         args = [
             self.part([(i, o.args[p]) for i, o in others], node, _role(node, p))

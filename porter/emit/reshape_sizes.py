@@ -32,6 +32,7 @@ class ReshapeSizes:
         self.dims = writer.dims
         self.measured = writer.measured
         self.places = writer.places
+        self.given = writer.given
         self.node = node
         self.order = order
         self.likes = writer.likes(node)
@@ -113,6 +114,8 @@ class ReshapeSizes:
     def _named(self, position: int, before: list[str | None]) -> str | None:
         """A size by the author's name for it, or off an input; None where it is open."""
         vector = self.vectors[position]
+        if (given := self.given(self.node, vector)) is not None:
+            return given.code
         last = position == self.count - 1 and not is_symbolic(vector)
         if last and None not in before and not _is_small(vector):
             return None  # the size of a head, say: -1 does
@@ -264,6 +267,9 @@ class ReshapeSizes:
         """What no name and no array gives: a constructor argument, or a size as traced."""
         vector = self.vectors[position]
         if is_symbolic(vector):
+            for size in filter(is_symbolic, self.vectors):
+                if self.dims.find(size, self.order) is None:
+                    self.places.want(size, self.node)
             return str(self.places.traced_size(vector, self.node))
         hint = self.hints[position] or "size"
         return self.arguments.resolve(vector, hint, in_call=True, is_size=True)

@@ -98,13 +98,16 @@ class _Composer:
     def form(self, value: Value, scope: Any) -> Form:
         """The value's form as a node in `scope` sees it: chains don't reach across modules."""
         known = self.forms.get(value)
-        if (
-            known is not None
-            and value.node is not None
-            and (self.home(value.node.scope) == self.home(scope) or value in self.outputs)
-        ):
-            return known
-        return Form.of(value)
+        return known if known is not None and self.is_in_reach(value, scope) else Form.of(value)
+
+    def is_in_reach(self, value: Value, scope: Any) -> bool:
+        """Whether the chain that made a value goes on in `scope`; through a layer that reads another order, beside it."""
+        if value.node is None:
+            return False
+        homes = {self.home(value.node.scope)}
+        if value in self.outputs:
+            homes.add(self.home(value.node.scope[:-1]))
+        return self.home(scope) in homes
 
     def read(self, node: Node) -> None:
         if (
@@ -216,14 +219,13 @@ class _Composer:
                 and all(value in self.forms for value in node.outputs)
                 and node.op not in LAST_AXIS_LAYERS
             ):
-                same = [
-                    v
-                    for v in node.inputs()
-                    if v in self.forms
-                    and v.node is not None
-                    and self.home(v.node.scope) != self.home(node.scope)
-                ]
-                wanted.update(dict.fromkeys(v for v in same if v not in self.outputs))
+                wanted.update(
+                    dict.fromkeys(
+                        v
+                        for v in node.inputs()
+                        if v in self.forms and v.node and not self.is_in_reach(v, node.scope)
+                    )
+                )
                 continue
             if node not in self.pushed:
                 wanted.update(
