@@ -1,4 +1,4 @@
-"""A Linear written as its weight times tokens that run along the last axis."""
+"""A Linear spelled as a product: of its weight with turned tokens, or of tokens with its turned weight."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from porter.passes.fuse.match import producer, replace_node
 
 
 def fuse_linear(program: Program) -> int:
-    """`weight @ x.transpose(0, 2, 1)`, and a bias (out, 1) after it, is nn.Linear of x, turned. Returns how many."""
-    count = 0
+    """`weight @ x.transpose(0, 2, 1)`, and a bias (out, 1) after it, is nn.Linear of x, turned. Returns how many.
+
+    `x @ weight.T` is one as it stands.
+    """
+    count = _on_turned_weights(program)
     for node in list(program.nodes):
         if node.op != "@" or not isinstance(node.args[0], Value) or not node.args[0].is_parameter:
             continue
@@ -44,4 +47,24 @@ def fuse_linear(program: Program) -> int:
         count += 1
     if count:
         remove_dead(program)
+    return count
+
+
+def _on_turned_weights(program: Program) -> int:
+    count = 0
+    users = program.users()
+    for node in list(program.nodes):
+        turned = producer(node.args[1], ".transpose") if node.op == "@" else None
+        weight = turned.args[0] if turned is not None else None
+        if not isinstance(weight, Value) or not weight.is_parameter or weight.rank != 2:
+            continue
+        if any(other.op not in (".transpose", "nn.Embedding") for other in users[weight]):
+            continue  # which is read as it is stored, too
+        build = Builder(node.scope, node.location)
+        y = build.layer(
+            "nn.Linear", node.args[0], {"weight": weight}, node.output.shape, input_dims=weight.shape[1],
+            output_dims=weight.shape[0], bias=False,
+        )  # fmt: skip
+        replace_node(program, node, build.nodes, y)
+        count += 1
     return count
