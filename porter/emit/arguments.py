@@ -115,9 +115,13 @@ class Arguments:
             dict.fromkeys(name for hint in hints for name in (hint, *SYNONYMS.get(hint, ())))
         )
         expression = self._find(vector, names if use_hint else ())
+        number = self._must_be_named(vector, is_size or bool(set(hints) & set(SIZES)))
         if expression is not None and self._is_number(expression):
             expression = None
-        number = self._must_be_named(vector, is_size or bool(set(hints) & set(SIZES)))
+        if number and expression is not None and self._is_own(expression):
+            expression = (
+                None  # of all that its own constructor was given, another number may say more
+            )
         if expression is None and number:
             expression = self._own_size(vector, names) or self._new_parameter(
                 SIZES.get(hints[0], hints[0]), vector, fallback
@@ -138,21 +142,27 @@ class Arguments:
         return self._attribute(expression, hints) if in_call else self._text(expression)
 
     def _is_number(self, expression: Expression) -> bool:
-        """Whether an expression is made of fixed settings alone."""
-        fixed = self.takes_args and bool(expression.symbols)
-        return fixed and all(self.config.is_fixed(symbol) for symbol in expression.symbols)
+        """Whether an expression is made of fixed settings alone, or is a quotient of one, which says nothing."""
+        fixed = [self.config.is_fixed(symbol) for symbol in expression.symbols]
+        return self.takes_args and bool(fixed) and (all(fixed) or _is_part(expression, fixed))
 
     def _must_be_named(self, vector: Vector, is_size: bool) -> bool:
         """Whether a number is a size of a class below the root."""
         values = list(vector.values())
-        ints = all(type(value) is int and abs(value) > _SMALL for value in values)
-        return is_size and ints and not self.is_root
+        ints = all(type(value) is int for value in values)
+        return is_size and ints and max(map(abs, values)) > _SMALL and not self.is_root
+
+    def _is_own(self, found: Expression) -> bool:
+        """Whether an expression is made of what the class's own constructor was given alone."""
+        names = [symbol.partition("[")[0] for symbol in found.symbols]
+        return bool(names) and all(name in self.own for name in names)
 
     def _own_size(self, vector: Vector, hints: tuple[str, ...]) -> Expression | None:
         """The size by what the class's own constructor was given."""
         found = find(vector, self.own, hints, frozenset(self.made)) if self.own else None
         if found is not None:
-            self.symbols.update({name: self.own[name] for name in found.symbols})
+            names = (symbol.partition("[")[0] for symbol in found.symbols)
+            self.symbols.update({name: self.own[name] for name in names})
         return found
 
     def look_up(
@@ -160,6 +170,8 @@ class Arguments:
     ) -> str | None:
         """Like resolve, but None where there is no name for the value already."""
         expression = self._find(vector, hints, exact)
+        if expression is not None and self._is_own(expression):
+            expression = self._own_size(vector, hints)
         if expression is None and in_call and self._must_be_named(vector, True):
             expression = self._own_size(vector, hints)
         if expression is None or (exact and expression.template != "{}"):
@@ -249,7 +261,7 @@ class Arguments:
         if self._is_taken(name, vector) and fallback:
             name = identifier(fallback)
         if self._is_taken(name, vector):
-            name = unique(name, set(self.symbols) | set(self.parameters))
+            name = unique(name, {*self.symbols, *self.parameters, *self.own})
         self.symbols[name] = vector
         self.made.add(name)
         self.parameters[name] = vector
@@ -366,6 +378,10 @@ def _of_source(cls: BlockClass, variants: Variants) -> tuple[dict[str, Vector], 
         ):
             symbols[name] = {i: v[0] for i, v in vector.items()}  # a square window has one size
     return symbols, set(symbols) - given if given else set()
+
+
+def _is_part(expression: Expression, fixed: list[bool]) -> bool:
+    return any(fixed) and expression.template == "{} // {}"
 
 
 def _annotation(vector: Vector) -> str:

@@ -45,6 +45,7 @@ class ChildCalls:
                 n,
                 f"{attribute}_{n}" if named and n in arguments.made else n,
                 n in arguments.sizes,
+                f"{attribute}_{n}" if named else "",
             )
             for n, v in vectors.items()
         }
@@ -61,12 +62,14 @@ class ChildCalls:
                 given[key] = vector[inner]
         return given
 
-    def argument(self, vector: Vector, name: str, fallback: str = "", is_size: bool = False) -> str:
+    def argument(
+        self, vector: Vector, name: str, hint: str = "", is_size: bool = False, fallback: str = ""
+    ) -> str:
         known = {i: value for i, value in vector.items() if value is not None}
         if not known:
             return "None"
         return self.arguments.look_up(known, name) or self.arguments.resolve(
-            known, fallback or name, name, is_size=is_size
+            known, hint or name, name, fallback=fallback, is_size=is_size
         )
 
     def call(self, name: str, arguments: Arguments, texts: dict[str, str]) -> str:

@@ -65,7 +65,7 @@ class ClassWriter:
                         and not self.model.housing.keeps(self.template, value)
                     ):
                         found.append((self.template.relative(value.path or ""), value))
-        return found
+        return found + self._given(self.template.outputs)
 
     def _given(self, inputs: list[Any]) -> list[tuple[str, Item | Value]]:
         """Parameters of this class that it hands to a child."""
@@ -279,7 +279,10 @@ class ClassWriter:
             if found[0][:-1] == name
         ]
         siblings = [p for p in self.attributes.places.values() if p[:-1] == name and len(p) > 1]
-        return (int(loops[0][-1][-1]) + 1, len(siblings)) if len(loops) == 1 else None
+        if len(loops) != 1:
+            return None
+        end = int(loops[0][-1][-1]) + 1
+        return (end, len(siblings)) if len(siblings) - end <= _SHORT_TAIL else None
 
     def layer(self, node: Node) -> str:
         return self.attributes.text(member_path(self.template, node))
@@ -317,6 +320,8 @@ class ClassWriter:
             else f"{whole}[{start or ''}:{end if start + count < len(siblings) else ''}]"
         )
         word = str(place[0])
+        if word in _WHOLES:
+            return text, "layer"
         singular = word[:-1] if word.endswith("s") and len(word) > 2 else word
         return text, singular
 
@@ -398,6 +403,10 @@ class ClassWriter:
         return self.arguments.resolve(traced, "size", in_call=True)
 
 
+#: What a list is called after the whole that it makes up.
+_WHOLES = {"model", "net", "main", "body"}
+#: More items than these after a list's loop are counted from its start as well.
+_SHORT_TAIL = 2
 _COMPOSITE = re.compile(
     r"(?<!\* )(?<!/ )args\.\w+ \* args\.\w+(?![\w.\[]| [*/])|int\([\w.]+ \* [\w.]+\)"
     r"|(?<![\w.])\d+ \* [\w.]+(?![\w.\[])|[\w.]+ // [\w.]+(?![\w.\[])"

@@ -57,6 +57,10 @@ class Collection:
                     self._add(at(block.relative(value.path or "")), value)
             if isinstance(item, Node):
                 self._node(block, item, position, prefix, at)
+        for value in block.outputs:  # a buffer that is handed out as it is
+            own = value.is_parameter and block.owns(value.path or "")
+            if own and not self.housing.keeps(block, value):
+                self._add(at(block.relative(value.path or "")), value)
 
     def _node(
         self,

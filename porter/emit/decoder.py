@@ -135,7 +135,8 @@ def methods(program: Program, cached: list[str], root: Arguments, shared: bool =
     lines: list[str] = []
     names = [path.rpartition(".")[0] for path in cached]
     lists = {name: len(set(cached) & {f"{name}.{i}" for i in range(len(cached))}) for name in names}
-    below = len(cached) > len(set(cached)) or len(lists) > 1
+    in_rows = any(part.isdigit() for name in names for part in name.split("."))  # layers.0.1
+    below = (len(cached) > len(set(cached)) or len(lists) > 1) and not in_rows
     is_list = cached == [f"{name}.{i}" for i, name in enumerate(names)] and len(set(names)) == 1
     if is_list and names[0] != "layers" and not crossed:  # which the model has itself
         lines += [

@@ -16,6 +16,7 @@ from porter.emit.literals import literal
 from porter.emit.node_text import NodeText
 from porter.emit.places import Housing, children
 from porter.emit.shards import divided_sizes, shard_method
+from porter.emit.size_text import size_text
 from porter.emit.variants import Variants
 from porter.functions import function_names, texts
 from porter.ir import Node, Program, Size, Value, Variant
@@ -257,9 +258,14 @@ class ModelWriter:
 
     def _shape_text(self, value: Value) -> str:
         names = {symbol: name for symbol, (name, _) in self.program.dims.items()}
-        sizes = [
-            str(size) if isinstance(size, int) else str(size.subs(names)) for size in value.shape
-        ]
+
+        def text(size: Size) -> str:
+            if isinstance(size, int) or not size.free_symbols <= names.keys():
+                return str(size)
+            known = size_text(size, names)
+            return str(size.subs(names)) if known is None else known.code
+
+        sizes = [text(size) for size in value.shape]
         return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 

@@ -78,14 +78,24 @@ def _is_patch(name: str, value: Any) -> bool:
     return type(value) is int and bool(words(name) & {"patch", "kernel", "window"})
 
 
+#: What the names of a model's width are made of; a context's, a head's or a projection's width is another.
+_OF_THE_MODEL = {
+    "dim", "hidden", "model", "d", "num", "size", "base", "width", "channels", "in", "out", "inner", "encoder", "decoder",
+    "text", "vision", "audio", "image", "token", "tokens", "block", "transformer",
+}  # fmt: skip
+#: What a name has that speaks of a number of features, and not of tokens.
+_WIDTHS = {"dim", "hidden", "model", "width", "channels", "state", "inner", "units"}
+
+
 def _is_width(name: str, *_: str) -> bool:
     """Whether a config's field speaks of the model's width, of which other sizes are multiples."""
-    return bool(words(name) & {"dim", "hidden", "model"}) and "num" not in words(name)
+    return bool(words(name) & {"dim", "hidden", "model"}) and words(name) <= _OF_THE_MODEL
 
 
 def _of_heads_or_patches(whole: str, part: str, *_: str) -> bool:
     """Whether one of the names speaks of a width and the other of heads, or of an image and its patches."""
-    return "patch" in words(part) or ("heads" in words(part) and "heads" not in words(whole))
+    is_width = bool(words(whole) & _WIDTHS) and "heads" not in words(whole)
+    return "patch" in words(part) or ("heads" in words(part) and is_width)
 
 
 def _of_image_and_patch(*names: str) -> bool:

@@ -83,7 +83,9 @@ class Housing:
                 if owner is None:
                     deeper = self.find_below(child, value)
                     return None if deeper is None else f"{steps}{deeper}"
-                inner = self.attributes[self.classes[child]].dotted(member_path(child, owner))
                 role = next(role for role, p in owner.params.items() if p.path == value.path)
+                if child.is_sequential:
+                    return f"{steps}.layers[{child.items.index(owner)}].{role}"
+                inner = self.attributes[self.classes[child]].dotted(member_path(child, owner))
                 return f"{steps}{steps_of(inner)}.{role}"
         return None

@@ -17,6 +17,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from porter.errors import InputError, UnsupportedError
 from porter.frontends.bounded_sizes import bounded_dims
 from porter.frontends.idle_moves import idle_moves
+from porter.frontends.known_buffers import known_buffers
 from porter.frontends.whole_functions import (
     NotJoined,
     joined_rows,
@@ -123,7 +124,7 @@ def export_program(
                 torch.no_grad(),
             ):
                 args, kwargs = _fakified(mode, source.args, source.kwargs)
-                program, granted = _exported(module, args, kwargs, dynamic)
+                program, granted = _exported(source, args, kwargs, dynamic)
         except TimeLimitExceeded:
             reason = TimeoutError(f"symbolic sizes took over {EXPORT_SECONDS} s")
             continue
@@ -153,15 +154,21 @@ def export_program(
     ) from reason
 
 
-#: What an export may take for granted where a number comes from data, the least first, and what the user should hear.
-_GRANTED: tuple[tuple[Any, str], ...] = (
-    (nullcontext, ""),
-    (symbolic_lengths, ""),
-    (
-        none_is_empty,
-        "where the source asks whether a condition leaves any elements, the port takes it that two or more are left",
-    ),
-)
+def _concessions(source: Source) -> tuple[tuple[Any, str], ...]:
+    """What an export may take for granted where a number comes from data, the least first, and what the user should hear."""
+    buffers = known_buffers(source.module, source.tensors, source.keys)  # type: ignore[arg-type]
+    return (
+        (nullcontext(), ""),
+        (symbolic_lengths(), ""),
+        (
+            buffers,
+            "where the source branches on a flag or a number among its buffers, the port takes the value that it has now",
+        ),
+        (
+            none_is_empty(),
+            "where the source asks whether a condition leaves any elements, the port takes it that two or more are left",
+        ),
+    )
 
 
 def _uncached() -> Any:
@@ -172,22 +179,24 @@ def _uncached() -> Any:
 
 
 def _exported(
-    module: torch.nn.Module, args: tuple, kwargs: dict, dynamic: Any
+    source: Source, args: tuple, kwargs: dict, dynamic: Any
 ) -> tuple[ExportedProgram, list[str]]:
     """One export, and what was taken for granted in it."""
     try:
         with joined_rows():
-            return _granted(module, args, kwargs, dynamic)
+            return _granted(source, args, kwargs, dynamic)
     except NotJoined:
-        return _granted(module, args, kwargs, dynamic)
+        return _granted(source, args, kwargs, dynamic)
 
 
 def _granted(
-    module: torch.nn.Module, args: tuple, kwargs: dict, dynamic: Any
+    source: Source, args: tuple, kwargs: dict, dynamic: Any
 ) -> tuple[ExportedProgram, list[str]]:
+    module = source.module
+    assert module is not None
     with whole_functions(), whole_recurrences(), _uncached(), ExitStack() as granted:
-        for context, note in _GRANTED:
-            granted.enter_context(context())
+        for context, note in _concessions(source):
+            granted.enter_context(context)
             try:
                 return torch.export.export(
                     module, args, kwargs, dynamic_shapes=dynamic, strict=False

@@ -81,6 +81,7 @@ def _is_vmap(node: torch.fx.Node) -> bool:
 #: Checks of the author's: they raise, and compute nothing.
 _CHECKS = {
     "aten._assert_tensor_metadata.default",
+    "aten.item.default",  # of a buffer whose value is known
     "aten._assert_scalar.default",
     "aten._assert_async.msg",
     "aten.sym_constrain_range_for_size.default",
@@ -89,7 +90,7 @@ _CHECKS = {
 
 
 def _drop_checks(exported: ExportedProgram) -> None:
-    """Removes assertions, and what was computed for them alone."""
+    """Removes assertions and numbers that nothing reads, and what was computed for them alone."""
     graph = exported.graph
     unread: set[torch.fx.Node] = set()
     for node in reversed(list(graph.nodes)):

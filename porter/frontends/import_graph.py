@@ -17,6 +17,7 @@ from porter.errors import Gap, UnsupportedError
 from porter.frontends.canonical_sizes import CanonicalSizes
 from porter.frontends.export import named_dims
 from porter.frontends.functionalize import functionalized
+from porter.frontends.shared_modules import SharedModules
 from porter.frontends.source_lines import assigned_names, made_by
 from porter.ir import Frame, Location, ModuleInfo, Program, Value
 from porter.ir.builder import simplify
@@ -54,6 +55,7 @@ class GraphReader:
         self.environment: dict[torch.fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}
         self.named = named_dims(source)
+        self.shared = SharedModules(source.module)
         self.canonical = CanonicalSizes(self.program.dims)
         self._read_placeholders()
 
@@ -84,11 +86,11 @@ class GraphReader:
                 if node.name in constants:
                     value.name = self._written_as(node) or node.name
                 value.shape = tuple(int(size) for size in tensor.shape)
-                value.path = path
+                value.path = self.shared.path(path)
                 value.source_shape = value.shape
                 value.data = self._constant(path, path in persistent)
                 value.recipe = source_recipe(self.source.keys.get(path, path))
-                self.program.parameters[path] = value
+                self.program.parameters[value.path] = value
                 continue
             self._name_dims(node.name, tensor)
             value.shape = tuple(self.size(size) for size in tensor.shape)
@@ -159,6 +161,7 @@ class GraphReader:
             return None
         if torch._subclasses.fake_tensor.is_fake(tensor):
             return None
+        tensor = tensor.to_dense() if tensor.layout is not torch.strided else tensor
         return (
             tensor.detach()
             .to(torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype)
@@ -234,10 +237,11 @@ class GraphReader:
             path = path.partition("@")[0]
             if not path or path.startswith("_empty_nn_module_stack"):
                 continue
-            call = key.rpartition("@")[2] if "@" in key else "0"
+            call = self.shared.call(path, int(key.rpartition("@")[2]) if "@" in key else 0)
+            path = self.shared.path(path)
             known = self.program.modules.get(path)
             name = cls if isinstance(cls, str) else _type_name(cls)
-            frames.append(Frame(path, known.cls if known else name, int(call)))
+            frames.append(Frame(path, known.cls if known else name, call))
         return tuple(frames)
 
     def location(self, node: torch.fx.Node) -> Location | None:

@@ -43,6 +43,8 @@ def _sum(call: Call, op: str, x: Any, other: Any, alpha: Any) -> Value:
 def mul(call: Call, x: Any, other: Any) -> Value:
     if call.dtype == "bool":
         return call.build.op("mx.logical_and", x, other, shape=call.shape, dtype="bool")
+    if is_scalar(other) and isinstance(x, Value) and type(other) in (int, float) and other == 1:
+        return call.build.cast(x, call.dtype)
     return call.build.op("*", *promoted(call, x, other), shape=call.shape, dtype=call.dtype)
 
 

@@ -111,7 +111,47 @@ def einsum(call: Call, equation: str, operands: Sequence[Value], path: Any = Non
     if category(operands[0]) < 2:
         raise refuse(call, "it is over integers")
     letters = _letters(equation.replace(" ", ""), [x.rank for x in operands])
+    product = _matrix_product(call, letters, operands)
+    if product is not None:
+        return product
     return call.build.op("mx.einsum", letters, *operands, shape=call.shape, dtype=call.dtype)
+
+
+def _matrix_product(call: Call, equation: str, operands: Sequence[Value]) -> Value | None:
+    """The equation as `x @ y`, where it is a product of matrices for each sample: attention is found by that."""
+    terms, arrow, result = equation.partition("->")
+    if not arrow or len(operands) != 2:
+        return None
+    left, right = terms.split(",")
+    if any(len(set(term)) < len(term) for term in (left, right, result)):
+        return None
+    batch = [c for c in result if c in left and c in right]
+    summed, rows, columns = (
+        [c for c in left + result if c in a and c in b and c not in without]
+        for a, b, without in ((left, right, result), (left, result, right), (right, result, left))
+    )
+    if not batch or any(len(set(c)) != 1 for c in (summed, rows, columns)):
+        return None
+    if len(left) != len(batch) + 2 or len(right) != len(batch) + 2:
+        return None
+    sizes = [
+        dict(zip(term, x.shape, strict=True))
+        for term, x in zip((left, right), operands, strict=True)
+    ]
+    if any(sizes[0][c] != sizes[1][c] for c in (*batch, summed[0])):
+        return None  # an axis of one is stretched
+    build = call.build
+    first, second, product = (
+        "".join(batch) + a + b
+        for a, b in ((rows[0], summed[0]), (summed[0], columns[0]), (rows[0], columns[0]))
+    )
+    x, y = (
+        build.transpose(operand, tuple(map(term.index, wanted)))
+        for operand, term, wanted in zip(operands, (left, right), (first, second), strict=True)
+    )
+    shape = tuple((sizes[0] | sizes[1])[c] for c in product)
+    z = build.op("@", x, y, shape=shape, dtype=call.dtype)
+    return build.transpose(z, tuple(map(product.index, result)))
 
 
 def _letters(equation: str, ranks: Sequence[int]) -> str:

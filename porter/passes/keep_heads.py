@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from porter.ir import Node, Program, Value, values_in
-from porter.ir.builder import simplify
+from porter.ir.builder import Builder, simplify
 from porter.ir.ops import ELEMENTWISE
 from porter.passes.cleanup import remove_dead
+from porter.passes.fuse.match import producer
 
 _ALONG = ("mx.softmax",)
 
@@ -33,6 +34,9 @@ def keep_heads(program: Program) -> int:
                 count += 1
                 continue
         nodes.append(node)
+        if (split := _split_first(node)) is not None:
+            nodes += split
+            merged[node.output] = split[-1].output
         operands = _four_axes(node, merged)
         if operands is None:
             continue
@@ -60,6 +64,26 @@ def _merges(source: Value, out: Value) -> bool:
     if source.rank != 4 or out.rank != 3 or source.shape[2:] != out.shape[1:]:
         return False
     return bool(simplify(source.shape[0] * source.shape[1] - out.shape[0]) == 0)
+
+
+def _split_first(node: Node) -> list[Node] | None:
+    """(batch, heads, length, width) of what `x.view(length, batch * heads, width).transpose(0, 1)` makes three axes."""
+    view = producer(node.args[0], ".reshape") if node.op == ".transpose" else None
+    if view is None or node.args[1:] != [1, 0, 2] or not isinstance(view.args[0], Value):
+        return None
+    source, flat = view.args[0], view.output
+    if source.rank != 3 or source.shape[0] != flat.shape[0]:
+        return None
+    features, width = source.shape[2], flat.shape[2]
+    if not isinstance(features, int) or not isinstance(width, int) or features % width:
+        return None
+    heads = features // width
+    if heads < 2 or simplify(source.shape[1] * heads - flat.shape[1]) != 0:
+        return None
+    builder = Builder(node.scope, node.location)
+    split = builder.reshape(source, (*source.shape[:2], heads, width))
+    builder.transpose(split, (1, 2, 0, 3))
+    return builder.nodes
 
 
 def _four_axes(node: Node, merged: dict[Value, Value]) -> list[Any] | None:

@@ -24,6 +24,7 @@ from porter.passes.fuse.fuse_linear import fuse_linear
 from porter.passes.fuse.fuse_norms import fuse_norms
 from porter.passes.fuse.fuse_rope import fuse_rope
 from porter.passes.fuse.fuse_rotations import fuse_rotations
+from porter.passes.fuse.fuse_scaled_directions import fuse_scaled_directions
 from porter.passes.fuse.fuse_scans import fuse_scans
 from porter.passes.fuse.fuse_sinks import fuse_sinks
 from porter.passes.fuse.fuse_swiglu import fuse_swiglu
@@ -69,6 +70,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fold_conditions, "masks that are made numbers and asked again stay masks"),
     (name_length, "the number of tokens that unrolled loops fixed has a name"),
     (fuse_norms, "RMS and layer norms spelled out become nn.RMSNorm and nn.LayerNorm"),
+    (fuse_scaled_directions, "F.normalize times the root of the width is nn.RMSNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
     (split_complex, "products of complex numbers are sums of products of their parts"),
     (fuse_rope, "rotations by cosines and sines of positions become nn.RoPE"),

@@ -76,3 +76,17 @@ def test_a_loop_over_a_part_of_a_list_ends_where_the_part_does():
     ported = port_of(Clips, [clip])
     assert "self.features[8:10]:" in ported.port.model_py
     ported.check(clip)
+
+
+class _HandsOut(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("loss", torch.tensor([3.0]), persistent=False)
+
+    def forward(self, a):
+        return a * 2, self.loss
+
+
+def test_a_buffer_may_be_an_output():
+    a = torch.randn(2, 3)
+    port_of(_HandsOut, [a]).check(a)

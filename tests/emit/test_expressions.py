@@ -193,3 +193,16 @@ def test_multiples_of_what_changes():
     symbols = {"heads": {0: 2, 1: 6, 2: 4}, "head_size": {0: 8, 1: 24, 2: 8}}
     assert text({0: 96, 1: 864, 2: 192}, symbols, "dim") == "6 * args.heads * args.head_size"
     assert text({0: 128, 1: 384, 2: 128}, symbols, "dim") == "16 * args.head_size"
+
+
+def test_a_size_is_no_multiple_of_a_width_that_is_not_the_model_s():
+    others = {name: {0: 32} for name in ("context_dim", "dim_head", "learned_sinusoidal_dim")}
+    assert find({0: 128}, others) is None
+    found = find({0: 128}, {**others, "dim": {0: 32}})
+    assert found == Expression(("dim",), "4 * {}")
+
+
+def test_a_head_s_size_is_no_quotient_of_a_number_of_tokens():
+    heads = {"heads": {0: 4}}
+    assert find({0: 16}, {"max_seq_len": {0: 64}, "attn_pooler_queries": {0: 64}, **heads}) is None
+    assert find({0: 16}, {"dim": {0: 64}, **heads}) == Expression(("dim", "heads"), "{} // {}")

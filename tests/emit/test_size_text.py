@@ -90,3 +90,10 @@ def test_size_text(expression):
 
 def test_unknown_functions_have_no_text():
     assert size_text(sympy.log(A), {A: "B"}) is None
+
+
+def test_the_file_s_head_says_sizes_as_python_does():
+    conv = nn.Conv2d(3, 4, 3, stride=2)
+    head = port_of(lambda: nn.Sequential(conv, nn.MaxPool2d(2)), [x(2, 3, 17, 21)]).port.model_py
+    output = next(line for line in head.splitlines() if line.startswith("Output"))
+    assert "(batch, ((height - 3) // 2 - 1) // 2 + 1, ((width - 3) // 2 - 1) // 2 + 1, 4)" in output

@@ -60,6 +60,7 @@ BINARY = [
     Case("rsub-int", lambda x: 1.5 - x, [INT]),
     Case("mul", torch.mul, [X, X]),
     Case("mul-bools", torch.mul, [bools(4), bools(4)]),
+    Case("mul-whole-by-one", lambda x: x * 1.0 + 0.5, [torch.arange(4)]),
     Case("mul-bool-float", torch.mul, [X, bools(2, 3, 5)]),
     Case("div", torch.div, [X, positive(2, 3, 5)]),
     Case("div-ints", torch.div, [INT, integers(2, 3, 5, low=1)]),

@@ -856,3 +856,84 @@ def test_a_list_of_one_layer_is_a_list_where_others_have_more(listed):
     assert classes(result) == ["Mlp", "DeepStage"]
     assert "for _ in range(depth)" in init_of(result, "DeepStage")
     assert "args.depths[i]" in init_of(result, "Model")
+
+
+class _Pooled(nn.Module):
+    """Half the channels inside, four times these before the last layer."""
+
+    def __init__(self, c1, c2):
+        super().__init__()
+        self.cv1, self.cv2 = _Unit(c1, c1 // 2, 1), _Unit(c1 * 2, c2, 1)
+        self.m = nn.MaxPool2d(5, stride=1, padding=2)
+
+    def forward(self, x):
+        y = [self.cv1(x)]
+        y.extend(self.m(y[-1]) for _ in range(3))
+        return self.cv2(torch.cat(y, 1))
+
+
+class _Unit(nn.Module):
+    def __init__(self, c1, c2, k=3):
+        super().__init__()
+        self.conv = nn.Conv2d(c1, c2, k, padding=k // 2)
+
+    def forward(self, x):
+        return torch.relu(self.conv(x))
+
+
+class _Listed(nn.Module):
+    """A net that is one list, and reads one of its inner results again."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(
+            _Unit(3, 8), _Unit(8, 16), _Unit(16, 32), _Pooled(32, 32), nn.Upsample(scale_factor=2)
+        )
+
+    def forward(self, x):
+        kept = []
+        for layer in self.model:
+            x = layer(x)
+            kept.append(x)
+        return x, kept[1]
+
+
+def test_sizes_of_one_name_inside_and_outside_a_class_are_told_apart():
+    pixels = torch.randn(2, 3, 16, 16)
+    ported = port_of(_Listed, [pixels])
+    ported.check(pixels)
+    assert "def __init__(self, c1: int, c2: int, cv1_c2: int, cv2_c1: int):" in ported.port.model_py
+    assert "for layer in self.model[:2]:" in ported.port.model_py
+    assert "self.model[-" not in ported.port.model_py
+
+
+class _Rows(nn.Module):
+    """One module in every row, beside one of each row's own."""
+
+    def __init__(self, dim=8):
+        super().__init__()
+        shared = _Residual(dim)
+        self.rows = nn.ModuleList(
+            nn.ModuleList([shared, nn.Linear(dim, dim, bias=False)]) for _ in range(3)
+        )
+
+    def forward(self, a):
+        for shared, own in self.rows:
+            a = own(shared(a))
+        return a
+
+
+class _Residual(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, dim))
+
+    def forward(self, a):
+        return a + self.net(a)
+
+
+def test_a_module_under_several_names_is_kept_once():
+    a = torch.randn(2, 8)
+    ported = port_of(_Rows, [a])
+    ported.check(a)
+    assert sum("net" in path for path in ported.port.recipes) == 4

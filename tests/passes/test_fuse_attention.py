@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from porter.passes.fuse.fold_scale import fold_scale
 from porter.passes.fuse.fuse_attention import CAPPED, fuse_attention
 from porter.passes.fuse.misses import sentences
 from porter.passes.inline_scalars import inline_scalars
@@ -32,6 +33,22 @@ FUSED = {
     "two masks": (lambda q, k, v, m, p: (q @ t(k) * 0.5 + p + m).softmax(-1) @ v, 0.5, True),
     "a mask of two axes": (lambda q, k, v, m, p: (q @ t(k) + p[0, 0]).softmax(-1) @ v, 1.0, True),
     "features first": (lambda q, k, v, m, p: t(t(v) @ t((q @ t(k)).softmax(-1))), 1.0, False),
+    "by einsum": (
+        lambda q, k, v, m, p: torch.einsum(
+            "bhij,bhjd->bhid", torch.einsum("bhid,bhjd->bhij", q * 0.5, k).softmax(-1), v
+        ),
+        0.5,
+        False,
+    ),
+    "by einsum, heads second": (
+        lambda q, k, v, m, p: torch.einsum(
+            "bhnm,bmhd->bnhd",
+            torch.einsum("bnhd,bmhd->bhnm", q.transpose(1, 2), k.transpose(1, 2)).softmax(-1),
+            v.transpose(1, 2),
+        ),
+        1.0,
+        False,
+    ),
     "softmax over axis 3": (lambda q, k, v, m, p: (q @ t(k)).softmax(3) @ v, 1.0, False),
 }
 
@@ -240,3 +257,24 @@ def test_a_mask_that_adds_zero_or_hides_is_boolean(hidden, boolean):
     program, _ = rewritten(forward, args, inline_scalars, fuse_attention)
     (node,) = [n for n in program.nodes if n.op == SDPA]
     assert (node.kwargs["mask"].dtype == "bool") == boolean
+
+
+SCALED_FIRST = {
+    "behind views": lambda q: (q * 0.5).flatten(1, 2).reshape(B, H, L, D),
+    "divided": lambda q: (q / 2).transpose(1, 2).reshape(B, L, H, D).transpose(1, 2),
+    "number first": lambda q: (0.5 * q.flatten(2)).reshape(B, H, L, D),
+    "a part of it": lambda q: (0.5 * torch.cat([q, q]))[:B].contiguous(),
+}
+
+
+@pytest.mark.parametrize("queries", SCALED_FIRST.values(), ids=SCALED_FIRST)
+def test_a_scale_of_the_queries_joins_attention_s_own(queries):
+    program, (_, count) = rewritten(
+        Fn(lambda q, k, v: (queries(q) @ t(k)).softmax(-1) @ v),
+        [Q, K, V],
+        fuse_attention,
+        fold_scale,
+    )
+    assert count == 1
+    assert next(n for n in program.nodes if n.op == SDPA).kwargs["scale"] == 0.5
+    assert not {"*", "/"} & set(ops(program))

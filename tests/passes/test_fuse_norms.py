@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
 
 from porter.passes.fuse.fuse_norms import fuse_norms
 from tests.passes.programs import Fn, ops, piped, rewritten, x
+from tests.random_modules.parity import port_of
 
 
 def t5(a, w):
@@ -178,3 +181,42 @@ def test_a_square_that_is_read_elsewhere_stays():
     program, (count,) = rewritten(Fn(forward, torch.rand(6)), [x(2, 5, 6)], fuse_norms)
     assert count == 1
     assert ops(program)["**"] + ops(program)["mx.square"] == 1
+
+
+class _Direction(nn.Module):
+    """lucidrains' norm: the direction, times the root of the width, times a gain."""
+
+    def __init__(self, shape, axis, plus=0.0):
+        super().__init__()
+        self.g, self.axis, self.plus = nn.Parameter(torch.randn(shape)), axis, plus
+
+    def forward(self, a):
+        gain = self.g + self.plus if self.plus else self.g
+        return F.normalize(a, dim=self.axis) * gain * a.shape[self.axis] ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "plus", "size", "wanted"),
+    [
+        ((6,), -1, 0.0, (2, 5, 6), "nn.RMSNorm"),
+        ((6, 1, 1), 1, 0.0, (2, 6, 4, 5), "nn.RMSNorm"),
+        ((6,), -1, 1.0, (2, 5, 6), "mx.fast.rms_norm"),
+    ],
+)
+def test_a_direction_times_the_root_of_the_width_is_a_norm(shape, axis, plus, size, wanted):
+    a = torch.randn(size)
+    ported = port_of(lambda: _Direction(shape, axis, plus), [a])
+    ported.check(a)
+    assert wanted in ported.port.model_py
+    assert "sqrt" not in ported.port.model_py
+
+
+def test_a_direction_times_another_number_stays():
+    class Net(nn.Module):
+        def forward(self, a):
+            return F.normalize(a, dim=-1) * 2.0
+
+    a = torch.randn(2, 5, 6)
+    ported = port_of(Net, [a])
+    ported.check(a)
+    assert "rms_norm" not in ported.port.model_py

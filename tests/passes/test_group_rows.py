@@ -78,3 +78,19 @@ def test_rows_that_differ_stay_as_they_are():
 
     port = _ported(Tapered)
     assert "class Layer(" not in port.model_py
+
+
+class Towers(nn.Module):
+    """Two mixers of one class, one of them with a single row."""
+
+    def __init__(self):
+        super().__init__()
+        self.small, self.large = Mixer(depth=1), Mixer(depth=2)
+
+    def forward(self, x):
+        return self.large(self.small(x))
+
+
+def test_lists_of_unequal_lengths_are_loaded_as_they_are():
+    port = _ported(Towers)
+    assert sum(".up." in path and "weight" in path for path in port.recipes) == 3

@@ -680,3 +680,42 @@ def test_channels_of_windows_that_are_put_together_stay_last():
     result.check(x(2, 6, 8, 4))
     assert result.port.model_py.count("transpose(") == 2
     assert [f for f in check(result.port.model_py) if f.check == "S5"] == []
+
+
+def test_a_row_beside_an_image_stays_along_its_width():
+    conv = nn.Conv2d(3, 8, 3, padding=1)
+    pixels = torch.randn(2, 3, 8, 8)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = conv
+
+        def forward(self, a, row):
+            return self.conv(a) * row + row[0].cumsum(0)[None]
+
+    port_of(Net, [pixels, torch.randn(1, 8)]).check(pixels, torch.randn(1, 8))
+
+
+class _OneWindow(nn.Module):
+    """Tokens of a feature map as one window: the partition moves axes of size 1 alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mix = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 6)
+
+    def forward(self, a):
+        tokens = self.conv(a).flatten(2).transpose(1, 2)
+        b, _, c = tokens.shape
+        windows = tokens.view(b, 1, 4, 1, 4, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, 4, 4, c)
+        mixed = self.mix(windows.flatten(1, 2)).softmax(1)
+        back = mixed.view(b, 1, 1, 4, 4, c).permute(0, 1, 3, 2, 4, 5).reshape(b, 16, c)
+        return tokens + back
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_one_window_is_read_as_it_is_stored(batch):
+    pixels = torch.randn(batch, 3, 4, 4)
+    ported = port_of(_OneWindow, [pixels])
+    ported.check(pixels)
+    assert ".transpose(" not in ported.port.model_py

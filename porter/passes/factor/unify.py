@@ -53,7 +53,8 @@ class Unifier:
         if len(matched) != len(counted) + written:
             return False
         for item in a.items:
-            self.items.setdefault(item, None)
+            if self.items.setdefault(item, None) is None and self._is_of_a_kept_list(item):
+                return False
         bound = [self.values.get(value) if value is not None else None for value in a.inputs]
         if {value for value in bound if value is not None} != set(b.inputs):
             return False

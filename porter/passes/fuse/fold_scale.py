@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from porter.ir import Node, Program, Value
 from porter.passes.fuse.match import is_number, producer
 
-_VIEWS = (".reshape", ".transpose")
+#: What a factor of all of an array goes through unchanged.
+_LINEAR = (
+    ".reshape",
+    ".transpose",
+    ".squeeze",
+    "mx.expand_dims",
+    "mx.broadcast_to",
+    "[]",
+    "nn.RoPE",
+)
 
 
 def fold_scale(program: Program) -> int:
@@ -21,8 +32,9 @@ def fold_scale(program: Program) -> int:
         for operand in node.args[:2]:
             product = _product(operand, users)
             if product is not None and isinstance(node.kwargs.get("scale"), float):
-                node.kwargs["scale"] *= product.args[1]
-                program.replace({product.output: product.args[0]})
+                scaled, factor = _parts(product)
+                node.kwargs["scale"] *= factor
+                program.replace({product.output: scaled})
                 program.nodes.remove(product)
                 users = program.users()
                 count += 1
@@ -30,17 +42,21 @@ def fold_scale(program: Program) -> int:
 
 
 def _product(value: Value, users: dict[Value, list[Node]]) -> Node | None:
-    """The multiplication behind views that nothing else reads."""
+    """The multiplication behind views and rotations that nothing else reads."""
     while len(users.get(value, [])) == 1:
-        product = producer(value, "*")
+        product = producer(value, "*", "/")
         if product is not None:
-            return (
-                product
-                if isinstance(product.args[0], Value) and is_number(product.args[1])
-                else None
-            )
-        view = producer(value, *_VIEWS)
+            return product if _parts(product)[0] is not None else None
+        view = producer(value, *_LINEAR)
         if view is None:
             return None
         value = view.args[0]
     return None
+
+
+def _parts(product: Node) -> tuple[Any, float]:
+    """(x, c) of x * c, c * x or x / c; x is None where no side is a number."""
+    a, b = product.args
+    if isinstance(a, Value) and is_number(b):
+        return a, b if product.op == "*" else 1 / b
+    return (b, a) if product.op == "*" and is_number(a) else (None, 1.0)

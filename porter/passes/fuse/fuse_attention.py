@@ -8,6 +8,7 @@ from math import inf
 from porter.ir import Node, Program, Size, Value
 from porter.ir.builder import Builder, simplify
 from porter.passes.cleanup import remove_dead
+from porter.passes.fuse.keep_booleans import keep_booleans, negated
 from porter.passes.fuse.match import commuted, is_number, producer, replace_node
 from porter.passes.fuse.misses import Missed, note_miss
 
@@ -17,8 +18,6 @@ CAPPED = "fn.soft_capped_attention"
 ATTENTION = {SDPA, CAPPED}
 #: Scores filled with this or less have no weight in float32, whatever the others are.
 _NEVER = -1e4
-#: What is added to this or less is lost in float32: where all keys are hidden so, they count the same.
-_BEYOND = -1e9
 
 
 def fuse_attention(program: Program) -> int:
@@ -41,11 +40,7 @@ def fuse_attention(program: Program) -> int:
             found = builder.transpose(found, _swapped(node)) if columns is not None else found
             replace_node(program, node, builder.nodes, found)
             count += 1
-    for node in program.nodes:
-        mask = node.kwargs.get("mask") if node.op == SDPA else None
-        if isinstance(mask, Value) and (kept := _kept(mask)) is not None:
-            node.kwargs["mask"] = kept
-            count += 1
+    count += keep_booleans(program)
     if count:
         remove_dead(program)
     return count
@@ -209,19 +204,6 @@ def _both(builder: Builder, a: Value, b: Value) -> Value:
     return builder.op("mx.where", kept, added, -inf, dtype=added.dtype)
 
 
-def _kept(mask: Value) -> Value | None:
-    """Which keys are kept, where a mask adds 0 for these and hides the others."""
-    node = producer(mask, "mx.where")
-    if node is None:
-        return None
-    kept, zero, hidden = node.args
-    if isinstance(zero, Value):
-        zero = 0 if producer(zero, "mx.zeros") is not None else None
-    hides = is_number(hidden) and hidden <= _BEYOND
-    same = isinstance(kept, Value) and kept.rank == mask.rank
-    return kept if zero == 0 and hides and same else None
-
-
 def _with_batch(builder: Builder, x: Value) -> Value:
     return builder.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype)
 
@@ -372,15 +354,5 @@ def _peel_fill(scores: Value, builder: Builder) -> tuple[Value, Value] | None:
             and fill <= _NEVER
             and inner.shape == scores.shape
         ):
-            return inner, condition if kept else _negated(builder, condition)
+            return inner, condition if kept else negated(builder, condition)
     return None
-
-
-def _negated(builder: Builder, condition: Value) -> Value:
-    node = condition.node
-    if node is not None and node.op in ("~", "mx.logical_not"):
-        return node.args[0]
-    if node is not None and node.op in ("==", "!="):
-        op = "!=" if node.op == "==" else "=="
-        return builder.op(op, *node.args, shape=condition.shape, dtype="bool")
-    return builder.op("~", condition, shape=condition.shape, dtype="bool")

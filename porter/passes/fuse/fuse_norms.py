@@ -5,12 +5,10 @@ from __future__ import annotations
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
 from porter.lowering.axes import channels_first, channels_last
-from porter.lowering.parameters import reshaped
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.match import commuted, is_number, producer, replace_node, through_casts
 from porter.passes.fuse.misses import Missed, note_miss
-
-_VIEWS = ("[]", ".reshape", "mx.expand_dims")
+from porter.passes.fuse.norm_parts import channel_parameter, is_square, reduced_axis
 
 
 def fuse_norms(program: Program) -> int:
@@ -73,7 +71,7 @@ def _rms_normed(value: Value) -> tuple[Value, float] | None:
             if average is None or not is_number(eps) or not isinstance(x, Value):
                 continue
             base = through_casts(x)
-            if _axis(average) == base.rank - 1 and _is_square(average.args[0], base):
+            if reduced_axis(average) == base.rank - 1 and is_square(average.args[0], base):
                 return x, float(eps)
     return None
 
@@ -104,24 +102,6 @@ def _quotients(value: Value) -> list[tuple[Value, Node]]:
 def _root(value: object) -> Node | None:
     root = producer(value, "mx.sqrt", "**")
     return root if root is None or root.op == "mx.sqrt" or is_number(root.args[1], 0.5) else None
-
-
-def _axis(reduction: Node) -> int | None:
-    """The one axis that is reduced and kept, counted from the front."""
-    axis = reduction.kwargs.get("axis")
-    axis = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
-    if not isinstance(axis, int) or not reduction.kwargs.get("keepdims"):
-        return None
-    return axis % reduction.args[0].rank
-
-
-def _is_square(value: Value, x: Value) -> bool:
-    node: Node | None = producer(value, "**", "mx.square", "*")
-    if node is None or through_casts(node.args[0]) is not x:
-        return False
-    if node.op == "mx.square":
-        return True
-    return is_number(node.args[1], 2) if node.op == "**" else through_casts(node.args[1]) is x
 
 
 # --- mean and variance
@@ -158,10 +138,15 @@ def _layer_normed(value: Value) -> tuple[Value, int, float] | None:
         mean = producer(difference.args[1], "mx.mean") if difference is not None else None
         if difference is None or mean is None or mean.args[0] is not difference.args[0]:
             continue
-        x, axis = difference.args[0], _axis(mean)
+        x, axis = difference.args[0], reduced_axis(mean)
         for spread, eps in commuted(total):
             variance = producer(spread, "mx.var", "mx.mean")
-            if variance is None or not is_number(eps) or axis is None or _axis(variance) != axis:
+            if (
+                variance is None
+                or not is_number(eps)
+                or axis is None
+                or reduced_axis(variance) != axis
+            ):
                 continue
             if variance.op == "mx.var":
                 if variance.args[0] is not x:
@@ -182,7 +167,9 @@ def _is_centered_square(value: Value, x: Value, mean: Node) -> bool:
     for side in node.args if node.op == "*" else node.args[:1]:
         difference = producer(side, "-")
         again = producer(difference.args[1], "mx.mean") if difference is not None else None
-        same = again is not None and again.args[0] is x and _axis(again) == _axis(mean)
+        same = (
+            again is not None and again.args[0] is x and reduced_axis(again) == reduced_axis(mean)
+        )
         if difference is None or difference.args[0] is not x or not same:
             return False
     return True
@@ -205,28 +192,11 @@ def _affine(program: Program, node: Node, x: Value, axis: int) -> tuple[Node, di
         if len(readers) != 1 or readers[0].op != op or node.output in program.output_values():
             break
         other = next((b for a, b in commuted(readers[0]) if a is node.output), None)
-        value = _channel_parameter(other, x, axis)
+        value = channel_parameter(other, x, axis)
         if value is None:
             break
         params[role], node = value, readers[0]
     return node, params
-
-
-def _channel_parameter(value: object, x: Value, axis: int) -> Value | None:
-    """A parameter with one number for each place of the axis, through views and in whatever shape it is kept."""
-    if not isinstance(value, Value):
-        return None
-    size, after = x.shape[axis], x.rank - 1 - axis
-    padded = (1,) * (x.rank - value.rank) + value.shape
-    if padded != (*(1,) * axis, size, *(1,) * after) or len(padded) != x.rank:
-        return None
-    while (view := producer(value, *_VIEWS)) is not None:
-        value = view.args[0]
-        if not isinstance(value, Value):
-            return None
-    if not value.is_parameter or [s for s in value.shape if s != 1] != [size]:
-        return None
-    return value if value.rank == 1 else reshaped(value, (size,))
 
 
 def _layer(builder: Builder, x: Value, axis: int, eps: float, params: dict[str, Value]) -> Value:

@@ -107,7 +107,11 @@ def place_after_transpose(orders: StoredOrders, node: Node) -> None:
         if back and permuted_reshape(orders.shape(source), node.output.shape, order) == identity(
             node.output.rank
         ):
-            node.args[0] = orders.stored[before][0]
+            original = list(node.args)
+            node.args[0] = orders.stored[before][0]  # read as it is stored
+            orders.emit(node)
+            orders.producers[node.output] = Node(node.op, original)
+            return
     orders.place_plain(node)
 
 
