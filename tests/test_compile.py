@@ -489,17 +489,26 @@ class Windows(nn.Module):
 class Tokens(nn.Module):
     """The inner module is told the height and width as numbers: no array there has them."""
 
-    def __init__(self):
+    def __init__(self, wider: int = 1):
         super().__init__()
         self.mix = Windows()
         self.proj = nn.Linear(3, 5)
+        self.wider = wider
 
     def forward(self, x):
-        return self.mix(self.proj(x.flatten(2).transpose(1, 2)), x.shape[2:])
+        height, width = x.shape[2:]
+        tokens = self.proj(x.flatten(2).transpose(1, 2))
+        return self.mix(tokens, (height // self.wider, width * self.wider))
+
+
+def test_a_size_that_a_module_is_told_is_handed_to_it() -> None:
+    result = port_of(Tokens, (torch.randn(2, 3, 8, 6),), {"x": IMAGE})
+    assert not any("stayed fixed" in note for note in result.port.notes)
+    result.check(torch.randn(3, 3, 6, 10))
 
 
 def test_a_dim_that_is_out_of_reach_stays_fixed() -> None:
-    result = port_of(Tokens, (torch.randn(2, 3, 8, 6),), {"x": IMAGE})
+    result = port_of(lambda: Tokens(2), (torch.randn(2, 3, 8, 6),), {"x": IMAGE})
     assert any(
         "stayed fixed: a size made of it is in no array" in note for note in result.port.notes
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from porter.ir import Frame, Node, Program, Size, Value
-from porter.ir.builder import simplify
 
 #: What an axis is called where it is handed over: of channels-last maps, and of tokens.
 _NAMES = {3: {1: "L"}, 4: {1: "H", 2: "W"}, 5: {1: "D", 2: "H", 3: "W"}}
@@ -56,10 +55,9 @@ def _measured(
     for depth in reversed(range(len(node.scope))):
         scope = node.scope[:depth]
         for value in reversed([*program.inputs, *before]):
-            if value.dtype.startswith("float") and _is_seen(value, scope, readers):
-                for axis, have in enumerate(value.shape):
-                    if simplify(have - size) == 0:
-                        return value, axis, scope
+            has_it = value.dtype.startswith("float") and size in value.shape
+            if has_it and _is_seen(value, scope, readers):
+                return value, value.shape.index(size), scope
     return None
 
 

@@ -12,7 +12,6 @@ IDENTITIES = {
     "multiply by ones": lambda a: torch.ones(3) * a,
     "divide by ones": lambda a: a / torch.ones(2, 1),
     "add 0": lambda a: a + 0,
-    "times 1.0": lambda a: 1.0 * a,
     "ones sliced and widened": lambda a: a * torch.ones(5)[None, :3].expand(2, 3),
 }
 
