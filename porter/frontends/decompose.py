@@ -20,7 +20,7 @@ def decomposed(node: torch.fx.Node) -> tuple[torch.fx.Graph, list[torch.fx.Node]
     if not isinstance(op, torch._ops.OpOverload) or op._schema.is_mutable:
         return None
     # a composite op's own kernel is what runs; the table's version of one may take other arguments
-    function = op.decompose if op._can_decompose() else _table().get(op)
+    function = op.decompose if _is_composite(op) else _table().get(op)
     if function is None or torch.Tag.nondeterministic_seeded in op.tags:
         return None
     flat, spec = pytree.tree_flatten((node.args, node.kwargs))
@@ -48,6 +48,14 @@ def decomposed(node: torch.fx.Node) -> tuple[torch.fx.Graph, list[torch.fx.Node]
         for key in ("nn_module_stack", "stack_trace"):
             inner.meta[key] = node.meta.get(key)
     return traced.graph, nodes
+
+
+def _is_composite(op: torch._ops.OpOverload) -> bool:
+    """Whether the op's own kernel is made of other ops; those of TorchScript alone (aten::size) have no kernel to ask about."""
+    try:
+        return bool(op._can_decompose())
+    except RuntimeError:
+        return False
 
 
 def _mode(nodes: list[torch.fx.Node]) -> Any:

@@ -182,7 +182,10 @@ class GraphReader:
         if isinstance(item, torch.fx.Node):
             if item in self.environment:
                 return self.environment[item]
-            return self.size(item.meta["val"])
+            value = item.meta["val"]
+            return (
+                [*map(self.size, value)] if isinstance(value, (list, tuple)) else self.size(value)
+            )
         if isinstance(item, (list, tuple)):
             return [self.argument(entry) for entry in item]
         if isinstance(item, dict):
@@ -207,9 +210,10 @@ class GraphReader:
         ]
 
     def is_symbolic(self, node: torch.fx.Node) -> bool:
-        return isinstance(
-            node.meta.get("val"), (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
-        )
+        value = node.meta.get("val")
+        values = value if isinstance(value, (list, tuple)) and value else (value,)  # a whole shape
+        kinds = (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
+        return all(isinstance(item, kinds) for item in values)
 
     def is_ignored(self, node: torch.fx.Node) -> bool:
         return node.op != "call_function" or _target(node) in _SIDE_EFFECTS

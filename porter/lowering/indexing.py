@@ -299,3 +299,11 @@ def triangle(call: Call, x: Value, diagonal: int = 0) -> Value:
 def diagonal(call: Call, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Value:
     axes = axis_of(dim1, x.rank), axis_of(dim2, x.rank)
     return call.build.op("mx.diagonal", x, offset, *axes, shape=call.shape, dtype=x.dtype)
+
+
+@lowering("aten.diag.default")
+def diag(call: Call, x: Value, offset: int = 0) -> Value:
+    """Of a matrix its diagonal; of a vector the matrix that has it there."""
+    if x.rank == 2:
+        return diagonal(call, x, offset)
+    return call.build.op("mx.diag", x, offset, shape=call.shape, dtype=x.dtype)

@@ -88,6 +88,9 @@ PARTS = [
     Case("tril", lambda x: x.tril(), [X]),
     Case("triu", lambda x: x.triu(1), [X]),
     Case("diagonal", lambda x: x.diagonal(1, 1, 2), [X]),
+    Case("gradient", lambda x: torch.gradient(x)[1], [(5, 6)], kappa=8),
+    Case("diag-of-matrix", lambda x: torch.diag(x, 1), [(4, 5)]),
+    Case("diag-of-vector", lambda x: torch.diag(x, -1), [(4,)]),
 ]
 INDEXING = [
     Case("index", lambda x, i: x[i], [X, integers(4, low=0, high=2)]),
