@@ -16,6 +16,7 @@ from porter.frontends.import_graph import import_program
 from porter.ir import Program, Value
 from porter.passes import run_pipeline
 from porter.passes.hand_sizes import hand_sizes
+from porter.passes.shard.plan_shards import undo_shards
 from porter.weights import recipes
 from porter.weights.overlay import PREFIX
 
@@ -122,6 +123,8 @@ def compile_port(
             where = "; ".join(f"{dim}: {place}" for dim, place in unknown.items())
             raise PorterError(f"No array has the size of a dim where it is needed ({where}).")
         fixed |= unknown
+    if emission.whole is not None and undo_shards(program, emission.whole):
+        emission = emit_family(program, source, None)
     source_text = format_source(emission.source)
     lap("emit")
     notes += [

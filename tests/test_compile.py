@@ -516,6 +516,35 @@ def test_a_dim_that_is_out_of_reach_stays_fixed() -> None:
     result.check(torch.randn(3, 3, 8, 6))
 
 
+class Cells(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(5, 5)
+
+    def forward(self, x, size):
+        return self.out(x).view(x.shape[0], *size, -1).mean((2, 3))
+
+
+class Volume(nn.Module):
+    """Of three sizes that the inner module is told, one is an array's, and the others are none's."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.proj = Cells(), nn.Linear(3, 5)
+
+    def forward(self, x):
+        frames, height, width = x.shape[2:]
+        tokens = self.proj(x.flatten(2).transpose(1, 2))
+        return self.mix(tokens, (frames, height * 2, width // 2))
+
+
+def test_a_size_is_handed_once_though_others_are_out_of_reach() -> None:
+    dims = {"x": {0: "batch", 2: "frames", 3: "height", 4: "width"}}
+    result = port_of(Volume, (torch.randn(2, 3, 5, 8, 6),), dims)
+    assert any("stayed fixed" in note for note in result.port.notes)
+    result.check(torch.randn(3, 3, 5, 8, 6))
+
+
 class Merge(nn.Module):
     """Pictures are taken apart one by one, so that their number is fixed; the text's must be too."""
 

@@ -44,6 +44,9 @@ class Emission:
     #: nodes, and the sizes that they need and that no array of their class has
     wanted: dict[Node, list[Size]] = field(default_factory=dict)
     unexplained: int = 0
+    whole: str | None = (
+        None  # why processes can't share the layers, where a plan for it has to be given up
+    )
 
 
 def emit(
@@ -100,6 +103,7 @@ class ModelWriter:
         self.notes: list[str] = []
         self.divided: dict[BlockClass, list[str]] = {}
         self.undivided: str | None = None
+        self.whole: str | None = None
         self.unknown: dict[str, str] = {}
         self.wanted: dict[Node, list[Size]] = {}
         self.module_order = {path: index for index, path in enumerate(program.modules)}
@@ -164,6 +168,7 @@ class ModelWriter:
             self.unknown,
             self.wanted,
             self.config.unexplained,
+            self.whole,
         )
 
     def divide(self, cls: BlockClass, sizes: NodeText, lines: list[str]) -> None:
@@ -175,7 +180,7 @@ class ModelWriter:
             self.undivided = str(reason)
 
     def _shard(self, found: Collection) -> str:
-        """The method `shard`, or nothing and a note."""
+        """The method `shard`, or nothing and the reason."""
         if self.program.shards is None:
             return ""
         try:
@@ -186,7 +191,7 @@ class ModelWriter:
                 raise Whole(f"its layers are in {'several lists' if names else 'no list'}")
             return shard_method(self.program.shards, found, self.classes, self.divided, names.pop())
         except Whole as reason:
-            self.notes.append(f"no shard: {reason}")
+            self.whole = str(reason)
             return ""
 
     def clashes(self) -> set[str]:

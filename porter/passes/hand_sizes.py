@@ -20,7 +20,12 @@ def hand_sizes(program: Program, wanted: Mapping[Node, list[Size]]) -> int:
     made: dict[tuple[Value, int, tuple[Frame, ...]], Node] = {}
     count = 0
     for node, sizes in wanted.items():
+        known = [size for _, size in handed(node)]
         for size in sizes:
+            if (
+                size in known or node not in places
+            ):  # a node that factoring wrote out is not the program's
+                continue
             found = _measured(program, node, size, readers, places)
             if found is None:
                 continue

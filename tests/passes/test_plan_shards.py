@@ -10,6 +10,11 @@ from torch.nn import functional
 
 from benchmarks.zoo import sharded
 from benchmarks.zoo.suites import decoders
+from porter.artifact import instantiate
+from porter.compile import compile_port
+from porter.sources import SourceOptions
+from porter.sources.built import built_source
+from porter.weights import recipes
 from tests.passes.test_lift_cache import TOKENS, WORDS, _ids, _rotated
 from tests.random_modules.parity import check_source, parameters, port_of, to_mlx
 
@@ -79,19 +84,45 @@ def test_two_processes_are_one():
     assert sharded.gap(*args) < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("kind", "key_heads", "reason"),
-    [
-        ("all heads", KEY_HEADS, "over all features"),
-        ("", 1, "mx.expand_dims may need all of it"),
-    ],
-)
-def test_what_every_process_needs_whole(kind, key_heads, reason):
+def _mixtral():
+    return next(case for case in decoders.cases() if case.name == "mixtral").build()
+
+
+def test_what_experts_give_is_added_up():
+    built = _mixtral()
+    source = built_source(
+        "mixtral", SourceOptions(), "factory", "mixtral", built.module, built.args, built.kwargs, built.dynamic
+    )  # fmt: skip
+    source.config = built.config
+    port = compile_port(source)
+    assert "if self.sharding_group is not None:" in port.model_py
+    weights = {
+        path: recipes.evaluate(recipe, source.tensors) for path, recipe in port.recipes.items()
+    }
+    ids = to_mlx((source.args or tuple(source.kwargs.values()))[0])
+    model = instantiate(port.model_py, port.config, weights)
+    assert sharded.gap(port.model_py, port.config, weights, model, ids) < 1e-5
+
+
+def test_a_plan_that_is_given_up_leaves_no_sums():
+    """Without a configuration nothing names the size of a head, which `shard` would have to divide by."""
+    built = _mixtral()
+    ids = (built.args or tuple(built.kwargs.values()))[0]
+    dims = {"input_ids": {0: "batch", 1: "length"}}
+    ported = port_of(lambda: built.module, [ids], dims)
+    assert "def shard" not in ported.port.model_py
+    assert "sharding_group" not in ported.port.model_py
+    assert sum(note.startswith("no shard: ") for note in ported.port.notes) == 1
+    ported.check(ids)
+
+
+@pytest.mark.parametrize(("kind", "key_heads"), [("all heads", KEY_HEADS), ("", 1)])
+def test_what_every_process_needs_whole(kind, key_heads):
     ported = port_of(lambda: Decoder(kind, key_heads), [_ids()], TOKENS)
     assert "def shard" not in ported.port.model_py
     reasons = [note for note in ported.port.notes if note.startswith("no shard: ")]
     assert len(reasons) == 1
-    assert reason in reasons[0]
+    assert "over all features" in reasons[0]
 
 
 def test_heads_are_not_cut():

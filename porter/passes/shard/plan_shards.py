@@ -9,7 +9,7 @@ from porter.ir import Frame, Node, Program, Shards, Value
 from porter.passes.cache.place_caches import holder_of
 from porter.passes.fuse.fuse_attention import ATTENTION
 from porter.passes.shard.spread import LINEARS, Whole, spread
-from porter.passes.shard.sum_parts import sum_parts
+from porter.passes.shard.sum_parts import SUMS, sum_parts
 
 GATED = "nn.SwitchGLU"
 #: The least part of the layers' weights that is to be divided.
@@ -47,6 +47,16 @@ def plan_shards(program: Program) -> int:
         return 0
     program.shards = shards
     return len(shards.layers)
+
+
+def undo_shards(program: Program, reason: str) -> int:
+    """Takes a plan back, with a note that says why. Returns how many sums over processes went with it."""
+    program.notes.append(f"no shard: {reason}")
+    program.shards = None
+    sums = [node for node in program.nodes if node.op in SUMS]
+    program.nodes = [node for node in program.nodes if node not in sums]
+    program.replace({node.output: node.args[0] for node in sums})
+    return len(sums)
 
 
 def _plan(program: Program, attentions: list[Node]) -> Shards:

@@ -49,6 +49,8 @@ def spread(node: Node, parts: dict[Value, int]) -> dict[Value, int]:
         return {out: axis}
     if op == ".transpose":
         return {out: list(node.args[1:]).index(axis)}
+    if op == "mx.expand_dims" and isinstance(node.args[1], int):
+        return {out: axis + (axis >= node.args[1] % out.rank)}
     if op == ".reshape":
         return {out: _reshaped(source, out, axis)}
     if op == "mx.split" and node.kwargs.get("axis") not in (axis, axis - source.rank):

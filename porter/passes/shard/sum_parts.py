@@ -10,6 +10,9 @@ from porter.passes.shard.spread import keeps_sum
 if TYPE_CHECKING:
     from porter.passes.shard.plan_shards import Region
 
+#: The nodes that add up over processes, forwards and backwards.
+SUMS = ("all_sum", "sum_gradients")
+
 
 def sum_parts(
     program: Program, nodes: list[Node], depth: int, regions: list[Region], gated: list[Node]
