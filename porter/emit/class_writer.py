@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from porter.emit.arguments import Arguments
 from porter.emit.attributes import Attributes, Place
 from porter.emit.body import Body
+from porter.emit.conditions import condition
 from porter.emit.constructor import Constructor
 from porter.emit.decoder import STATE_TYPES
 from porter.emit.encoder_decoder import forward, names_of, parts
 from porter.emit.list_caches import ListCaches
 from porter.emit.literals import Vector, is_constant
 from porter.emit.places import blocks_of
+from porter.emit.repeated import name_repeated
 from porter.emit.sizes import symbols_of
 from porter.ir import Memory, Node, Value
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block, Item, Loop, member_path, reads
+from porter.passes.factor.tree import Block, Item, Loop, member_path
 
 if TYPE_CHECKING:
     from porter.emit.file import ModelWriter
@@ -327,49 +328,7 @@ class ClassWriter:
 
     def condition(self, item: Item, flag: Vector) -> str:
         """How the forward asks whether this instance has an optional part."""
-        if isinstance(item, Block) or (isinstance(item, Node) and item.is_layer):
-            path = (
-                member_path(self.template, item)
-                if isinstance(item, Node)
-                else self.template.relative(item.path)
-            )
-            place = self.attributes.places[path]
-            if len(place) == 1:
-                return f'"{place[0]}" in self'
-        absent = frozenset(i for i, found in flag.items() if not found)
-        for value, name in zip(
-            self.template.inputs, self.body.statements.names_of_inputs, strict=True
-        ):
-            needed = [
-                v
-                for part in [item, *self.body.branches.dependents.get(item, [])]
-                for v in reads(part)
-            ]
-            if value in needed and self.cls.lacking(value) == absent:
-                return f"{name} is not None"
-        for path, items in self.members:
-            present = {i for i, _ in items}
-            place = self.attributes.places[path]
-            if len(place) == 1 and absent == set(range(len(self.cls.instances))) - present:
-                return f'"{place[0]}" in self'
-        names = {
-            "+": ("has_skip", "has_residual", "use_residual", "use_res_connect"),
-            "mx.roll": ("shift",),
-        }
-        op = item.op if isinstance(item, Node) else ""
-        if isinstance(item, Node):
-            own = [v for v in item.inputs() if v.is_parameter and self.template.owns(v.path or "")]
-            if (
-                own
-                and len(self.attributes.places.get(self.template.relative(own[0].path or ""), ()))
-                == 1
-            ):
-                return f'"{self.attributes.places[self.template.relative(own[0].path or "")][0]}" in self'
-        return self.arguments.flag(
-            flag,
-            *names.get(op, (f"use_{op.rpartition('.')[2]}" if op else "enabled",)),
-            in_call=True,
-        )
+        return condition(self, item, flag)
 
     def output_kind(self, cls: BlockClass) -> list[str] | None:
         """The keys of the returned dict, for the root of a model that returns one."""
@@ -407,42 +366,3 @@ class ClassWriter:
 _WHOLES = {"model", "net", "main", "body"}
 #: More items than these after a list's loop are counted from its start as well.
 _SHORT_TAIL = 2
-_COMPOSITE = re.compile(
-    r"(?<!\* )(?<!/ )args\.\w+ \* args\.\w+(?![\w.\[]| [*/])|int\([\w.]+ \* [\w.]+\)"
-    r"|(?<![\w.])\d+ \* [\w.]+(?![\w.\[])|[\w.]+ // [\w.]+(?![\w.\[])"
-)
-
-
-def name_repeated(lines: list[str]) -> list[str]:
-    """An expression over the arguments that a constructor needs at least three times (twice, if long) gets a name."""
-    result = list(lines)
-    for text in dict.fromkeys(found for line in lines for found in _COMPOSITE.findall(line)):
-        alone = _standing_alone(text)
-        count = sum(len(alone.findall(line)) for line in result)
-        if count < 2 or (count < 3 and len(text) < 24) or "for " in text:
-            continue
-        name = (
-            "hidden_dim"
-            if "ratio" in text
-            else "inner_dim"
-            if " * args." in text and "args." in text.partition(" * ")[0]
-            else "out_dim"
-            if " * " in text
-            else "head_dim"
-            if "heads" in text
-            else "size"
-        )
-        if any(re.search(rf"\b{name}\b", line) for line in result):
-            continue
-        named = [alone.sub(name, line) for line in result]
-        if named == result:
-            continue  # a part of another expression, which has a name by now
-        result = [re.sub(rf"(?<!\w)\({name}\)", name, line) for line in named]
-        result.insert(0, f"{name} = {text}")
-    return result
-
-
-def _standing_alone(text: str) -> re.Pattern[str]:
-    """The expression where no operator beside it takes a part of it: `2 * a` is no part of `2 * a ** 2` or of `b // 2 * a`."""
-    before = r"(?<![\w.])(?<!\*\*)(?<!\*\* )(?<!/ )(?<!% )" + r"(?<!\* )(?<!-)" * ("//" in text)
-    return re.compile(rf"{before}{re.escape(text)}(?![\w.\[]|\s*\*\*)")

@@ -16,6 +16,8 @@ from porter.emit.sizes import (
     Dims,
     flatten_axes,
     is_symbolic,
+    size_at,
+    sizes_in,
     squeezed_axes,
 )
 from porter.emit.syntax import (
@@ -107,7 +109,7 @@ class NodeText:
     def _plan_symbols(self, part: Any, node: Node, order: list[Value]) -> None:
         """Reserves the dims that symbolic sizes outside reshapes need."""
         real = node.op in INFIX and node.output.dtype.startswith(("float", "bfloat"))
-        for _, size in _sizes_in(part):
+        for _, size in sizes_in(part):
             if isinstance(size, Expr):
                 vector = self._vector_of(node, size)
                 self.planned[id(node), size] = (
@@ -151,11 +153,11 @@ class NodeText:
         paths = [
             (group, path)
             for group in ("args", "kwargs", "attrs")
-            for path, s in _sizes_in(getattr(node, group))
+            for path, s in sizes_in(getattr(node, group))
             if s is size
         ]
         group, path = paths[0]
-        return {i: _at(getattr(other, group), path) for i, other in self.likes(node)}
+        return {i: size_at(getattr(other, group), path) for i, other in self.likes(node)}
 
     def dim_names(self) -> set[str]:
         return self.dims.letters()
@@ -387,23 +389,3 @@ def _role(node: Node, position: int) -> str:
     if node.op == "fn.chunked_mask":
         return "attention_chunk_size"
     return "scale" if node.op in ("*", "/") and isinstance(node.args[position], float) else ""
-
-
-def _sizes_in(part: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
-    if isinstance(part, dict):
-        return [found for key, item in part.items() for found in _sizes_in(item, (*path, key))]
-    if isinstance(part, (list, tuple)):
-        return [found for p, item in enumerate(part) for found in _sizes_in(item, (*path, p))]
-    if isinstance(part, slice):
-        return [
-            found
-            for key in ("start", "stop", "step")
-            for found in _sizes_in(getattr(part, key), (*path, key))
-        ]
-    return [(path, part)] if isinstance(part, Expr) else []
-
-
-def _at(part: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        part = getattr(part, key) if isinstance(part, slice) else part[key]
-    return part

@@ -195,3 +195,25 @@ def _author_name(expression: ast.expr, known: dict[str, ast.expr]) -> str | None
 def constant(vector: Vector) -> Any:
     """The one value of a constant vector."""
     return next(iter(vector.values())) if is_constant(vector) else None
+
+
+def sizes_in(part: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+    """(path, size) of each symbolic size in nested arguments."""
+    if isinstance(part, dict):
+        return [found for key, item in part.items() for found in sizes_in(item, (*path, key))]
+    if isinstance(part, (list, tuple)):
+        return [found for p, item in enumerate(part) for found in sizes_in(item, (*path, p))]
+    if isinstance(part, slice):
+        return [
+            found
+            for key in ("start", "stop", "step")
+            for found in sizes_in(getattr(part, key), (*path, key))
+        ]
+    return [(path, part)] if isinstance(part, Expr) else []
+
+
+def size_at(part: Any, path: tuple[Any, ...]) -> Any:
+    """What stands at such a path."""
+    for key in path:
+        part = getattr(part, key) if isinstance(part, slice) else part[key]
+    return part

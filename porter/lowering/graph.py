@@ -40,7 +40,7 @@ def lower_graph(importer: Any) -> Program:
 
     Raises UnsupportedError that names every op without a lowering at once.
     """
-    from porter.frontends.import_graph import raise_gaps
+    from porter.frontends.gaps import raise_gaps
 
     lowerer = _Lowerer(importer)
     missing: dict[str, list[Any]] = {}

@@ -1,8 +1,7 @@
 """Chains of reshapes, transposes and picks within one module become the shortest ones that do the same.
 
-A view of an array is described by atoms: each axis of the array is split into atoms, and each axis of the view is a run
-of atoms. nn.MultiheadAttention, for one, turns a batch-first input around, projects it, unflattens, moves axes, squeezes
-and views again; what is left of it here is one reshape and one transpose.
+nn.MultiheadAttention, for one, turns a batch-first input around, projects it, unflattens, moves axes, squeezes and views
+again; what is left of it here is one reshape and one transpose. `view_forms` says what a view is.
 """
 
 from __future__ import annotations
@@ -12,53 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 from porter.ir import Node, Program, Size, Value
-from porter.ir.builder import Builder, simplify
+from porter.ir.builder import Builder
 from porter.ir.ops import LAST_AXIS_LAYERS
 from porter.passes.cleanup import remove_dead
-from porter.passes.layout.permutations import divides
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Atom:
-    """A part of an axis; two atoms are the same only if they are the same object."""
-
-    size: Size
-
-
-Axes = tuple[tuple[Atom, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A view of `base`: the atoms of the base's axes, those of the view's, and atoms of which one index is picked."""
-
-    base: Value
-    source: Axes
-    axes: Axes
-    picks: tuple[tuple[Atom, int], ...] = ()
-    length: int = 0  # how many nodes made it
-
-    @classmethod
-    def of(cls, value: Value) -> Form:
-        axes = tuple((Atom(size),) if size != 1 else () for size in value.shape)
-        return cls(value, axes, axes)
-
-    def split(self, atom: Atom, first: Size, second: Size) -> tuple[Form, tuple[Atom, Atom]]:
-        parts = (Atom(first), Atom(second))
-
-        def divided(axes: Axes) -> Axes:
-            return tuple(
-                tuple(p for a in axis for p in (parts if a is atom else (a,))) for axis in axes
-            )
-
-        return Form(
-            self.base, divided(self.source), divided(self.axes), self.picks, self.length
-        ), parts
-
-    def with_axes(self, axes: Axes, picks: tuple[tuple[Atom, int], ...] | None = None) -> Form:
-        return Form(
-            self.base, self.source, axes, self.picks if picks is None else picks, self.length + 1
-        )
+from porter.passes.view_forms import Atom, Axes, Form, product, regrouped
 
 
 def compose_views(program: Program) -> int:
@@ -308,8 +264,8 @@ class _Plan:
         starts = {id(piece[0]): i for i, piece in enumerate(pieces)}
         order = [starts[id(atom)] for atom in flat if id(atom) in starts]
         picked = [starts[id(atom)] for atom, _ in form.picks]
-        sizes = tuple(_product(atom.size for atom in piece) for piece in pieces)
-        shape = tuple(_product(atom.size for atom in axis) for axis in form.axes)
+        sizes = tuple(product(atom.size for atom in piece) for piece in pieces)
+        shape = tuple(product(atom.size for atom in axis) for axis in form.axes)
         return cls(
             form.base, sizes, (*picked, *order), form.picks[0][1] if form.picks else None, shape
         )
@@ -398,51 +354,3 @@ def _coalesced(form: Form) -> list[list[Atom]]:
             else:
                 pieces.append([atom])
     return pieces
-
-
-def regrouped(form: Form, shape: tuple[Size, ...]) -> Form | None:
-    """The form after a reshape; None where sizes can't be told apart."""
-    axes: list[tuple[Atom, ...]] = []
-    queue = [atom for axis in form.axes for atom in axis]
-    for size in shape:
-        group: list[Atom] = []
-        done: Size = 1
-        while simplify(done - size) != 0:
-            if not queue:
-                return None
-            atom = queue.pop(0)
-            rest = (
-                simplify(size / done)
-                if not isinstance(size, int) or not isinstance(done, int)
-                else size // done
-            )
-            if divides(atom.size, rest):
-                group.append(atom)
-                done = simplify(done * atom.size)
-            elif divides(rest, atom.size):
-                form, parts = form.split(
-                    atom,
-                    rest,
-                    simplify(atom.size / rest) if not _ints(atom.size, rest) else atom.size // rest,
-                )
-                axes = [
-                    tuple(p for a in axis for p in (parts if a is atom else (a,))) for axis in axes
-                ]
-                group.append(parts[0])
-                queue.insert(0, parts[1])
-                done = simplify(done * rest)
-            else:
-                return None
-        axes.append(tuple(group))
-    return form.with_axes(tuple(axes)) if not queue else None
-
-
-def _ints(*sizes: Size) -> bool:
-    return all(isinstance(size, int) for size in sizes)
-
-
-def _product(sizes: Any) -> Size:
-    result: Size = 1
-    for size in sizes:
-        result = simplify(result * size)
-    return result
