@@ -5,6 +5,8 @@ Two paths through a model often compute one length in two ways, `(a + 1) // 2` a
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,14 @@ import sympy
 
 #: Sizes at which expressions are compared: some with many divisors, some with none, all large.
 _POINTS = (40_320, 100_003, 65_536, 49_999, 75_600, 91_193)
+#: What agrees at those is compared at as many sizes in a row: quotients differ at some remainders alone.
+_ROW = 128
+#: torch's own functions of whole numbers.
+_WHOLE: dict[str, Any] = {
+    "FloorDiv": operator.floordiv, "CleanDiv": operator.floordiv, "Mod": operator.mod, "PythonMod": operator.mod,
+    "PowByNatural": operator.pow, "Max": max, "Min": min, "IntTrueDiv": operator.truediv, "FloatTrueDiv": operator.truediv,
+    "ToFloat": float, "TruncToInt": math.trunc, "FloorToInt": math.floor, "CeilToInt": math.ceil, "Identity": lambda x: x,
+}  # fmt: skip
 #: Tokens that a text has at least, at which they are compared too.
 _FEW = (1, 2, 3)
 
@@ -26,14 +36,16 @@ class CanonicalSizes:
         self._dims = dims
         self.most: dict[sympy.Symbol, int] = {}
         self._known: dict[sympy.Expr, Any] = {}
-        self._by_values: dict[tuple[Any, ...], Any] = {}
+        self._by_values: dict[tuple[Any, ...], list[Any]] = {}
+        self._learned: set[tuple[Any, ...]] = set()
         self._points: dict[sympy.Symbol, int] = {}
 
     def learn(self, size: sympy.Expr, number: int) -> None:
         """Takes it from outside that `size` is always `number`: an export may bound the sizes that it holds for."""
         values = self._values(size)
         if values is not None:
-            self._by_values[values] = number
+            self._by_values[values] = [number]
+            self._learned.add(values)
 
     def __call__(self, size: sympy.Expr) -> Any:
         if size not in self._known:
@@ -47,12 +59,21 @@ class CanonicalSizes:
         values = self._values(size)
         if values is None:
             return size
-        first = values[0]
-        if all(value == first for value in values) and first.is_Integer:
-            found: Any = int(first)
+        if values in self._learned:
+            number = self._by_values[values][0]
+            return number if self._equal_when_traced(size, number) else size
+        known = self._by_values.setdefault(values, [])
+        number = values[0]
+        constant = all(v == number for v in values) and number.is_Integer
+        line = int(number) if constant else self._linear(size, values)
+        for found in ([] if line is None else [line]) + known:
+            if self._in_a_row(size, found) and self._equal_when_traced(size, found):
+                break
         else:
-            found = self._by_values.setdefault(values, self._linear(size, values) or size)
-        return found if self._equal_when_traced(size, found) else size
+            found = size
+        if found not in known:
+            known.append(found)
+        return found
 
     def _linear(self, size: sympy.Expr, values: tuple[Any, ...]) -> sympy.Expr | None:
         """`a * s + b` for what is it at every point: an author's ceil((s - 1) / 1 + 1) is s."""
@@ -72,6 +93,19 @@ class CanonicalSizes:
         others = [item for item in part.args if item not in symbols]
         reached = all(n.is_Integer and n >= self.most[s] for n in others for s in symbols)
         return symbols[0] if len(symbols) == 1 and reached else part
+
+    def _in_a_row(self, size: sympy.Expr, found: Any) -> bool:
+        """Whether both are the same at many neighbouring sizes."""
+        symbols = sorted(size.free_symbols | sympy.sympify(found).free_symbols, key=str)
+        both = sympy.lambdify(symbols, [size, found], modules=[_WHOLE, "math"])
+        starts = [_POINTS[0] * (self._points[symbol] + 1) for symbol in symbols]
+        rows = [[start + step for start in starts] for step in range(_ROW)]
+        for place, start in enumerate(starts):
+            rows += [[*starts[:place], start + step, *starts[place + 1 :]] for step in range(_ROW)]
+        try:
+            return all(a == b for a, b in (both(*row) for row in rows))
+        except (NameError, TypeError):  # a function that is none of these
+            return False
 
     def _equal_when_traced(self, size: sympy.Expr, found: Any) -> bool:
         """`Max(0, 96 - s)` is 0 at large sizes alone; a text may be as short as one token, too."""

@@ -67,12 +67,10 @@ def _measured(
 
 
 def _is_seen(value: Value, scope: tuple[Frame, ...], readers: dict[Value, list[Node]]) -> bool:
-    """Whether the module called in `scope` makes the array itself, or is given it by a module that it calls."""
-    if value.node is None:
-        return not scope
-    depth, made_in = len(scope), value.node.scope
+    """Whether the module called in `scope` makes the array itself, is given it, or is given it by a module that it calls."""
+    depth, made_in = len(scope), value.node.scope if value.node is not None else ()
     if made_in[:depth] != scope:
-        return False
+        return any(reader.scope[:depth] == scope for reader in readers.get(value, []))
     inner = made_in[: depth + 1]
     return len(made_in) == depth or any(
         reader.scope[: depth + 1] != inner for reader in readers.get(value, [])

@@ -1,6 +1,7 @@
 """CanonicalSizes: sizes that are one number in every case have one expression."""
 
 import sympy
+from torch.utils._sympy.functions import FloorDiv
 
 from porter.frontends.canonical_sizes import CanonicalSizes
 
@@ -31,3 +32,14 @@ def test_a_roundabout_way_to_a_line_is_the_line():
     assert sizes(8 * sympy.ceiling((S - 1) / 1 + 1.0) + 4) == 8 * S + 4
     assert sizes(sympy.Max(0, S - 4)) == S - 4
     assert CanonicalSizes({S: ("length", 16)})(sympy.Max(0, S - 4)) == sympy.Max(0, S - 4)
+
+
+def test_quotients_that_differ_at_some_remainders_alone_are_kept():
+    """Two stages of a net whose maps are of one size at most sizes of a picture."""
+    sizes = CanonicalSizes({S: ("width", 32)})
+    first = FloorDiv(FloorDiv(S - 1, 2) - 3, 4) + 1
+    second = FloorDiv(FloorDiv(S - 1, 4) - 1, 2) + 1
+    assert first.subs(S, 13) != second.subs(S, 13)
+    assert sizes(first) == first
+    assert sizes(second) == second
+    assert sizes(FloorDiv(S - 5, 8) + 1) is sizes(second)

@@ -63,3 +63,54 @@ def test_rows_of_tokens_end_where_the_module_around_says(depth):
     assert "transpose" not in source
     if depth > 1:
         assert "for layer in self.layers:" in source
+
+
+class Reduced(nn.Module):
+    """Attention that looks at a map with fewer places; the author tells it the map's height and width."""
+
+    def __init__(self, dim: int, heads: int, ratio: int):
+        super().__init__()
+        self.heads = heads
+        self.q, self.kv = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        self.fewer, self.norm = nn.Conv2d(dim, dim, ratio, stride=ratio), nn.LayerNorm(dim)
+
+    def forward(self, tokens, height, width):
+        batch, length, dim = tokens.shape
+        q = self.q(tokens).reshape(batch, length, self.heads, -1).permute(0, 2, 1, 3)
+        maps = tokens.permute(0, 2, 1).reshape(batch, dim, height, width)
+        few = self.norm(self.fewer(maps).reshape(batch, dim, -1).permute(0, 2, 1))
+        k, v = (
+            self.kv(few).reshape(batch, -1, 2, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        )
+        found = F.scaled_dot_product_attention(q, k, v)
+        return found.transpose(1, 2).reshape(batch, length, dim)
+
+
+class Stage(nn.Module):
+    def __init__(self, channels: int, dim: int, heads: int, ratio: int):
+        super().__init__()
+        self.down, self.norm = nn.Conv2d(channels, dim, 3, stride=2, padding=1), nn.LayerNorm(dim)
+        self.layers = nn.ModuleList(Reduced(dim, heads, ratio) for _ in range(2))
+
+    def forward(self, x):
+        x = self.down(x)
+        height, width = x.shape[2:]
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        for layer in self.layers:
+            tokens = tokens + layer(tokens, height, width)
+        return tokens.transpose(1, 2).reshape(x.shape[0], -1, height, width)
+
+
+def test_one_head_and_several_are_one_class_at_any_size_of_a_map():
+    """Maps of both stages have as many places at most sizes of a picture, and not at all."""
+
+    def net():
+        return nn.Sequential(Stage(3, 8, 1, 4), Stage(8, 16, 2, 2))
+
+    result = port_of(net, (x(2, 3, 32, 32),), {"input": {0: "batch", 2: "height", 3: "width"}})
+    for height, width in ((32, 48), (29, 37), (22, 46)):
+        result.check(x(3, 3, height, width))
+    source = result.port.model_py
+    check_source(source)
+    assert source.count("class Reduced") == source.count("self.heads = heads") == 1
+    assert source.count("layer(tokens, H, W)") == 2

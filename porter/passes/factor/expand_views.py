@@ -33,6 +33,10 @@ def chain_to(node: Any, writers: dict[Value, Any]) -> Chain:
     return chain if len(chain) > 1 else ()
 
 
+#: Views that are reshapes: where there is one head, `x[:, None]` is.
+RESHAPES = (".reshape", "mx.expand_dims", ".squeeze")
+
+
 def expanded(chain: Chain, node: Node) -> Chain:
     """The reshape `node` as an instance of the chain, or nothing where it is none. The last of it has no output yet."""
     source, target = node.args[0].shape, node.output.shape

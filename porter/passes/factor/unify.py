@@ -7,7 +7,7 @@ from typing import Any
 
 from porter.ir import Node, Value
 from porter.ir.ops import ACTIVATIONS
-from porter.passes.factor.expand_views import Chain, chain_to, expanded
+from porter.passes.factor.expand_views import RESHAPES, Chain, chain_to, expanded
 from porter.passes.factor.roll import list_position
 from porter.passes.factor.tree import Block, Item, Loop, layer_path, reads, variant
 
@@ -98,7 +98,7 @@ class Unifier:
 
     def _chain(self, a: Value, item_a: Item, b: Value, item_b: Item) -> bool:
         """The other's reshape does what the template's reshapes and transpose do."""
-        if not isinstance(item_b, Node) or item_b.op != ".reshape":
+        if not isinstance(item_b, Node) or item_b.op not in RESHAPES:
             return False
         chain = chain_to(item_a, self._writers[0])
         if not chain or item_b in self.items.values() or chain_to(item_b, self._writers[1]):
@@ -180,6 +180,8 @@ class Unifier:
             return False
         if a.kwargs.get("axis") != b.kwargs.get("axis"):
             return False
+        if a.op == ".reshape" and _order(a.output) != _order(b.output):
+            return False  # a map with its channels first is no map with them last
         if (
             len(a.outputs) != len(b.outputs)
             or a.params.keys() != b.params.keys()
@@ -256,6 +258,11 @@ class Unifier:
             or hasattr(a, "free_symbols")
             or hasattr(b, "free_symbols")
         )
+
+
+def _order(value: Value) -> tuple[int, ...]:
+    """In which order the author's axes are stored."""
+    return value.permute or tuple(range(value.rank))
 
 
 def _is_cache(item: Item) -> bool:
