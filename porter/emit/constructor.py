@@ -17,7 +17,7 @@ from porter.emit.variants import Variants
 from porter.errors import UnsupportedError
 from porter.ir import Node, Value
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block, Loop, layer_path, module_form
+from porter.passes.factor.tree import NUMBERED, Block, Loop, layer_path, module_form
 
 #: Numbers that no shape shows: where a setting gives them they are written even if they are MLX's default.
 _SETTINGS = ("eps", "base")
@@ -55,6 +55,11 @@ class Constructor:
 
     def _activation(self, items: Instances) -> str:
         """`nn.ReLU()` in a Sequential; where the instances differ, of the class that they are given."""
+        if items[0][1].op in NUMBERED:
+            module, name, default = NUMBERED[items[0][1].op]
+            vector = {i: other.args[1] for i, other in items}
+            usual = is_constant(vector) and vector[min(vector)] == default
+            return f"{module}({'' if usual else self.arguments.resolve(vector, name)})"
         forms = {i: module_form(other.op) or other.op for i, other in items}
         if len(set(forms.values())) == 1:
             return forms[min(forms)]

@@ -37,6 +37,7 @@ CONSTRUCTORS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "nn.SwitchLinear": (("input_dims", "output_dims", "num_experts"), {"bias": True}),
     "nn.SwitchGLU": (("input_dims", "hidden_dims", "num_experts"), {"bias": False}),
     "nn.InstanceNorm": (("dims",), {"eps": 1e-5, "affine": False}),
+    "nn.PReLU": ((), {"num_parameters": 1}),
     **{f"nn.{cell}": (("input_size", "hidden_size"), {"bias": True}) for cell in ("LSTM", "GRU")},
     "nn.RNN": (("input_size", "hidden_size"), {"bias": True, "nonlinearity": None}),
     "nn.Upsample": (("scale_factor",), {"mode": "nearest", "align_corners": False}),

@@ -22,6 +22,7 @@ from porter.passes.fuse.fuse_causal_conv import fuse_causal_conv
 from porter.passes.fuse.fuse_experts import fuse_experts
 from porter.passes.fuse.fuse_linear import fuse_linear
 from porter.passes.fuse.fuse_norms import fuse_norms
+from porter.passes.fuse.fuse_prelu import fuse_prelu
 from porter.passes.fuse.fuse_rope import fuse_rope
 from porter.passes.fuse.fuse_rotations import fuse_rotations
 from porter.passes.fuse.fuse_scaled_directions import fuse_scaled_directions
@@ -113,6 +114,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (remove_dead, "a parameter's reader that nothing reads would be one more"),
     (share_parameters, "a parameter with several readers is kept once"),
     (remove_dead, "what the passes left unused"),
+    (fuse_prelu, "slopes that the checkpoint holds belong to nn.PReLU"),
     (plan_shards, "processes can share a decoder's layers where parts are computed by themselves"),
     (fuse_rotations, "rotations by other tables are one function too"),
     (group_rows, "a list of lists becomes a list of layers, so that its loop stays one"),

@@ -290,11 +290,7 @@ def _is_chain(block: Block) -> bool:
         )
         written = [value for node in nodes for value in node.outputs]
         if isinstance(item, Node):
-            if len(item.outputs) != 1 or not (
-                item.is_layer or (item.op.startswith(("nn.", "mx.")) and len(item.args) == 1)
-            ):
-                return False
-            if item.kwargs or (not item.is_layer and item.op not in _AS_MODULE):
+            if len(item.outputs) != 1 or item.kwargs or not (item.is_layer or _has_module(item)):
                 return False
             previous = item.output
         else:
@@ -306,7 +302,18 @@ _AS_MODULE = {
     "nn.relu": "nn.ReLU()", "nn.gelu": "nn.GELU()", "nn.silu": "nn.SiLU()", "nn.hardswish": "nn.Hardswish()",
     "nn.relu6": "nn.ReLU6()", "mx.sigmoid": "nn.Sigmoid()", "mx.tanh": "nn.Tanh()", "nn.mish": "nn.Mish()",
     "nn.gelu_approx": 'nn.GELU(approx="precise")', "nn.elu": "nn.ELU()", "nn.softplus": "nn.Softplus()",
+    "nn.selu": "nn.SELU()", "nn.softsign": "nn.Softsign()", "nn.log_sigmoid": "nn.LogSigmoid()",
 }  # fmt: skip
+
+#: Activations with a number: the module, what it calls the number, and its default.
+NUMBERED = {"nn.leaky_relu": ("nn.LeakyReLU", "negative_slope", 0.01)}
+
+
+def _has_module(node: Node) -> bool:
+    """Whether a module of mlx.nn does what a function does."""
+    if node.op in NUMBERED:
+        return len(node.args) == 2 and isinstance(node.args[1], (int, float))
+    return node.op in _AS_MODULE and len(node.args) == 1
 
 
 def module_form(op: str) -> str | None:
