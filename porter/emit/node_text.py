@@ -10,6 +10,7 @@ from porter.emit.arguments import Arguments
 from porter.emit.decoder import STATE
 from porter.emit.literals import Code, Vector, is_constant
 from porter.emit.measured import Measured
+from porter.emit.numbered_sizes import with_number
 from porter.emit.part_statement import write_part
 from porter.emit.reshape_sizes import ReshapeSizes
 from porter.emit.sizes import (
@@ -115,28 +116,8 @@ class NodeText:
                 self.planned[id(node), size] = (
                     self.given(node, vector)
                     or self.measured.text(vector, order, real)
-                    or self._bounded(vector, order)
+                    or with_number(self.measured, self.arguments, vector, order, real)
                 )
-
-    def _bounded(self, vector: Vector, order: list[Value]) -> Text | None:
-        """`min(self.topk_candidates, N)`: a size up to a number that a setting gives."""
-        sizes = list(vector.values())
-        kinds = {type(size).__name__ for size in sizes}
-        split = {
-            i: ([a for a in size.args if a.is_Integer], [a for a in size.args if not a.is_Integer])
-            for i, size in vector.items()
-            if isinstance(size, Expr)
-        }
-        if kinds - {"Min", "Max"} or len(kinds) != 1 or len(split) != len(vector):
-            return None
-        if any(len(numbers) != 1 or len(rest) != 1 for numbers, rest in split.values()):
-            return None
-        rest = self.measured.text({i: parts[1][0] for i, parts in split.items()}, order)
-        numbers = {i: int(parts[0][0]) for i, parts in split.items()}
-        if rest is None:
-            return None
-        number = Text(self.arguments.resolve(numbers, "size", in_call=True))
-        return call(kinds.pop().lower(), [number, rest])
 
     def given(self, node: Node, vector: Vector) -> Text | None:
         """A size that the module around this one hands over."""

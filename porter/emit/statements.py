@@ -36,6 +36,7 @@ class Statements:
         self.indent = 0
         self.names: dict[Value, str] = {}
         self.pending: dict[Value, Text] = {}
+        self.reserved: set[str] = set()  # what the body of a loop must leave alone
         self.left = self._count_reads()
         self.functions = {
             item.op.removeprefix("fn.")
@@ -182,7 +183,7 @@ class Statements:
         busy = {name for value, name in self.names.items() if self.left.get(value, 0) > 0}
         for text in self.pending.values():
             busy |= text.names
-        return busy | self.nodes.dim_names() | self.functions
+        return busy | self.nodes.dim_names() | self.functions | self.reserved
 
     def free_name(self, value: Value, more: set[str]) -> str:
         spare: tuple[str, ...] = ("x", "y", "h", "r", "z", "u", "w", "s", "t")

@@ -27,8 +27,10 @@ def _resize(call: Call, x: Value, mode: str, align: bool, factors: Sequence[floa
     if call.shape == x.shape and (factors is None or set(factors) == {1.0}):
         return x
     build = call.build
-    last = build.transpose(x, channels_last(x.rank))
     sizes, out = x.shape[2:], call.shape[2:]
+    if all(size == 1 for size in sizes):  # every cell is the one there is
+        return build.op("mx.broadcast_to", x, call.shape, shape=call.shape, dtype=x.dtype)
+    last = build.transpose(x, channels_last(x.rank))
     given = list(factors) if factors else [None] * count
     whole = [_whole_factor(h, n, f) for h, n, f in zip(sizes, out, given, strict=True)]
     if mode in ("nearest", "linear", "cubic") and None not in whole:

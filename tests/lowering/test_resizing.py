@@ -43,6 +43,9 @@ RESIZING = [
     Case(
         "bilinear-one", resize(size=(1, 4), mode="bilinear", align_corners=True), [IMAGE], kappa=3
     ),
+    Case("bilinear-cell", resize(size=(5, 4), mode="bilinear"), [(2, 3, 1, 1)]),
+    Case("bicubic-cell", resize(size=(5, 4), mode="bicubic", align_corners=True), [(2, 3, 1, 1)]),
+    Case("nearest-cell", resize(scale_factor=3), [(2, 3, 1)]),
     Case("bilinear-fraction", resize(scale_factor=1.7, mode="bilinear"), [IMAGE], kappa=3),
     Case(
         "bilinear-half", resize(scale_factor=0.5, mode="bilinear"), [IMAGE], axes=(0, 2, 3), kappa=3
