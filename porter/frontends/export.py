@@ -18,6 +18,7 @@ from porter.errors import InputError, UnsupportedError
 from porter.frontends.bounded_sizes import bounded_dims
 from porter.frontends.idle_moves import idle_moves
 from porter.frontends.known_buffers import known_buffers
+from porter.frontends.known_constants import known_constants
 from porter.frontends.whole_functions import (
     NotJoined,
     joined_rows,
@@ -159,6 +160,7 @@ def _concessions(source: Source) -> tuple[tuple[Any, str], ...]:
     buffers = known_buffers(source.module, source.tensors, source.keys)  # type: ignore[arg-type]
     return (
         (nullcontext(), ""),
+        (known_constants(), ""),
         (symbolic_lengths(), ""),
         (
             buffers,

@@ -1,9 +1,16 @@
 """Sizes made of an axis and a number of each instance's own."""
 
+from types import SimpleNamespace
+
 import torch
 import torch.nn.functional as F  # noqa: N812
+from sympy import Min, Symbol
 from torch import nn
 
+from porter.emit.literals import Code
+from porter.emit.numbered_sizes import with_number
+from porter.emit.syntax import plain
+from porter.ir import Value
 from tests.random_modules.parity import check_source, port_of
 
 
@@ -42,3 +49,22 @@ def test_pyramid_pooling_at_any_size():
     assert not ported.port.notes
     assert "/ (H - 1)" in ported.port.model_py
     assert "mx.broadcast_to(" in ported.port.model_py  # of one cell
+
+
+N, H = (Symbol(name, integer=True, positive=True) for name in "NH")
+
+
+def test_a_bound_that_moves_with_a_setting_has_its_name():
+    """The example's model has 6 candidates, another size of it 10."""
+    rows = Value((N,), "float32", name="rows")
+    measured = SimpleNamespace(
+        text=lambda vector, order: plain(Code("N")) if {*vector.values()} == {N} else None
+    )
+    arguments = SimpleNamespace(
+        resolve=lambda vector, *_, **__: "self.candidates" if vector == {0: 6, 1: 10} else "?"
+    )
+    found = with_number(measured, arguments, {0: Min(6, N), 1: Min(10, N)}, [rows], False)
+    assert found is not None
+    assert found.code == "min(self.candidates, N)"
+    assert with_number(measured, arguments, {0: Min(6, N), 1: N}, [rows], False) is None
+    assert with_number(measured, arguments, {0: Min(6, N, H), 1: Min(6, N)}, [rows], False) is None

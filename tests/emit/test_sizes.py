@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import sympy
 import torch
 from torch import nn
-from torch.utils._sympy.functions import Min
 
-from porter.emit.literals import Code
-from porter.emit.node_text import NodeText
 from porter.emit.sizes import Dims, author_sizes, flatten_axes, splits, squeezed_axes
-from porter.emit.syntax import plain
 from porter.ir import Location, Node, Value
 from porter.style import check
 from tests.passes.programs import Fn, x
@@ -213,20 +207,3 @@ def test_a_size_of_no_instance_is_no_axis():
     """Any axis would fit: what an optional part makes has no size where the part is lacking."""
     array = Value((2, N), "float32")
     assert Dims(None, None, {(array, 1): "N"}).find({}, [array]) is None
-
-
-def test_a_bound_that_moves_with_a_setting_has_its_name():
-    """The example's model has 6 candidates, another size of it 10."""
-    rows = Value((N,), "float32", name="rows")
-    measured = SimpleNamespace(
-        text=lambda vector, order: plain(Code("N")) if {*vector.values()} == {N} else None
-    )
-    arguments = SimpleNamespace(
-        resolve=lambda vector, *_, **__: "self.candidates" if vector == {0: 6, 1: 10} else "?"
-    )
-    writer = SimpleNamespace(measured=measured, arguments=arguments)
-    found = NodeText._bounded(writer, {0: Min(6, N), 1: Min(10, N)}, [rows])
-    assert found is not None
-    assert found.code == "min(self.candidates, N)"
-    assert NodeText._bounded(writer, {0: Min(6, N), 1: N}, [rows]) is None
-    assert NodeText._bounded(writer, {0: Min(6, N, H), 1: Min(6, N)}, [rows]) is None
