@@ -10,6 +10,7 @@ from porter.emit.attributes import Attributes
 from porter.emit.child_calls import ChildCalls, Instances
 from porter.emit.literals import Vector, is_constant, literal
 from porter.emit.turns import alternating, factor, first_apart, growth, runs, term
+from porter.errors import UnsupportedError
 from porter.passes.factor.tree import Block
 
 
@@ -35,14 +36,29 @@ class LayerLists:
         """The list that a loop runs over, as a comprehension."""
         blocks = {i: loop.blocks for i, loop in items}
         first = items[0][1].blocks[0]
-        if first.is_sequential:  # which are all alike
-            call = self.item([(i, row[0]) for i, row in blocks.items()])
-            return f"[{call} for _ in range({self._count(first, blocks)})]"
+        if first.is_sequential:
+            return self._sequentials(first, blocks)
         if len({id(self.calls.child(block)[0]) for row in blocks.values() for block in row}) > 1:
             return self._mixed(blocks)
         call, table, uses_index = self._repeated_call(blocks)
         count = self._count(first, blocks) if table is None else f"len({table})"
         return f"[{call} for {'i' if uses_index else '_'} in range({count})]"
+
+    def _sequentials(self, first: Block, blocks: dict[int, list[Block]]) -> str:
+        """A list of Sequentials: once where they are all alike, else one by one."""
+        call, *others = [
+            self.item([(i, row[k]) for i, row in blocks.items() if k < len(row)])
+            for k in range(max(map(len, blocks.values())))
+        ]
+        if all(other == call for other in others):
+            return f"[{call} for _ in range({self._count(first, blocks)})]"
+        if len({len(row) for row in blocks.values()}) > 1:
+            raise UnsupportedError(
+                f"{self.cls.name} keeps lists of different lengths in {first.path}, whose Sequentials differ: porter can't "
+                "write that yet."
+            )
+        lengths = {i: (row[0].path.rpartition(".")[0], len(row)) for i, row in blocks.items()}
+        return f"[{', '.join(runs([call, *others], self.length(lengths)))}]"
 
     def _count(self, first: Block, blocks: dict[int, list[Block]]) -> str:
         """How many layers a list has."""

@@ -87,7 +87,7 @@ class NodeText:
             *given,
         ]
         if node.op == "size":
-            self.measured.axis(*node.args)
+            self._size(node)
         elif node.op == ".reshape":
             if not (self._everywhere(node, flatten_axes) or self._everywhere(node, squeezed_axes)):
                 self.sizes[id(node)] = ReshapeSizes(self, node, order).texts()
@@ -126,8 +126,16 @@ class NodeText:
             if all(simplify(list(handed(o))[k][1] - vector[i]) == 0 for i, o in likes):
                 name = self.statements.names.get(value)
                 assert value.node is not None
-                return Text(name, names={name}) if name else self.measured.axis(*value.node.args)
+                return Text(name, names={name}) if name else self._size(value.node)
         return None
+
+    def _size(self, node: Node) -> Text:
+        """An axis of an array, or what is worked out from it."""
+        if "size" not in node.attrs:
+            return self.measured.axis(*node.args)
+        vector = {i: other.attrs["size"] for i, other in self.likes(node)}
+        text = self.measured.text(vector, [node.args[0]])
+        return Text(self._traced(vector, node)) if text is None else text
 
     def _vector_of(self, node: Node, size: Expr) -> Vector:
         """The size in each instance, where instances hold equal places of equal nodes."""
@@ -182,7 +190,7 @@ class NodeText:
         if node.op == "unpack":
             return self.statements.read(node.args[0])
         if node.op == "size":
-            return self.measured.axis(*node.args)
+            return self._size(node)
         scale = self._head_scale(node, others)
         args = [
             self.part([(i, o.args[p]) for i, o in others], node, _role(node, p))
@@ -367,6 +375,8 @@ def _role(node: Node, position: int) -> str:
         return "size"
     if node.op == "mx.arange":
         return "length"
+    if node.op in ("fn.resize_linear", "fn.resize_cubic"):
+        return "size"
     if node.op == "fn.chunked_mask":
         return "attention_chunk_size"
     return "scale" if node.op in ("*", "/") and isinstance(node.args[position], float) else ""

@@ -99,6 +99,47 @@ def cubic_weights(t: mx.array, a: float = -0.75) -> tuple[mx.array, ...]:
     return far(t + 1), near(t), near(1 - t), far(2 - t)
 
 
+def resize_linear(
+    x: mx.array, count: int, axis: int, align_corners: bool = False, scale: float | None = None
+) -> mx.array:
+    """x with `count` cells along an axis, each between the two of x that are nearest.
+
+    `scale` is how many cells of x one takes, where it is not the ratio of the sizes.
+    """
+    size = x.shape[axis]
+    places = mx.maximum(resized_places(size, count, align_corners, scale), 0)
+    lower = mx.floor(places)
+    share = (places - lower).reshape(-1, *[1] * (x.ndim - axis - 1))
+    cells = mx.minimum(lower.astype(mx.int32), size - 1)
+    low, high = (mx.take(x, mx.minimum(cells + i, size - 1), axis=axis) for i in (0, 1))
+    return (low * (1 - share) + high * share).astype(x.dtype)
+
+
+def resize_cubic(
+    x: mx.array, count: int, axis: int, align_corners: bool = False, scale: float | None = None
+) -> mx.array:
+    """x with `count` cells along an axis, each by Keys' kernel with a = -0.75; cells beyond the edge are repeated."""
+    size = x.shape[axis]
+    places = resized_places(size, count, align_corners, scale)
+    lower = mx.floor(places)
+    total = mx.zeros((), dtype=x.dtype)
+    for offset, weight in enumerate(cubic_weights(places - lower)):
+        cells = mx.clip(lower.astype(mx.int32) + (offset - 1), 0, size - 1)
+        weight = weight.reshape(-1, *[1] * (x.ndim - axis - 1))
+        total = total + mx.take(x, cells, axis=axis) * weight
+    return total.astype(x.dtype)
+
+
+def resized_places(
+    size: int, count: int, align_corners: bool = False, scale: float | None = None
+) -> mx.array:
+    """Where the centres of `count` cells lie among `size` ones that cover the same."""
+    cells = mx.arange(count, dtype=mx.float32)
+    if align_corners:
+        return cells * ((size - 1) / max(count - 1, 1))
+    return (cells + 0.5) * (size / count if scale is None else scale) - 0.5
+
+
 def affine_grid(theta: mx.array, size: Sequence[int], align_corners: bool = False) -> mx.array:
     """The grid (N, *size, axes) that theta (N, axes, axes + 1) makes of a regular one from -1 to 1."""
     axes = []

@@ -39,7 +39,7 @@ REDUCTIONS = {
 ALONG_AXIS = {
     f"mx.{name}"
     for name in "softmax cumsum cumprod cummax cummin logcumsumexp sort argsort repeat concatenate split flip".split()
-} | {"nn.log_softmax", "nn.glu", "fn.average_windows"}
+} | {"nn.log_softmax", "nn.glu", "fn.average_windows", "fn.resize_linear", "fn.resize_cubic"}
 #: Layers that act on the last axis and leave the others alone.
 LAST_AXIS_LAYERS = {
     "nn.Linear",

@@ -42,7 +42,10 @@ def _resize(call: Call, x: Value, mode: str, align: bool, factors: Sequence[floa
     for axis, (size, n, factor) in enumerate(zip(sizes, out, given, strict=True), 1):
         if size == n and factor in (None, 1.0):
             continue
-        last = _SAMPLERS[mode](call, last, axis, n, _step(size, n, factor, align), align)
+        if mode in _FUNCTIONS:
+            last = _between(call, last, _FUNCTIONS[mode], axis, n, align, factor)
+        else:
+            last = _SAMPLERS[mode](call, last, axis, n, _step(size, n, factor, align))
     return build.transpose(build.cast(last, x.dtype), channels_first(x.rank))
 
 
@@ -52,24 +55,25 @@ def _whole_factor(size: Size, out: Size, factor: float | None) -> int | None:
     return int(ratio) if ratio.is_number and float(ratio) == int(ratio) >= 1 else None
 
 
+#: What reads between cells.
+_FUNCTIONS = {"linear": "fn.resize_linear", "cubic": "fn.resize_cubic"}
+
+
+def _between(
+    call: Call, x: Value, function: str, axis: int, out: Size, align: bool, factor: float | None
+) -> Value:
+    shape = (*x.shape[:axis], out, *x.shape[axis + 1 :])
+    how: dict[str, Any] = {"align_corners": True} if align else {}
+    if factor and not align:
+        how["scale"] = 1.0 / float(factor)
+    return call.build.op(function, x, out, shape=shape, dtype=x.dtype, axis=axis, **how)
+
+
 def _step(size: Size, out: Size, factor: float | None, align: bool) -> Any:
     """Source cells per output cell; a number, or an expression of sizes."""
     if align:
-        if out == 1:
-            return 0.0
-        return (size - 1) / (out - 1)
-    if factor:
-        return 1.0 / float(factor)
-    return size / out
-
-
-def _positions(call: Call, out: Size, step: Any, align: bool) -> Value:
-    """Where the centre of each output cell lies in the source."""
-    cells = made(call, "mx.arange", out, shape=(out,), dtype="float32")
-    if align:
-        return call.build.op("*", cells, step)
-    middle = call.build.op("*", call.build.op("+", cells, 0.5), step)
-    return call.build.op("-", middle, 0.5)
+        return 0.0 if out == 1 else (size - 1) / (out - 1)
+    return 1.0 / float(factor) if factor else size / out
 
 
 def _take(call: Call, x: Value, cells: Value, axis: int) -> Value:
@@ -77,19 +81,8 @@ def _take(call: Call, x: Value, cells: Value, axis: int) -> Value:
     return call.build.op("mx.take", x, cells, shape=shape, dtype=x.dtype, axis=axis)
 
 
-def _column(call: Call, weights: Value, rank: int, axis: int) -> Value:
-    """Weights of one axis, shaped so that they multiply along it."""
-    return call.build.reshape(weights, (weights.shape[0], *[1] * (rank - axis - 1)))
-
-
-def _clipped(call: Call, cells: Value, size: Size) -> Value:
-    return call.build.op(
-        "mx.clip", cells, 0, simplify(size - 1), shape=cells.shape, dtype=cells.dtype
-    )
-
-
 def _nearest(offset: float) -> Callable[..., Value]:
-    def sample(call: Call, x: Value, axis: int, out: Size, step: Any, align: bool) -> Value:
+    def sample(call: Call, x: Value, axis: int, out: Size, step: Any) -> Value:
         build = call.build
         cells = made(call, "mx.arange", out, shape=(out,), dtype="float32")
         if offset:
@@ -101,55 +94,10 @@ def _nearest(offset: float) -> Callable[..., Value]:
     return sample
 
 
-def _linear(call: Call, x: Value, axis: int, out: Size, step: Any, align: bool) -> Value:
-    """Between the two cells around each position."""
-    build = call.build
-    positions = _positions(call, out, step, align)
-    if not align:
-        positions = build.op("mx.maximum", positions, 0)
-    floor = build.op("mx.floor", positions)
-    below = build.op("mx.minimum", build.cast(floor, "int32"), simplify(x.shape[axis] - 1))
-    above = build.op("mx.minimum", build.op("+", below, 1), simplify(x.shape[axis] - 1))
-    share = _column(call, build.op("-", positions, floor), x.rank, axis)
-    near = build.op("*", _take(call, x, below, axis), build.op("-", 1, share))
-    return build.op("+", near, build.op("*", _take(call, x, above, axis), share))
-
-
-def _cubic(call: Call, x: Value, axis: int, out: Size, step: Any, align: bool) -> Value:
-    """Keys' kernel with a = -0.75 over the four cells around each position, cells beyond the edge repeated."""
-    build = call.build
-    positions = _positions(call, out, step, align)
-    floor = build.op("mx.floor", positions)
-    share = build.op("-", positions, floor)
-    first = build.cast(floor, "int32")
-    rest = build.op("-", 1, share)
-    weights = [_outer(call, share), _inner(call, share), _inner(call, rest), _outer(call, rest)]
-    total: Value | None = None
-    for offset, weight in zip((-1, 0, 1, 2), weights, strict=True):
-        cells = _clipped(call, build.op("+", first, offset) if offset else first, x.shape[axis])
-        term = build.op("*", _take(call, x, cells, axis), _column(call, weight, x.rank, axis))
-        total = term if total is None else build.op("+", total, term)
-    assert total is not None
-    return total
-
-
-def _inner(call: Call, t: Value) -> Value:
-    """(1.25 t - 2.25) t^2 + 1, for a distance t up to 1."""
-    build = call.build
-    line = build.op("-", build.op("*", 1.25, t), 2.25)
-    return build.op("+", build.op("*", line, build.op("mx.square", t)), 1)
-
-
-def _outer(call: Call, t: Value) -> Value:
-    """-0.75 t (1 - t)^2, for a distance of 1 + t."""
-    build = call.build
-    return build.op("*", build.op("*", -0.75, t), build.op("mx.square", build.op("-", 1, t)))
-
-
 def _antialiased(kernel: Callable[[Call, Value], Value]) -> Callable[..., Value]:
     """A product with the matrix of the kernel's values, widened where the image shrinks; its rows add up to 1."""
 
-    def sample(call: Call, x: Value, axis: int, out: Size, step: Any, align: bool) -> Value:
+    def sample(call: Call, x: Value, axis: int, out: Size, step: Any) -> Value:
         build = call.build
         size = x.shape[axis]
         cells = build.op("+", made(call, "mx.arange", out, shape=(out,), dtype="float32"), 0.5)
@@ -194,8 +142,6 @@ def _keys(call: Call, distance: Value) -> Value:
 _SAMPLERS: dict[str, Callable[..., Value]] = {
     "nearest": _nearest(0),
     "nearest-exact": _nearest(0.5),
-    "linear": _linear,
-    "cubic": _cubic,
     "linear-aa": _antialiased(_triangle),
     "cubic-aa": _antialiased(_keys),
 }

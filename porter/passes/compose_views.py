@@ -14,6 +14,7 @@ from porter.ir import Node, Program, Size, Value
 from porter.ir.builder import Builder
 from porter.ir.ops import LAST_AXIS_LAYERS
 from porter.passes.cleanup import remove_dead
+from porter.passes.homes import Homes
 from porter.passes.view_forms import Atom, Axes, Form, product, regrouped
 
 
@@ -36,20 +37,12 @@ class _Composer:
     outputs: dict[Value, Value] = field(
         default_factory=dict
     )  # a pushed layer's output -> its new one
-    holders: set[Any] = field(default_factory=set)  # scopes that hold a parameter
+    homes: Homes = field(init=False)
 
     def __post_init__(self) -> None:
-        for node in self.program.nodes:
-            if any(value.is_parameter for value in node.inputs()):
-                self.holders |= {node.scope[:depth] for depth in range(len(node.scope) + 1)}
+        self.homes = Homes(self.program)
 
     # --- forms
-
-    def home(self, scope: Any) -> Any:
-        """The scope without the calls of modules that hold no parameter: those become a part of the module around them."""
-        while scope and scope not in self.holders:
-            scope = scope[:-1]
-        return scope
 
     def form(self, value: Value, scope: Any) -> Form:
         """The value's form as a node in `scope` sees it: chains don't reach across modules."""
@@ -60,10 +53,10 @@ class _Composer:
         """Whether the chain that made a value goes on in `scope`; through a layer that reads another order, beside it."""
         if value.node is None:
             return False
-        homes = {self.home(value.node.scope)}
+        homes = {self.homes.home(value.node.scope)}
         if value in self.outputs:
-            homes.add(self.home(value.node.scope[:-1]))
-        return self.home(scope) in homes
+            homes.add(self.homes.home(value.node.scope[:-1]))
+        return self.homes.home(scope) in homes
 
     def read(self, node: Node) -> None:
         if (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from porter.ir import Frame, Node, Program, Size, Value
 
@@ -13,11 +14,12 @@ _NAMES = {3: {1: "L"}, 4: {1: "H", 2: "W"}, 5: {1: "D", 2: "H", 3: "W"}}
 def hand_sizes(program: Program, wanted: Mapping[Node, list[Size]]) -> int:
     """Gives nodes the sizes `wanted` that a module around theirs can read off an array. Returns how many it could.
 
-    A node keeps them in its attribute `sizes`; each is the output of a node `size` of that module, an integer at run time.
+    A node keeps them in its attribute `sizes`; each is the output of a node `size` of that module, an integer at run time:
+    an axis of an array, or what its attribute `size` makes of one.
     """
     readers = program.users()
     places = {node: place for place, node in enumerate(program.nodes)}
-    made: dict[tuple[Value, int, tuple[Frame, ...]], Node] = {}
+    made: dict[tuple[Value, int, tuple[Frame, ...], Size], Node] = {}
     count = 0
     for node, sizes in wanted.items():
         known = [size for _, size in handed(node)]
@@ -26,12 +28,15 @@ def hand_sizes(program: Program, wanted: Mapping[Node, list[Size]]) -> int:
                 size in known or node not in places
             ):  # a node that factoring wrote out is not the program's
                 continue
-            found = _measured(program, node, size, readers, places)
+            found = _measured(program, node, size, readers, places) or _worked_out(
+                program, node, size, readers, places
+            )
             if found is None:
                 continue
-            if found not in made:
-                made[found] = _size_node(*found)
-            node.attrs.setdefault("sizes", []).append(made[found].output)
+            key = (*found, size)
+            if key not in made:
+                made[key] = _size_node(*key)
+            node.attrs.setdefault("sizes", []).append(made[key].output)
             count += 1
     for size_node in made.values():
         writer = size_node.args[0].node
@@ -45,7 +50,7 @@ def handed(node: Node) -> Iterator[tuple[Value, Size]]:
     for value in node.attrs.get("sizes", ()):
         assert value.node is not None
         array, axis = value.node.args
-        yield value, array.shape[axis]
+        yield value, value.node.attrs.get("size", array.shape[axis])
 
 
 def _measured(
@@ -66,6 +71,20 @@ def _measured(
     return None
 
 
+def _worked_out(
+    program: Program,
+    node: Node,
+    size: Size,
+    readers: dict[Value, list[Node]],
+    places: dict[Node, int],
+) -> tuple[Value, int, tuple[Frame, ...]] | None:
+    """An array whose axis is the one symbol of that size: of `H // 2`, where nothing is that high any more."""
+    symbols: set[Any] = getattr(size, "free_symbols", set())
+    if len(symbols) != 1:
+        return None
+    return _measured(program, node, next(iter(symbols)), readers, places)
+
+
 def _is_seen(value: Value, scope: tuple[Frame, ...], readers: dict[Value, list[Node]]) -> bool:
     """Whether the module called in `scope` makes the array itself, is given it, or is given it by a module that it calls."""
     depth, made_in = len(scope), value.node.scope if value.node is not None else ()
@@ -77,9 +96,11 @@ def _is_seen(value: Value, scope: tuple[Frame, ...], readers: dict[Value, list[N
     )
 
 
-def _size_node(value: Value, axis: int, scope: tuple[Frame, ...]) -> Node:
+def _size_node(value: Value, axis: int, scope: tuple[Frame, ...], size: Size) -> Node:
     location = value.node.location if value.node is not None else None
     node = Node("size", [value, axis], scope=scope, location=location)
+    if size != value.shape[axis]:
+        node.attrs["size"] = size
     name = _NAMES.get(value.rank, {}).get(axis, "N")
     node.outputs = [Value((), "size", node, name)]
     return node

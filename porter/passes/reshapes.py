@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from porter.ir import Node, Program, Value, values_in
 from porter.ir.builder import broadcast_shapes
 from porter.ir.ops import ACTIVATIONS, ALONG_AXIS, ELEMENTWISE, LAST_AXIS_LAYERS, REDUCTIONS
+from porter.passes.homes import Homes
 
 
 def merge_reshapes(program: Program) -> int:
-    """A reshape reads what the reshape before it read. Returns how many were shortened."""
+    """A reshape reads what the reshape before it in its class read. Returns how many were shortened."""
     count = 0
+    home = Homes(program).home
     mapping: dict[Value, Value] = {}
     for node in program.nodes:
         node.replace_inputs(lambda value: mapping.get(value, value))
         if node.op != ".reshape":
             continue
         source = node.args[0].node
-        while source is not None and source.op == ".reshape" and source.scope == node.scope:
+        while (
+            source is not None
+            and source.op == ".reshape"
+            and home(source.scope) == home(node.scope)
+        ):
             node.args[0] = source.args[0]
             source = node.args[0].node
             count += 1
-        count += _pick_first(node)
+        count += _pick_first(node, home)
         if node.op == ".reshape" and node.args[0].shape == node.output.shape:
             mapping[node.output] = node.args[0]
     program.nodes = [node for node in program.nodes if node.outputs[0] not in mapping]
@@ -30,16 +38,16 @@ def merge_reshapes(program: Program) -> int:
     return count
 
 
-def _pick_first(node: Node) -> bool:
+def _pick_first(node: Node, home: Callable[[Any], Any]) -> bool:
     """A row that is picked between two reshapes, of axes of size 1 that come and go, is picked without them."""
     pick = node.args[0].node
-    if pick is None or pick.op != "[]" or pick.scope != node.scope:
+    if pick is None or pick.op != "[]" or home(pick.scope) != home(node.scope):
         return False
     first, *rest = pick.attrs["key"]
     wide = pick.args[0].node
     if not isinstance(first, int) or any(key != slice(None) for key in rest):
         return False
-    if wide is None or wide.op != ".reshape" or wide.scope != node.scope:
+    if wide is None or wide.op != ".reshape" or home(wide.scope) != home(node.scope):
         return False
     source = wide.args[0]
     with_ones = [size for size in wide.output.shape[1:] if size != 1]

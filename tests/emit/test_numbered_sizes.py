@@ -37,6 +37,22 @@ class Pyramid(nn.Module):
         return torch.cat([x, *(level(x) for level in self.bins)], 1)
 
 
+class Finer(nn.Module):
+    """Places between the tokens, as many as the module says."""
+
+    def __init__(self, width, times):
+        super().__init__()
+        self.times, self.mix = times, nn.Linear(width, width)
+
+    def forward(self, x):
+        places = torch.arange(x.shape[1] * self.times) / (x.shape[1] * self.times - 1)
+        return self.mix(x) + torch.sin(places).reshape(-1, self.times).sum(1)[:, None]
+
+
+def finer():
+    return nn.Sequential(*(Finer(6, times) for times in (2, 3, 5)))
+
+
 def image(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
@@ -47,11 +63,19 @@ def test_pyramid_pooling_at_any_size():
         ported.check(image(*shape))
     check_source(ported.port.model_py)
     assert not ported.port.notes
-    assert "/ (H - 1)" in ported.port.model_py
+    assert "resize_linear(" in ported.port.model_py
     assert "mx.broadcast_to(" in ported.port.model_py  # of one cell
 
 
 N, H = (Symbol(name, integer=True, positive=True) for name in "NH")
+
+
+def test_a_size_times_a_number_of_each_instance():
+    ported = port_of(finer, (image(2, 7, 6),))
+    ported.check(image(3, 4, 6))
+    check_source(ported.port.model_py)
+    assert not ported.port.notes
+    assert "self.times * L" in ported.port.model_py
 
 
 def test_a_bound_that_moves_with_a_setting_has_its_name():

@@ -114,3 +114,34 @@ def test_one_head_and_several_are_one_class_at_any_size_of_a_map():
     check_source(source)
     assert source.count("class Reduced") == source.count("self.heads = heads") == 1
     assert source.count("layer(tokens, H, W)") == 2
+
+
+class Half(nn.Module):
+    """Told a size that no map has any more."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x, size):
+        return F.interpolate(self.mix(x), size=size, mode="bilinear")
+
+
+class ToHalf(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, stride=4, padding=1)
+        self.shrunk = Half()
+
+    def forward(self, x):
+        return self.shrunk(self.stem(x), [size // 2 for size in x.shape[2:]])
+
+
+def test_a_size_that_is_worked_out_is_handed():
+    image = x(2, 3, 32, 24)
+    ported = port_of(ToHalf, (image,))
+    ported.check(image)
+    ported.check(x(3, 3, 21, 43))
+    check_source(ported.port.model_py)
+    assert not ported.port.notes
+    assert "H // 2, W // 2)" in ported.port.model_py

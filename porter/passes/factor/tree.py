@@ -223,7 +223,7 @@ def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
         return False  # encoder and decoder are called one by one
     children = [item for item in block.items if isinstance(item, Block)]
     if block.is_sequential:
-        return _is_chain(block)
+        return _is_chain(block) and not _is_read_inside(program, block)
     return bool(children) or len(nodes) > 0
 
 
@@ -272,6 +272,17 @@ def _nodes(block: Block) -> Iterator[Node]:
             yield from _nodes(item)
         elif isinstance(item, Node):
             yield item
+
+
+def _is_read_inside(program: Program, block: Block) -> bool:
+    """Whether something outside reads what is not a chain's last: an activation that wrote into its input, say."""
+    own = set(_nodes(block))
+    last = {value for node in list(_nodes(block))[-1:] for value in node.outputs}
+    inner = {value for node in own for value in node.outputs} - last
+    if inner & set(program.output_values()):
+        return True
+    others = (node for node in program.nodes if node not in own)
+    return any(value in inner for node in others for value in node.inputs())
 
 
 def _is_chain(block: Block) -> bool:

@@ -1,0 +1,88 @@
+"""Lists of layers: what differs along them is said."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tests.passes.programs import x
+from tests.random_modules.parity import check_source, port_of
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, outer: int):
+        super().__init__()
+        self.norm, self.mix = nn.LayerNorm(width), nn.Linear(width, outer)
+
+    def forward(self, a):
+        return torch.relu(self.mix(self.norm(a))) + a.mean(-1, keepdim=True)
+
+
+class Stages(nn.Module):
+    """Stages by numbered names, each a Sequential of one block, as SENet has them."""
+
+    def __init__(self, widths: tuple[int, ...] = (6, 8, 10, 12, 14)):
+        super().__init__()
+        self.depth = len(widths) - 1
+        for i in range(self.depth):
+            setattr(self, f"layer{i + 1}", nn.Sequential(Block(widths[i], widths[i + 1])))
+
+    def forward(self, a):
+        for i in range(self.depth):
+            a = getattr(self, f"layer{i + 1}")(a)
+        return a
+
+
+class Rows(nn.Module):
+    """A list of Sequentials of one structure, whose sizes differ."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.ModuleList(
+            nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.LayerNorm(b))
+            for a, b in ((6, 4), (4, 9), (9, 3))
+        )
+
+    def forward(self, a):
+        for row in self.rows:
+            a = row(a)
+        return a
+
+
+class Alike(Rows):
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.ModuleList(nn.Sequential(Block(6, 6), nn.ReLU()) for _ in range(3))
+
+
+def test_sequentials_that_differ_are_written_one_by_one():
+    for net in (Stages, Rows):
+        ported = port_of(net, (x(2, 6),))
+        ported.check(x(3, 6))
+        check_source(ported.port.model_py)
+
+
+def test_sequentials_that_are_alike_are_a_comprehension():
+    ported = port_of(Alike, (x(2, 6),))
+    ported.check(x(3, 6))
+    assert "for _ in range(3)]" in ported.port.model_py
+
+
+class Written(nn.Module):
+    """The second chain begins by writing into what the first gave, which is returned: CRAFT's VGG does so."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6))
+        self.second = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 6), nn.LayerNorm(6))
+
+    def forward(self, a):
+        a = self.first(a)
+        kept = a
+        return kept, self.second(a)
+
+
+def test_what_a_chain_writes_into_its_input_is_seen_outside():
+    ported = port_of(Written, (x(2, 6),))
+    ported.check(x(3, 6))
+    check_source(ported.port.model_py)
