@@ -86,3 +86,32 @@ def test_what_a_chain_writes_into_its_input_is_seen_outside():
     ported = port_of(Written, (x(2, 6),))
     ported.check(x(3, 6))
     check_source(ported.port.model_py)
+
+
+class Indexed(nn.Module):
+    """One module whose calls go by an index, each with layers of its own: neural operators' blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.skips = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+        self.mixes = nn.ModuleList(Block(6, 6) for _ in range(3))
+
+    def forward(self, a, index):
+        return torch.tanh(self.mixes[index](a) + self.skips[index](a))
+
+
+class ByIndex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = Indexed()
+
+    def forward(self, a):
+        for index in range(3):
+            a = self.blocks(a, index)
+        return a
+
+
+def test_calls_that_read_parameters_of_their_own():
+    ported = port_of(ByIndex, (x(2, 6),))
+    ported.check(x(3, 6))
+    check_source(ported.port.model_py)

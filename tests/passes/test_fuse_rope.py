@@ -157,3 +157,19 @@ def of_a_mask(a):
 def test_near_misses(forward):
     _, counts = rewritten(forward, [x(2, 3, LENGTH, 8)], simplify_constants, fuse_rope)
     assert counts[1] == 0
+
+
+class Weighted(torch.nn.Module):
+    """A table of positions times a weight that is turned: there is no array to rotate."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(8, 1))
+
+    def forward(self, a):
+        return a + torch.exp(self.weight.T.reshape(1, 8) * _angles(a.shape[1], 16).cos())
+
+
+def test_a_weight_in_the_place_of_the_features():
+    program, _ = rewritten(Weighted(), [x(2, LENGTH, 8)], simplify_constants, fuse_rope)
+    assert ops(program)["nn.RoPE"] == 0

@@ -162,17 +162,30 @@ def _stem(path: str) -> str:
 
 
 def _uneven(program: Program) -> set[str]:
-    """Modules with several calls of which only some turn a parameter around: one instance can't do both."""
-    reading: dict[str, set[int]] = {}
+    """Modules with several calls of which only some turn a parameter around, or that each go by parameters of their own
+    (`blocks(x, index)`): one instance can't do both.
+    """
+    reading: dict[str, dict[int, set[str]]] = {}
+    plain: dict[str, set[int]] = {}
     turning: dict[str, set[int]] = {}
     for node in program.nodes:
-        paths = [v.path or "" for v in node.inputs() if v.is_parameter and not node.is_layer]
+        paths = [v.path or "" for v in node.inputs() if v.is_parameter]
         for frame in node.scope if paths else ():
-            if any(path.startswith(f"{frame.path}.") for path in paths):
-                reading.setdefault(frame.path, set()).add(frame.call)
+            own = {path for path in paths if path.startswith(f"{frame.path}.")}
+            if own:
+                reading.setdefault(frame.path, {}).setdefault(frame.call, set()).update(own)
+            if own and not node.is_layer:
+                plain.setdefault(frame.path, set()).add(frame.call)
                 if node.op in (".transpose", ".reshape"):
                     turning.setdefault(frame.path, set()).add(frame.call)
-    return {path for path, calls in turning.items() if calls != reading[path]}
+    turned = {path for path, calls in turning.items() if calls != plain[path]}
+    return turned | {path for path, calls in reading.items() if _go_apart(list(calls.values()))}
+
+
+def _go_apart(parameters: list[set[str]]) -> bool:
+    """Whether two calls each read parameters that the other leaves alone."""
+    most = max(parameters, key=len)
+    return any(not read <= most for read in parameters)
 
 
 def _group(

@@ -116,6 +116,8 @@ def _roots(features: Value, place: dict[Node, int]) -> Iterator[Value]:
     """The array and, one after the other, what it was moved from."""
     frontier = {features}
     for _ in range(16):
+        if not frontier:  # parameters alone
+            return
         if len(frontier) == 1:
             yield next(iter(frontier))
         latest = max(frontier, key=lambda v: -1 if v.node is None else place[v.node])
