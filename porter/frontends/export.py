@@ -19,6 +19,7 @@ from porter.frontends.bounded_sizes import bounded_dims
 from porter.frontends.idle_moves import idle_moves
 from porter.frontends.known_buffers import known_buffers
 from porter.frontends.known_constants import known_constants
+from porter.frontends.passed_checks import passed_checks
 from porter.frontends.whole_functions import (
     NotJoined,
     joined_rows,
@@ -165,6 +166,10 @@ def _concessions(source: Source) -> tuple[tuple[Any, str], ...]:
         (
             buffers,
             "where the source branches on a flag or a number among its buffers, the port takes the value that it has now",
+        ),
+        (
+            passed_checks(),
+            "where the source checks its numbers and raises, the port takes it that they pass",
         ),
         (
             none_is_empty(),

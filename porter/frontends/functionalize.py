@@ -104,6 +104,8 @@ def _drop_checks(exported: ExportedProgram) -> None:
             continue
         else:
             unread.update(node.all_input_nodes)
+        for read in node.all_input_nodes:  # torch's export forgets users that read a value twice
+            read.users.setdefault(node)
         graph.erase_node(node)
 
 
