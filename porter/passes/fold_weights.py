@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from string import ascii_lowercase
 from typing import Any
 
 from porter.ir import Node, Program, Value
@@ -34,6 +35,7 @@ def fold_weights(program: Program) -> int:
     So a port trains the weight itself, where the source trains its length and direction. Returns how many.
     """
     count = 0
+    parts: dict[str, Value] = {}
     for node in list(program.nodes):
         place = node.args[1] if len(node.args) > 1 else None
         if not _takes_weight(node) or not isinstance(place, Value) or place.is_parameter:
@@ -42,18 +44,64 @@ def fold_weights(program: Program) -> int:
         if node.op == "@" and (turned is None or place.rank != 2 or turned.args[1:] != [1, 0]):
             continue
         made = turned.args[0] if turned is not None else place
-        try:
-            leaves: list[Value] = []
-            recipe = _recipe(made, leaves, {})
-        except _Other:
-            continue
-        weight = Value(made.shape, made.dtype, path=_path(program, node, leaves), recipe=recipe)
+        if (weight := _cut(program, made, parts)) is None:
+            try:
+                leaves: list[Value] = []
+                recipe = _recipe(made, leaves, {})
+            except _Other:
+                continue
+            weight = Value(made.shape, made.dtype, path=_path(program, node, leaves), recipe=recipe)
         _as_layer(program, node, weight)
         count += 1
     count += sum(_fold_bias(program, node) for node in list(program.nodes) if node.op == "+")
     if count:
         remove_dead(program)
     return count
+
+
+def _cut(program: Program, made: Value, parts: dict[str, Value]) -> Value | None:
+    """Rows of a packed matrix that one product takes: a weight of its own, under a name that says which rows these are."""
+    node = made.node
+    if node is None or node.op not in ("mx.split", "[]") or made.rank != 2:
+        return None
+    whole = node.args[0]
+    alone = all(user.op == ".transpose" for user in program.users().get(made, []))
+    if (
+        not whole.is_parameter
+        or whole.data is not None
+        or made.shape[1] != whole.shape[1]
+        or not alone
+    ):
+        return None
+    try:
+        recipe = _traced(made, [], {})
+    except _Other:
+        return None
+    path = _path_of_rows(whole, _first_row(made), made.shape[0])
+    return parts.setdefault(path, Value(made.shape, made.dtype, path=path, recipe=recipe))
+
+
+def _first_row(made: Value) -> int:
+    node = made.node
+    assert node is not None
+    if node.op == "[]":
+        return int(node.attrs["key"][0].indices(node.args[0].shape[0])[0])
+    return sum(value.shape[0] for value in node.outputs[: node.outputs.index(made)])
+
+
+def _path_of_rows(whole: Value, first: int, count: int) -> str:
+    """`q_proj.weight`, `kv_proj.weight` of torch's own in_proj_weight; else letters in their order."""
+    total = whole.shape[0]
+    home, _, leaf = (whole.path or "weight").rpartition(".")
+    third = total // 3
+    if leaf == "in_proj_weight" and third and not (total % 3 or first % third or count % third):
+        name = "qkv"[first // third : (first + count) // third] + "_proj"
+        return f"{home}.{name}.weight".lstrip(".")
+    stem = leaf.removesuffix("weight").rstrip("_")
+    letter = ascii_lowercase[first // count % 26]
+    if stem:
+        return f"{home}.{stem}_{letter}.weight".lstrip(".")
+    return f"{home}_{letter}.weight" if home else f"{letter}.weight"
 
 
 def _fold_bias(program: Program, added: Node) -> bool:
@@ -76,8 +124,8 @@ def _fold_bias(program: Program, added: Node) -> bool:
             continue
         if bias.shape != weight.shape[:1] or not recipes.sources(recipe):
             continue
-        stem = (weight.path or "").rpartition(".")[0]
-        stored = Value(bias.shape, bias.dtype, path=f"{stem}.bias".lstrip("."), recipe=recipe)
+        path = (weight.path or "weight").removesuffix("weight") + "bias"
+        stored = Value(bias.shape, bias.dtype, path=path, recipe=recipe)
         build = Builder(made.scope, made.location)
         result = build.layer(
             "nn.Linear", made.args[0], {"weight": weight, "bias": stored}, added.output.shape,
@@ -135,6 +183,8 @@ def _traced(value: Value, leaves: list[Value], known: dict[Value, Recipe]) -> Re
     elif node.op == "mx.concatenate":
         parts = [_traced(part, leaves, known) for part in node.args[0]]
         found = _joined(parts, node.args[0], node.kwargs.get("axis", 0))
+    elif node.op == "mx.split":
+        found = _piece(_traced(node.args[0], leaves, known), node, value)
     elif node.op == "[]":
         found = _part(_traced(node.args[0], leaves, known), node)
     elif node.op in (*_REDUCTIONS, "mx.var"):
@@ -181,6 +231,15 @@ def _part(x: Recipe, node: Node) -> Recipe:
         else:
             x = recipes.slice(x, axis, start, stop)
     return x
+
+
+def _piece(x: Recipe, node: Node, value: Value) -> Recipe:
+    axis = node.kwargs.get("axis", 0) % value.rank
+    place, sizes = node.outputs.index(value), [part.shape[axis] for part in node.outputs]
+    if len(set(sizes)) == 1:
+        return recipes.split(x, len(sizes), axis, place)
+    start = sum(sizes[:place])
+    return recipes.slice(x, axis, start, start + sizes[place])
 
 
 def _reduced(node: Node, x: Recipe) -> Recipe:

@@ -111,3 +111,52 @@ def test_a_weight_made_of_the_input_stays_in_the_forward():
     ported = port_of(Modulated, [x], {"x": {0: "batch"}})
     assert "nn.Linear" not in ported.port.model_py
     ported.check(x)
+
+
+class Detr(nn.Module):
+    """Attention whose queries, keys and values differ: torch cuts its packed weight in three; the memory's, in two."""
+
+    def __init__(self):
+        super().__init__()
+        self.own, self.other = (nn.MultiheadAttention(8, 2, batch_first=True) for _ in range(2))
+        self.wide = nn.MultiheadAttention(8, 2, kdim=6, vdim=6, batch_first=True)
+        self.place = nn.Parameter(torch.randn(5, 8))
+
+    def forward(self, a, memory, wide):
+        q = a + self.place
+        a = a + self.own(q, q, a, need_weights=False)[0]
+        a = a + self.other(a, memory, memory, need_weights=False)[0]
+        return a + self.wide(a, wide, wide, need_weights=False)[0]
+
+
+class Rows(nn.Module):
+    """A packed matrix of the author's own, one of whose parts is read twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.gates = nn.Linear(6, 12)
+
+    def forward(self, a):
+        first, second = self.gates.weight.split([4, 8])
+        low, high = self.gates.bias[:4], self.gates.bias[4:]
+        x = torch.nn.functional.linear(a, first, low)
+        return x.sum() + torch.nn.functional.linear(a, second, high) @ second
+
+
+def test_packed_weights_are_the_layers_that_they_hold():
+    x = [torch.randn(2, n, w) for n, w in ((5, 8), (7, 8), (4, 6))]
+    ported = port_of(Detr, x)
+    ported.check(*x)
+    source = ported.port.model_py
+    check_source(source)
+    assert "self.q_proj(" in source
+    assert "self.kv_proj(" in source
+    assert "mx.split(self." not in source
+    assert "_weight" not in source.partition("class ")[2]
+
+
+def test_rows_of_an_author_s_own_matrix():
+    ported = port_of(Rows, [torch.randn(3, 6)])
+    ported.check(torch.randn(5, 6))
+    check_source(ported.port.model_py)
+    assert "nn.Linear(" in ported.port.model_py
