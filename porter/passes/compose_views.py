@@ -137,7 +137,7 @@ class _Composer:
         if len(order) != len(leading) or any(len(axis) == 0 for axis in form.axes):
             return
         place = {id(atom): index for index, atom in enumerate(order)}
-        for axis in form.axes[:-1]:
+        for axis in form.axes[:-1] if len(leading) > 2 else ():  # two are tokens and batch, turned
             if any(place[id(b)] != place[id(a)] + 1 for a, b in pairwise(axis)):
                 return  # windows, say: the tokens of each are the author's, and stay together
         self.pushed[node] = Form(form.base, form.source, wanted, (), form.length)

@@ -1,5 +1,6 @@
 """compose_views: which chains of views become shorter, and which are the author's."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -32,3 +33,28 @@ def test_tokens_of_windows_stay_together():
     assert ".transpose(2, 0, 3, 1, 4)" in ported.port.model_py
     ported.check(x)
     ported.check(torch.randn(1, 4, 10, 6))
+
+
+class Attends(nn.Module):
+    """torch's own attention turns a batch-first input around, and merges tokens and batch for its last product."""
+
+    def __init__(self, packed):
+        super().__init__()
+        self.packed, self.norm = packed, nn.LayerNorm(16)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x):
+        y = self.norm(x)
+        keys = y if self.packed else y * 2
+        return x + self.attention(y, keys, y, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_tokens_and_batch_stay_two_axes(packed):
+    x = torch.randn(2, 9, 16)
+    ported = port_of(lambda: Attends(packed), [x])
+    ported.check(torch.randn(3, 5, 16))
+    source = ported.port.model_py
+    check_source(source)
+    assert "flatten(2)" in source
+    assert "reshape(-1, " not in source
