@@ -162,7 +162,6 @@ def _concessions(source: Source) -> tuple[tuple[Any, str], ...]:
     return (
         (nullcontext(), ""),
         (known_constants(), ""),
-        (symbolic_lengths(), ""),
         (
             buffers,
             "where the source branches on a flag or a number among its buffers, the port takes the value that it has now",
@@ -197,6 +196,21 @@ def _exported(
 
 
 def _granted(
+    source: Source, args: tuple, kwargs: dict, dynamic: Any
+) -> tuple[ExportedProgram, list[str]]:
+    """The export with lengths as symbols, or as numbers where the author's code wants these."""
+    with symbolic_lengths() as given:
+        try:
+            return _conceded(source, args, kwargs, dynamic)
+        except (GuardOnDataDependentSymNode, NotJoined, TimeLimitExceeded):
+            raise
+        except Exception:
+            if not given:
+                raise
+    return _conceded(source, args, kwargs, dynamic)
+
+
+def _conceded(
     source: Source, args: tuple, kwargs: dict, dynamic: Any
 ) -> tuple[ExportedProgram, list[str]]:
     module = source.module

@@ -56,16 +56,21 @@ def whole_functions() -> Iterator[None]:
 
 
 @contextmanager
-def symbolic_lengths() -> Iterator[None]:
-    """len() of a tensor gives its first size though it be a symbol; undone at the end."""
+def symbolic_lengths() -> Iterator[list[Any]]:
+    """len() of a tensor gives its first size though it be a symbol; undone at the end. Yields the symbols so given."""
     plain = builtins.len
+    given: list[Any] = []
 
     def length(value: Any) -> Any:
-        return value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else plain(value)
+        if not isinstance(value, torch.Tensor) or not value.ndim:
+            return plain(value)
+        if isinstance(value.shape[0], torch.SymInt):
+            given.append(value.shape[0])
+        return value.shape[0]
 
     builtins.len = length
     try:
-        yield
+        yield given
     finally:
         builtins.len = plain
 
