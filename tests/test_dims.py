@@ -89,13 +89,10 @@ def test_a_size_that_a_module_is_told_is_handed_to_it() -> None:
     result.check(torch.randn(3, 3, 6, 10))
 
 
-def test_a_dim_that_is_out_of_reach_stays_fixed() -> None:
+def test_sizes_that_are_worked_out_are_handed_too() -> None:
     result = port_of(lambda: Tokens(2), (torch.randn(2, 3, 8, 6),), {"x": IMAGE})
-    assert any(
-        "stayed fixed: a size made of it is in no array" in note for note in result.port.notes
-    )
-    assert result.port.inputs[0]["shape"].count("batch") == 1
-    result.check(torch.randn(3, 3, 8, 6))
+    assert not any("stayed fixed" in note for note in result.port.notes)
+    result.check(torch.randn(3, 3, 6, 10))
 
 
 class Cells(nn.Module):
@@ -120,10 +117,43 @@ class Volume(nn.Module):
         return self.mix(tokens, (frames, height * 2, width // 2))
 
 
-def test_a_size_is_handed_once_though_others_are_out_of_reach() -> None:
-    dims = {"x": {0: "batch", 2: "frames", 3: "height", 4: "width"}}
-    result = port_of(Volume, (torch.randn(2, 3, 5, 8, 6),), dims)
-    assert any("stayed fixed" in note for note in result.port.notes)
+VOLUME = {"x": {0: "batch", 2: "frames", 3: "height", 4: "width"}}
+
+
+def test_three_sizes_are_handed() -> None:
+    result = port_of(Volume, (torch.randn(2, 3, 5, 8, 6),), VOLUME)
+    assert not any("stayed fixed" in note for note in result.port.notes)
+    result.check(torch.randn(3, 3, 4, 5, 10))
+
+
+class Ramp(nn.Module):
+    """Told a size that an array has, and one that is made of two."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(5, 5)
+
+    def forward(self, x, frames, around):
+        rows = self.out(x.view(x.shape[0], frames, -1, 5).mean(2))
+        return rows[:, :, None] * torch.arange(around, dtype=x.dtype)[:, None]
+
+
+class Around(Volume):
+    def __init__(self):
+        super().__init__()
+        self.mix = Ramp()
+
+    def forward(self, x):
+        frames, height, width = x.shape[2:]
+        return self.mix(self.proj(x.flatten(2).transpose(1, 2)), frames, height + width)
+
+
+def test_a_size_is_handed_once_though_another_is_out_of_reach() -> None:
+    result = port_of(Around, (torch.randn(2, 3, 5, 8, 6),), VOLUME)
+    assert any(
+        "stayed fixed: a size made of it is in no array" in note for note in result.port.notes
+    )
+    assert result.port.inputs[0]["shape"].count("batch") == 1
     result.check(torch.randn(3, 3, 5, 8, 6))
 
 
