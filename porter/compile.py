@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from porter.emit.format import format_source
 from porter.errors import Gap, PorterError, UnsupportedError
-from porter.family import emit_family, model_type
+from porter.family import Family, model_type
 from porter.frontends.export import export_program
 from porter.frontends.import_graph import import_program
 from porter.ir import Program, Value
@@ -84,9 +84,11 @@ def compile_port(
     Raises UnsupportedError that names every op without a lowering.
     """
 
-    def trace(other: Source, fixed: frozenset[str], dynamic: frozenset[str]) -> Program:
-        """Another size's program, as this one's is made."""
-        exported, _ = export_program(other, fixed, dynamic)
+    def trace(
+        other: Source, symbolic: bool, fixed: frozenset[str], dynamic: frozenset[str]
+    ) -> Program:
+        """Another size's program, as this one's is made; its sizes are numbers unless it is to be `symbolic`."""
+        exported, _ = export_program(other, fixed, dynamic if symbolic else frozenset())
         return lowered(exported, other, input_layout, None, fold_batchnorm, fixed)
 
     clock = time.perf_counter()
@@ -99,6 +101,7 @@ def compile_port(
         clock = now
 
     fixed: dict[str, str] = {}
+    family = Family(source)
     while True:
         progress("exporting the graph")
         started = time.process_time()
@@ -111,9 +114,9 @@ def compile_port(
         slow = time.process_time() - started > TRACED_AGAIN
         dynamic = frozenset(name for name, _ in program.dims.values())
         again = None if slow else partial(trace, fixed=frozenset(fixed), dynamic=dynamic)
-        emission = emit_family(program, source, again)
+        emission = family.emit(program, again)
         while emission.unknown and hand_sizes(program, emission.wanted):
-            emission = emit_family(program, source, again)
+            emission = family.emit(program, again)
         lap("emit")
         # A size that the author hands from module to module as a number is in no array: such a dim is fixed.
         unknown = {dim: where for dim, where in emission.unknown.items() if dim != "batch"}
@@ -124,7 +127,7 @@ def compile_port(
             raise PorterError(f"No array has the size of a dim where it is needed ({where}).")
         fixed |= unknown
     if emission.whole is not None and undo_shards(program, emission.whole):
-        emission = emit_family(program, source, None)
+        emission = family.emit(program, again)
     source_text = format_source(emission.source)
     lap("emit")
     notes += [

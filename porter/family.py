@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from porter.emit import Emission, emit
@@ -18,76 +18,124 @@ if TYPE_CHECKING:
 #: CPU seconds after which one traced size has to do.
 QUICK = 3.0
 
-Trace = Callable[["Source"], Program]
+Trace = Callable[["Source", bool], Program]
+#: Sizes that differ in the settings of both lists, and truly in those of the second.
+Draw = Callable[[list[str], list[str]], list[Variant]]
 
 
-def emit_family(program: Program, source: Source, trace: Trace | None) -> Emission:
-    """Emits with sizes that hold in the model's other sizes too; settings that the file can't follow are left as they are.
+class Family:
+    """The other sizes of a source's model, which are chosen with the first emission and serve the later ones."""
 
-    `trace` gives the program of another size: numbers that only a forward has are followed through it. Where there is none they
-    are tied by name.
-    """
-    title = f"{program.name}, ported from {program.cls}."
+    def __init__(self, source: Source):
+        self._source = source
+        self._sizes = OtherSizes(source)
+        self._chosen: list[Variant] | None = None
+        self._free: list[str] = []
+        self._fixed: list[str] = []
+        #: models whose graph has the same steps, and the graphs beside the program that they were traced for
+        self._alike: list[Source] | None = None
+        self._traced: tuple[Program | None, list[tuple[Source, Program]]] = (None, [])
 
-    def attempt(variants: list[Variant], fixed: Sequence[str] = ()) -> Emission:
-        return emit(program, config_of(source), model_type(source), title, variants, fixed)
+    def emit(self, program: Program, trace: Trace | None) -> Emission:
+        """Emits with sizes that hold in the model's other sizes too; settings that the file can't follow are left as they are.
 
-    def together(
-        only: Collection[str] | None = None, wanted: int = WANTED, truly: Collection[str] = ()
+        `trace` gives the program of another size, with symbolic sizes or without: numbers that only a forward has are followed
+        through it. Where there is none they are tied by name.
+        """
+        emission = self._choose(program) if self._chosen is None else None
+        assert self._chosen is not None
+        if self._chosen and trace is not None:
+            if self._traced[0] is not program:
+                self._trace(program, trace)
+            pairs = ((other, align(program, graph)) for other, graph in self._traced[1])
+            traced = [_variant(other, *found) for other, found in pairs if found is not None]
+            emission = self._attempt(program, [*self._chosen, *traced]) if traced else emission
+        return emission or self._attempt(program, self._chosen)
+
+    def _choose(self, program: Program) -> Emission:
+        """Chooses the settings that the file can follow, and models in which they are changed."""
+
+        def attempt(variants: list[Variant], fixed: list[str]) -> Emission:
+            self._fixed = fixed
+            return self._attempt(program, variants)
+
+        self._free = [*self._sizes.names]
+        self._chosen = self._together()
+        emission = attempt(self._chosen, [])
+        if emission.unexplained:  # what can't be followed is a few settings of many
+            alone = {name: _variant(other) for name, other in self._sizes.alone().items()}
+            draws: tuple[Draw, ...] = (
+                lambda names, new: [alone[name] for name in (*names, *new)],
+                lambda names, new: self._together([*names, *new], wanted=3, truly=new),
+            )
+            for draw in draws:  # the second builds models for each question
+                self._free, fixed = _followed(list(alone), draw, attempt)
+                self._chosen = self._together(self._free) if self._free else []
+                emission = attempt(self._chosen, fixed)
+                if not emission.unexplained:
+                    break
+        return emission
+
+    def _attempt(self, program: Program, variants: list[Variant]) -> Emission:
+        source = self._source
+        title = f"{program.name}, ported from {program.cls}."
+        return emit(program, config_of(source), model_type(source), title, variants, self._fixed)
+
+    def _together(
+        self, only: Collection[str] | None = None, wanted: int = WANTED, truly: Collection[str] = ()
     ) -> list[Variant]:
-        return [_variant(other) for other in sizes.together(only, wanted, truly)]
+        return [_variant(other) for other in self._sizes.together(only, wanted, truly)]
 
-    sizes = OtherSizes(source)
-    free: list[str] = [*sizes.names]
+    def _trace(self, program: Program, trace: Trace) -> None:
+        """Finds models whose graph has the same steps; two where tracing is quick.
+
+        Graphs without symbolic sizes come first: they take a fraction of the time, and do where no setting has to do with one.
+        """
+        self._traced = (program, [])
+        symbolic = not program.dims
+        again = [self._alike] if self._alike is not None else None
+        for others in again or self._sizes.same_graph(self._free):
+            for other in others:
+                started = time.process_time()
+                try:
+                    graph = trace(other, symbolic)
+                    if align(program, graph) is None and not symbolic:
+                        graph = trace(other, True)
+                        symbolic = align(program, graph) is not None
+                    if align(program, graph) is None:
+                        break
+                except Exception:  # noqa: BLE001 -- it does not take the example inputs, and the author's code raises anything
+                    break
+                self._traced[1].append((other, graph))
+                if time.process_time() - started > QUICK:
+                    break
+            if self._traced[1]:
+                self._alike = others
+                break
+
+
+def _followed(
+    names: list[str], draw: Draw, attempt: Callable[[list[Variant], list[str]], Emission]
+) -> tuple[list[str], list[str]]:
+    """The settings that all numbers follow, taken in by halves, and those that some number does not."""
+    free: list[str] = []
     fixed: list[str] = []
-    variants = together()
-    emission = attempt(variants)
-    if emission.unexplained:
-        emission, variants, free = attempt([]), [], []
-        queue = _halves(sizes.by_influence())
-        while queue:  # what can't be followed is a few settings of many
-            names = queue.pop(0)
-            found = together([*free, *names], wanted=3, truly=names)
-            wider = attempt(found, fixed) if found else None
-            if wider is not None and not wider.unexplained:
-                free += names
-                emission, variants = wider, found
-            elif len(names) > 1:
-                queue[:0] = _halves(names)
-            else:
-                fixed += names
-        if fixed:
-            variants = together(free)
-            emission = attempt(variants, fixed)
-    traced = _traced(program, sizes, free, trace) if variants and trace is not None else []
-    return attempt([*variants, *traced], fixed) if traced else emission
+    queue = _halves(names)
+    while queue:
+        new = queue.pop(0)
+        found = draw(free, new)
+        if found and not attempt(found, fixed).unexplained:
+            free += new
+        elif len(new) > 1:
+            queue[:0] = _halves(new)
+        else:
+            fixed += new
+    return free, fixed
 
 
 def _halves(names: list[str]) -> list[list[str]]:
     middle = len(names) // 2
     return [half for half in (names[:middle], names[middle:]) if half]
-
-
-def _traced(
-    program: Program, sizes: OtherSizes, free: Collection[str], trace: Trace
-) -> list[Variant]:
-    """Sizes whose graph has the same steps, with the likes of the program's nodes; two where tracing is quick."""
-    found: list[Variant] = []
-    for others in sizes.same_graph(free):
-        for other in others:
-            started = time.process_time()
-            try:
-                pairs = align(program, trace(other))
-            except Exception:  # noqa: BLE001 -- it does not take the example inputs, and the author's code raises anything
-                break
-            if pairs is None:
-                break
-            found.append(_variant(other, *pairs))
-            if time.process_time() - started > QUICK:
-                break
-        if found:
-            break
-    return found
 
 
 def _variant(other: Source, nodes: Any = None, values: Any = None) -> Variant:

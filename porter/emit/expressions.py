@@ -67,15 +67,17 @@ def find(
         if power is not None:
             return power
     named = _exact(vector, numbers, hints, strict, unproven)
-    if named is not None or strict or isinstance(values[0], float):
-        return named
     constant = is_constant(vector)
+    if named is not None or strict or (constant and isinstance(values[0], float)):
+        return named
     if constant:
         if abs(values[0]) <= 3:
             return None
         return _first(vector, whole, PADDINGS if "padding" in hints else COMPOSITES, constant)
     parts = elements(vector, symbols, from_end="depth" not in hints)
     element = next((_named(name) for name in parts if _equal(vector, parts[name])), None)
+    if isinstance(values[0], float):
+        return element
     return (
         element
         or _first(vector, whole, PADDINGS if "padding" in hints else COMPOSITES, constant)
@@ -89,7 +91,7 @@ def find(
 def elements(
     vector: Vector, symbols: dict[str, Vector], from_end: bool = False
 ) -> dict[str, Vector]:
-    """`dims[0]`, `dims[1]`, ... of the symbols that are tuples of one length wherever the vector is known.
+    """`dims[0]`, `dims[1]`, ... of the vector's type, of the symbols that are tuples of one length wherever it is known.
 
     The last is `dims[-1]` with `from_end`.
     """
@@ -102,7 +104,7 @@ def elements(
         last = max(lengths) - 1
         for place in range(last + 1):
             column = {i: row[place] for i, row in rows.items() if row is not None}
-            if all(type(value) is int for value in column.values()):
+            if all(type(column[i]) is type(value) for i, value in vector.items()):
                 found[f"{name}[{-1 if from_end and place == last > 0 else place}]"] = column
     return found
 

@@ -103,7 +103,7 @@ def _of_image_and_patch(*names: str) -> bool:
 
 
 def _quotient(a: int, b: int) -> int | None:
-    return a // b if b > 1 and a % b == 0 else None
+    return a // b if a % b == 0 else None
 
 
 def _squared_quotient(a: int, b: int) -> int | None:

@@ -41,12 +41,16 @@ class ShapesOnly(torch.overrides.TorchFunctionMode):
             return func(*args, **kwargs)
         if not creates and not on_meta and sum(t.numel() for t in tensors) <= _TINY:
             return func(*args, **kwargs)
-        as_meta = pytree.tree_map_only(torch.Tensor, lambda t: t.to("meta"), (args, kwargs))
+        if creates:
+            probe, named = args, kwargs | {"device": "meta"}
+        else:
+            probe, named = pytree.tree_map_only(
+                torch.Tensor, lambda t: t.to("meta"), (args, kwargs)
+            )
         if on_meta:
-            return func(*as_meta[0], **as_meta[1])
+            return func(*probe, **named)
         try:
-            on = {"device": "meta"} if creates else {}
-            result = func(*as_meta[0], **as_meta[1], **on)
+            result = func(*probe, **named)
         except Exception:  # noqa: BLE001 -- a value is read, or a device is named: it is to be real
             return func(*args, **kwargs)
         large = isinstance(result, torch.Tensor) and result.numel() > _LARGE

@@ -40,6 +40,8 @@ _DEPTH = re.compile(
 )
 #: What tables of positions are made for: their size grows with the square of it.
 _EXTENT = re.compile(r"im(a)?g|resolution|input_size|length|position|context|seq")
+#: Kernels stay odd or even: authors pad by half of one.
+_KERNEL = re.compile(r"kernel")
 _NOT_SIZES = re.compile(r"_ids?$|_token|seed|version|eps|theta|stride|dilation|chunk|drop")
 _RATIO = re.compile(r"ratio|mult|expan|factor")
 
@@ -61,6 +63,8 @@ class OtherSizes:
         self._started = time.process_time()
         self._built = 0
         self._settings = _Settings(source.called_with)
+        #: settings that have other values in some model that was built
+        self._changed: set[str] = set()
         same = source.module is not None and bool(self._settings.names)
         built = self._build(source.called_with) if same else None
         self._same = built is not None and _shapes(built) == _shapes(source)
@@ -84,7 +88,7 @@ class OtherSizes:
             # A number that must not change makes every draw fail: later draws change fewer.
             part = max(0.25, 1 - count / DRAWS)
             chosen = [place for place in names if draw.random() < part or place[1] in truly]
-            other = self._build(self._settings.drawn(chosen, draw, count % 2 > 0, truly))
+            other = self._drawn(chosen, draw, count % 2 > 0, truly)
             found += [other] if other is not None else []
         return found
 
@@ -96,6 +100,7 @@ class OtherSizes:
     def same_graph(self, only: Collection[str]) -> Iterator[list[Source]]:
         """Pairs of models that may take the same inputs in the same steps: with most settings changed, then with fewer."""
         names = [n for n in only if not _DEPTH.search(n.lower()) and not _EXTENT.search(n.lower())]
+        names = [name for name in names if name in self._changed]
         inner = [n for n in names if not _INPUTS.search(n.lower())]
         plain = [n for n in inner if "size" not in n.lower()]
         widths = [n for n in inner if _WIDTHS.search(n.lower())]
@@ -105,25 +110,42 @@ class OtherSizes:
                 tried.append(chosen)
                 yield self.together(chosen, wanted=2, truly=chosen)
 
-    def by_influence(self) -> list[str]:
-        """The settings that can be changed alone: those that change no shape, then tuples, then by how many shapes."""
+    def alone(self) -> dict[str, Source]:
+        """A model for each setting that can be changed alone.
+
+        First those that change no shape, then tuples, then by how many shapes they change.
+        """
         draw = random.Random(0)
         here = _shapes(self._source)
-        influence: dict[str, tuple[bool, bool, int]] = {}
-        for name in self._settings.names if self._same else ():
+        found: dict[str, tuple[tuple[bool, bool, int], Source]] = {}
+        for place in self._settings.names if self._same else ():
             for attempt in range(3):
                 if self._late():
                     break
-                other = self._build(self._settings.drawn([name], draw, alike=attempt > 1))
+                other = self._drawn([place], draw, attempt > 1, truly=[place[1]])
                 if other is not None:
                     changed = sum(here.get(key) != s for key, s in _shapes(other).items())
-                    row = isinstance(self._settings.value(name), tuple)
-                    influence[name[1]] = (changed == 0, row, changed)
+                    row = isinstance(self._settings.value(place), tuple)
+                    found[place[1]] = ((changed == 0, row, changed), other)
                     break
-        return sorted(influence, key=lambda name: influence[name], reverse=True)
+        order = sorted(found, key=lambda name: found[name][0], reverse=True)
+        return {name: found[name][1] for name in order}
 
     def _late(self) -> bool:
         return self._built >= BUILDS or time.process_time() - self._started > SECONDS
+
+    def _drawn(
+        self,
+        chosen: list[tuple[str | None, str]],
+        draw: random.Random,
+        alike: bool,
+        truly: Container[str],
+    ) -> Source | None:
+        """A model with the chosen settings changed, or None where its constructor refuses them."""
+        arguments, changed = self._settings.drawn(chosen, draw, alike, truly)
+        other = self._build(arguments)
+        self._changed |= changed if other is not None else set()
+        return other
 
     def _build(self, arguments: dict[str, Any]) -> Source | None:
         """The source with its module built with these arguments, or None where its constructor refuses them."""
@@ -172,9 +194,10 @@ class _Settings:
         draw: random.Random,
         alike: bool,
         truly: Container[str] = (),
-    ) -> dict[str, Any]:
-        """The arguments with the chosen numbers changed; the source's own stay as they are.
+    ) -> tuple[dict[str, Any], set[str]]:
+        """The arguments with the chosen numbers changed, and the names of those that have become others.
 
+        The source's own arguments stay as they are.
         Heads still divide the widths that they divide in the source, as far as a few draws find such numbers.
         """
         values = {place: self._values[place] for place in self.names}
@@ -192,7 +215,8 @@ class _Settings:
                 arguments[name] = value
             else:
                 vars(arguments[holder])[name] = value
-        return arguments
+        others = {place[1] for place, value in changed.items() if value != self._values[place]}
+        return arguments, others
 
     def _other(
         self,
@@ -275,6 +299,10 @@ def _changed(name: str, value: Any, draw: random.Random, alike: bool) -> Any:
             more = draw.choice((1, 2))
             return type(value)(item + more if item >= 1 else item / 2 for item in value)
         return value + draw.choice((1, 2)) if value >= 1 else value / draw.choice((2, 4))
+    if _KERNEL.search(name.lower()):
+        more = draw.choice((2, 4))
+        rows = isinstance(value, (list, tuple))
+        return type(value)(item + more for item in value) if rows else value + more
     if _DEPTH.search(name.lower()):
         more = draw.choice((1, 2))
         if isinstance(value, (list, tuple)):

@@ -132,6 +132,17 @@ def test_a_number_of_heads_is_no_size_of_one():
     assert shared == "args.hidden_size // args.num_attention_heads * args.num_key_value_heads"
 
 
+def test_elements_of_tuples_by_place():
+    rows = {
+        "dims": {0: (32, 64), 1: (64, 128), 2: (32, 64)},
+        "num_heads": {0: (1, 4), 1: (1, 4), 2: (4, 8)},
+        "mlp_ratios": {0: (8.0, 4.0), 1: (9.0, 4.5), 2: (8.0, 4.0)},
+    }
+    assert text({0: 8.0, 1: 9.0, 2: 8.0}, rows, "mlp_ratio") == "args.mlp_ratios[0]"
+    assert text({0: 32, 1: 64, 2: 8}, rows, "head_dim") == "args.dims[0] // args.num_heads[0]"
+    assert text({0: 1.0, 1: 1.0, 2: 1.0}, rows, "mlp_ratio") is None
+
+
 def test_the_hinted_name_goes_first():
     symbols = alike(width=64, out_channels=64)
     assert text(64, symbols, "out_channels") == "args.out_channels"

@@ -129,7 +129,7 @@ def test_layers_are_added_and_key_heads_divide_heads():
     drawn = _Settings(settings)
     draw = random.Random(0)
     for _ in range(20):
-        found = drawn.drawn(drawn.names, draw, False)
+        found, _ = drawn.drawn(drawn.names, draw, False)
         assert found["num_hidden_layers"] in (3, 4)
         assert found["num_attention_heads"] % found["num_key_value_heads"] == 0
         assert found["hidden_size"] % found["num_attention_heads"] == 0
@@ -138,10 +138,30 @@ def test_layers_are_added_and_key_heads_divide_heads():
 def test_heads_of_stages_divide_the_width_as_they_do_here():
     drawn = _Settings({"embed_dim": 96, "num_heads": (3, 6, 12, 24)})
     draw = random.Random(0)
-    found = [drawn.drawn(drawn.names, draw, False) for _ in range(10)]
+    found = [drawn.drawn(drawn.names, draw, False)[0] for _ in range(10)]
     assert any(settings["num_heads"] != (3, 6, 12, 24) for settings in found)
     for settings in found:
         assert all(settings["embed_dim"] % heads == 0 for heads in settings["num_heads"])
+
+
+def test_kernels_stay_odd_or_even():
+    drawn = _Settings({"kernel_size": 7, "kernel_sizes": (4, 3)})
+    draw = random.Random(0)
+    for _ in range(10):
+        found, changed = drawn.drawn(drawn.names, draw, False)
+        assert found["kernel_size"] % 2 == 1
+        assert [size % 2 for size in found["kernel_sizes"]] == [0, 1]
+        assert changed == {"kernel_size", "kernel_sizes"}
+
+
+def test_each_setting_is_changed_alone(tmp_path):
+    source = resolved(tmp_path)
+    own = dataclasses.asdict(source.called_with["config"])
+    alone = OtherSizes(source).alone()
+    assert set(alone) == {"width", "heads", "depth", "vocab", "ratio"}
+    for name, other in alone.items():
+        settings = other.constructors[""]
+        assert {key for key in own if settings[key] != own[key]} == {name}
 
 
 def test_a_module_changed_after_it_was_built_has_no_other_sizes(tmp_path):
