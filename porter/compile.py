@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from porter.sources import Source
 
 #: CPU seconds of tracing up to which another size is traced too.
-TRACED_AGAIN = 10.0
+TRACED_AGAIN = 30.0
 
 Progress = Callable[..., None]
 

@@ -232,3 +232,25 @@ def test_a_guard_by_a_formula_fixes_the_dim() -> None:
     result = port_of(Upto, (torch.randn(2, 3, 14),), {"x": {0: "batch", 2: "width"}})
     assert 14 in result.port.inputs[0]["shape"]
     result.check(torch.randn(4, 3, 14))
+
+
+class Positions(nn.Module):
+    """A table of positions, resized to the map: the scale is a quotient of two sizes, and no whole number."""
+
+    def __init__(self, grid: int = 8, width: int = 6):
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, 4, stride=4)
+        self.table = nn.Parameter(torch.randn(1, width, grid, grid))
+
+    def forward(self, x):
+        x = self.proj(x)
+        table = F.interpolate(self.table, size=x.shape[-2:], mode="bilinear", antialias=True)
+        return (x + table).flatten(2)
+
+
+def test_scales_of_a_resized_table_are_real_numbers() -> None:
+    result = port_of(Positions, (torch.randn(2, 3, 20, 24),), {"x": IMAGE})
+    assert "//" not in result.port.model_py.partition("class Model")[2]
+    assert "self.table.shape[1] / " in result.port.model_py
+    for height, width in ((20, 24), (40, 12), (12, 52)):
+        result.check(torch.randn(1, 3, height, width))

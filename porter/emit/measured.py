@@ -9,7 +9,7 @@ from typing import Any
 import sympy
 from sympy import Expr
 
-from porter.emit.literals import Vector
+from porter.emit.literals import Vector, is_constant
 from porter.emit.size_text import size_text
 from porter.emit.sizes import Dims, is_symbolic
 from porter.emit.syntax import Text, infix, plain
@@ -74,8 +74,9 @@ class Measured:
         for value in dict.fromkeys(order):
             for axis in range(value.rank):
                 have = self.dims.vector(value, axis)
-                key = tuple(have.get(i) for i in vector)
-                if None not in key and key not in seen:
+                sizes = tuple(have.get(i) for i in vector)
+                key = (sizes, is_symbolic(have) or _made_of_parameters(value))
+                if None not in sizes and key not in seen:
                     seen.add(key)
                     yield value, axis
 
@@ -104,6 +105,8 @@ class Measured:
         near = self._at_points(vector, axes)
         for a in axes:
             whole = self.dims.vector(*a)
+            if is_constant(whole) and not is_symbolic(whole) and not _made_of_parameters(a[0]):
+                continue  # the number itself says more than an axis that happens to have this size
             for b in near(a, ("/",)):
                 part = self.dims.vector(*b)
                 if a != b and all(
@@ -192,3 +195,10 @@ class Measured:
             value = size.subs({s: self._primes[s] for s in size.free_symbols})
             self._numbers[size] = value if value.is_Rational else None
         return self._numbers[size]
+
+
+def _made_of_parameters(value: Value) -> bool:
+    """Whether no input's data is in an array: a table of positions, also one that was resized."""
+    if value.is_parameter or value.data is not None:
+        return True
+    return value.node is not None and all(map(_made_of_parameters, value.node.inputs()))

@@ -93,7 +93,13 @@ class NodeText:
                 self.sizes[id(node)] = ReshapeSizes(self, node, order).texts()
         else:
             for part in (node.args, node.kwargs, node.attrs):
-                self._plan_symbols(part, node, order)
+                self._plan_symbols(part, node, [*order, *self._tables()])
+
+    def _tables(self) -> list[Value]:
+        """The class's own parameters that no layer holds."""
+        nodes = [i for i in self.cls.template.items if isinstance(i, Node) and not i.is_layer]
+        given = self.cls.template.inputs
+        return [v for i in nodes for v in i.inputs() if v.is_parameter and v not in given]
 
     def _everywhere(self, node: Node, form: Any) -> bool:
         """Whether a reshape has the same form (a flatten, a squeeze) in every instance."""

@@ -52,3 +52,14 @@ def test_pairs_of_many_axes_are_not_all_compared(monkeypatch):
     found, compared = reader(monkeypatch)
     assert found.text({0: N + H + 7 * W}, arrays) is None
     assert compared[0] < 5000
+
+
+def test_a_number_is_no_axis_that_happens_to_have_its_size(monkeypatch):
+    image = Value((N, 16, H), "float32", name="x")
+    table = Value((1, 16), "float32", name="t", path="table")
+    found = reader(monkeypatch)[0].text({0: 16 / H}, [image], real=True)
+    assert found is not None
+    assert found.code == "16 / x2"
+    found = reader(monkeypatch)[0].text({0: 16 / H}, [image, table], real=True)
+    assert found is not None
+    assert found.code == "t1 / x2"
