@@ -15,13 +15,13 @@ def with_number(
     measured: Measured, arguments: Arguments, vector: Vector, order: list[Value], real: bool
 ) -> Text | None:
     """The size, where no axis has it in every instance; None where it is no such expression."""
-    return _bounded(measured, arguments, vector, order) or _multiplied(
+    return _bounded(measured, arguments, vector, order, real) or _multiplied(
         measured, arguments, vector, order, real
     )
 
 
 def _bounded(
-    measured: Measured, arguments: Arguments, vector: Vector, order: list[Value]
+    measured: Measured, arguments: Arguments, vector: Vector, order: list[Value], real: bool
 ) -> Text | None:
     """`min(self.topk_candidates, N)`: a size up to a number."""
     sizes = list(vector.values())
@@ -35,7 +35,8 @@ def _bounded(
         return None
     if any(len(numbers) != 1 or len(rest) != 1 for numbers, rest in split.values()):
         return None
-    rest = measured.text({i: parts[1][0] for i, parts in split.items()}, order)
+    rests = {i: parts[1][0] for i, parts in split.items()}
+    rest = measured.text(rests, order, real) or _multiplied(measured, arguments, rests, order, real)
     numbers = {i: int(parts[0][0]) for i, parts in split.items()}
     if rest is None:
         return None

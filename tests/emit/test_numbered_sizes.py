@@ -82,7 +82,7 @@ def test_a_bound_that_moves_with_a_setting_has_its_name():
     """The example's model has 6 candidates, another size of it 10."""
     rows = Value((N,), "float32", name="rows")
     measured = SimpleNamespace(
-        text=lambda vector, order: plain(Code("N")) if {*vector.values()} == {N} else None
+        text=lambda vector, order, real: plain(Code("N")) if {*vector.values()} == {N} else None
     )
     arguments = SimpleNamespace(
         resolve=lambda vector, *_, **__: "self.candidates" if vector == {0: 6, 1: 10} else "?"
