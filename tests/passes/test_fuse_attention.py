@@ -10,6 +10,7 @@ from porter.passes.fuse.fuse_attention import CAPPED, fuse_attention
 from porter.passes.fuse.misses import sentences
 from porter.passes.inline_scalars import inline_scalars
 from tests.passes.programs import SDPA, Fn, ops, rewritten, x
+from tests.random_modules.parity import port_of
 
 B, H, L, D = 2, 3, 5, 4
 Q, K, V = x(B, H, L, D, seed=1), x(B, H, L, D, seed=2), x(B, H, L, D, seed=3)
@@ -278,3 +279,19 @@ def test_a_scale_of_the_queries_joins_attention_s_own(queries):
     assert count == 1
     assert next(n for n in program.nodes if n.op == SDPA).kwargs["scale"] == 0.5
     assert not {"*", "/"} & set(ops(program))
+
+
+class SharedValues(torch.nn.Module):
+    """The heads of the temporal fusion transformer: keys of their own, one head of values."""
+
+    def forward(self, q, k, v):
+        scores = q @ k.transpose(-1, -2) * 0.5
+        return torch.softmax(scores, -1) @ v.unsqueeze(1)
+
+
+def test_values_that_heads_share_are_no_call():
+    shapes = (2, 4, 5, 4), (2, 4, 5, 4), (2, 5, 4)
+    inputs = [torch.randn(*s) for s in shapes]
+    ported = port_of(SharedValues, inputs)
+    ported.check(*inputs)
+    assert "scaled_dot_product_attention" not in ported.port.model_py

@@ -167,6 +167,8 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         )  # fmt: skip
     if cap is not None:
         raise Missed(f"it has a soft cap and {rank} axes")
+    if rank == 4 and k.shape[1] != v.shape[1]:  # MLX repeats both or neither
+        raise Missed("its values are shared by heads that have keys of their own")
     if rank == 3:  # the batch takes the place of heads
         q, k, v = (_with_batch(builder, x) for x in (q, k, v))
         total = None if total is None else _with_batch(builder, total)
