@@ -140,8 +140,25 @@ def variant(block: Block, node: Node) -> int | None:
 
 def _place_of(block: Block, node: Node) -> str:
     path = layer_path(node)
-    inside = bool(path) and path != block.path and block.owns(path)
-    return block.relative(path) if inside else _function_name(node)
+    if path and path != block.path and block.owns(path):
+        return block.relative(path)
+    name = _function_name(node)
+    others = {
+        layer_path(item)
+        for item in block.items
+        if isinstance(item, Node) and item.params and _function_name(item) == name
+    }
+    given = {other for other in others if other and not block.owns(other)}
+    return _tail(path, given) if path in given else name
+
+
+def _tail(path: str, paths: Collection[str]) -> str:
+    """The path of a module without what it shares with those that a caller hands over too: `heads.0`."""
+    parts = path.split(".")
+    columns = zip(*(other.split(".") for other in paths), strict=False)
+    differ = (place for place, column in enumerate(columns) if len(set(column)) > 1)
+    shared = next(differ, len(parts) - 1)
+    return ".".join(parts[shared - parts[shared].isdigit() :])
 
 
 def _function_name(node: Node) -> str:
@@ -350,7 +367,13 @@ def _external(item: Item) -> list[Value]:
         return [v for v in dict.fromkeys(item.inputs()) if v not in item.params.values()]
     assert isinstance(item, Block)
     written = {value for node in _nodes(item) for value in node.outputs}
-    read = [v for node in _nodes(item) for v in node.inputs()]
+    # a layer that a caller hands over (`decoder(x, self.heads)`) is kept where it is called
+    read = [
+        v
+        for node in _nodes(item)
+        for v in node.inputs()
+        if not (node.is_layer and v in node.params.values())
+    ]
     return [
         v
         for v in dict.fromkeys(read)
