@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -25,57 +26,96 @@ class _Shape:
         return self._sizes
 
 
-def bounded_dims(
-    program: ExportedProgram, named: dict[str, dict[int, str]], dims: set[str]
-) -> dict[str, str]:
-    """The dims of `dims` for which no size but those near the traced one satisfies the guards, with such a guard.
+class _Guards:
+    """What a traced graph wants of the sizes of its inputs, as the code that checks it.
 
     Empty where this torch keeps no guards beside the program.
     """
-    guards: list[str] = [g for g in getattr(program, "_guards_code", None) or [] if "==" in g]
-    inputs = {
-        node.name: node.meta["val"].shape
-        for node in program.graph.nodes
-        if node.op == "placeholder" and isinstance(node.meta.get("val"), torch.Tensor)
-    }
-    shapes = {name: [_traced(size) for size in shape] for name, shape in inputs.items()}
-    traced = {
-        dim: shapes[name][axis]
-        for name, axes in named.items()
-        for axis, dim in axes.items()
-        if name in inputs and _is_free(inputs[name][axis])
-    }
-    dims = dims & traced.keys()
-    spatial = dims - {"batch", "length"}
 
-    def broken(group: set[str]) -> str | None:
+    def __init__(
+        self, program: ExportedProgram, named: dict[str, dict[int, str]], dims: set[str]
+    ) -> None:
+        self.codes: list[str] = list(getattr(program, "_guards_code", None) or [])
+        self.named = named
+        inputs = {
+            node.name: node.meta["val"].shape
+            for node in program.graph.nodes
+            if node.op == "placeholder" and isinstance(node.meta.get("val"), torch.Tensor)
+        }
+        self.shapes = {name: [_traced(size) for size in shape] for name, shape in inputs.items()}
+        #: the traced size of each dim that is free
+        self.traced = {
+            dim: self.shapes[name][axis]
+            for name, axes in named.items()
+            for axis, dim in axes.items()
+            if dim in dims and name in inputs and _is_free(inputs[name][axis])
+        }
+
+    def failing(self, sizes: dict[str, int], codes: list[str]) -> str | None:
+        """The first guard of these that does not hold with these sizes of dims."""
+        shapes = {
+            name: _Shape([
+                sizes.get(self.named.get(name, {}).get(axis, ""), size)
+                for axis, size in enumerate(shape)
+            ])
+            for name, shape in self.shapes.items()
+        }  # fmt: skip
+        return next((code for code in codes if not _holds(code, shapes)), None)
+
+
+def bounded_dims(
+    program: ExportedProgram, named: dict[str, dict[int, str]], dims: set[str]
+) -> dict[str, str]:
+    """The dims of `dims` for which no size but those near the traced one satisfies the guards, with such a guard."""
+    guards = _Guards(program, named, dims)
+    equalities = [code for code in guards.codes if "==" in code]
+    traced = guards.traced
+    spatial = traced.keys() - {"batch", "length"}
+
+    def broken(group: Collection[str]) -> str | None:
         """A guard that fails whichever way the group's sizes are changed."""
         first: str | None = None
         for over, under in _FACTORS:
             if any(traced[dim] % under or traced[dim] * over // under < 2 for dim in group):
                 continue
-            sizes = {
-                name: _Shape([
-                    size * over // under if named.get(name, {}).get(axis) in group else size
-                    for axis, size in enumerate(shape)
-                ])
-                for name, shape in shapes.items()
-            }  # fmt: skip
-            failed = next((guard for guard in guards if not _holds(guard, sizes)), None)
+            sizes = {dim: traced[dim] * over // under for dim in group}
+            failed = guards.failing(sizes, equalities)
             if failed is None:
                 return None
             first = first or failed
         return first
 
-    if not guards or broken(dims) is None:
+    if not equalities or broken(traced) is None:
         return {}
     together = broken(spatial) if spatial else None
-    found = {dim: broken({dim}) for dim in sorted(dims)}
+    found = {dim: broken({dim}) for dim in sorted(traced)}
     return {
         dim: _readable(guard, named)
         for dim, guard in found.items()
         if guard is not None and (dim not in spatial or together is not None)
     }
+
+
+def branching_dims(
+    program: ExportedProgram,
+    named: dict[str, dict[int, str]],
+    dims: set[str],
+    accepts: Callable[[dict[str, int]], bool],
+) -> dict[str, str]:
+    """The dims at some sizes of which the source takes another way than the graph, each with a guard that fails there.
+
+    `accepts` says whether the source runs with such sizes at all: what it refuses itself is no other way.
+    """
+    guards = _Guards(program, named, dims)
+    shortest = sorted(guards.codes, key=len)
+    found: dict[str, str] = {}
+    for dim, traced in sorted(guards.traced.items()):
+        for size in (traced + 1, traced + 2, traced + 3, 2 * traced + 1, 8 * traced):
+            guard = guards.failing({dim: size}, shortest)
+            if guard is not None and accepts({dim: size}):
+                found[dim] = _readable(guard, named)
+                break
+    return found
 
 
 def _is_free(size: Any) -> bool:
@@ -99,4 +139,5 @@ def _readable(guard: str, named: dict[str, dict[int, str]]) -> str:
     def name(found: re.Match[str]) -> str:
         return named.get(found[1], {}).get(int(found[2]), found[0])
 
-    return re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", name, guard)
+    text = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", name, guard)
+    return re.sub(r"^\(([^()]*)\) <= 0$", r"\1 == 0", text)  # a remainder is never less

@@ -8,6 +8,7 @@ import os
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,8 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from porter.errors import InputError, UnsupportedError
-from porter.frontends.bounded_sizes import bounded_dims
+from porter.frontends.bounded_sizes import bounded_dims, branching_dims
+from porter.frontends.fakes import fake_parameters, runs
 from porter.frontends.idle_moves import idle_moves
 from porter.frontends.known_buffers import known_buffers
 from porter.frontends.known_constants import known_constants
@@ -35,49 +37,6 @@ if TYPE_CHECKING:
 
 #: CPU seconds that an export with dynamic dims may take before fixed ones are tried (symbolic image sizes can cost minutes).
 EXPORT_SECONDS = 30
-
-
-@contextmanager
-def _fake_parameters(module: torch.nn.Module) -> Iterator[Any]:
-    """Parameters on the meta device become fake CPU ones, so that they mix with real inputs; undone at the end.
-
-    Yields the fake mode, or None where every parameter is real.
-    """
-    meta = [
-        (name, p)
-        for name, p in [*module.named_parameters(), *module.named_buffers()]
-        if p.device.type == "meta"
-    ]
-    if not meta:
-        yield None
-        return
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
-
-    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    replaced: list[tuple[dict[str, Any], str, Any]] = []
-    shared: dict[int, torch.Tensor] = {}
-    for owner in module.modules():
-        for table in (owner._parameters, owner._buffers):
-            for name, tensor in table.items():
-                if tensor is None or tensor.device.type != "meta":
-                    continue
-                if id(tensor) not in shared:
-                    with mode:
-                        fake: torch.Tensor = torch.empty(
-                            tensor.shape, dtype=tensor.dtype, device="cpu"
-                        )
-                    if isinstance(tensor, torch.nn.Parameter):
-                        fake = torch.nn.Parameter(fake, requires_grad=tensor.requires_grad)
-                    shared[id(tensor)] = fake
-                replaced.append((table, name, tensor))
-    try:
-        for table, name, tensor in replaced:
-            table[name] = shared[id(tensor)]  # type: ignore[assignment]
-        yield mode
-    finally:
-        for table, name, tensor in replaced:
-            table[name] = tensor
 
 
 def export_program(
@@ -122,7 +81,7 @@ def export_program(
                 _quiet(),
                 idle_moves(),
                 time_limit(EXPORT_SECONDS) if dims else nullcontext(),
-                _fake_parameters(module) as mode,
+                fake_parameters(module) as mode,
                 torch.no_grad(),
             ):
                 args, kwargs = _fakified(mode, source.args, source.kwargs)
@@ -148,12 +107,36 @@ def export_program(
                     f"{dim} stayed fixed: the graph holds for sizes near the traced one only ({guard})"
                 )
             return program, notes + more
+        if dynamic_dims is None:
+            accepts = partial(_accepts, source, named)
+            notes += [
+                f"the port holds where {guard}: at another {dim} the source does something else"
+                for dim, guard in branching_dims(program, named, dims, accepts).items()
+            ]
         return program, notes
     raise UnsupportedError(
         f"torch.export refuses {source.spec}: {_first_line(reason)} (at {_author_line(reason)}). Data-dependent control flow, "
         "Python side effects and wrong example shapes are the usual causes; run the module on the example inputs first, "
         "then rewrite that line with torch.where or torch.cond."
     ) from reason
+
+
+def _accepts(source: Source, named: dict[str, dict[int, str]], sizes: dict[str, int]) -> bool:
+    """Whether the source's forward runs with these sizes of dims."""
+    assert source.module is not None
+    inputs = {
+        name: torch.empty(
+            [sizes.get(named.get(name, {}).get(axis, ""), n) for axis, n in enumerate(value.shape)],
+            dtype=value.dtype,
+            device="meta",
+        )
+        if isinstance(value, torch.Tensor)
+        else value
+        for name, value in example_inputs(source).items()
+    }
+    args = list(inputs.values())[: len(source.args)]
+    with _quiet():
+        return runs(source.module, args, {name: inputs[name] for name in source.kwargs})
 
 
 def _concessions(source: Source) -> tuple[tuple[Any, str], ...]:
