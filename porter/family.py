@@ -11,12 +11,15 @@ from porter.frontends.import_graph import module_table
 from porter.ir import Program, Variant
 from porter.ir.align import align
 from porter.sources.variants import WANTED, OtherSizes, tensors_of
+from porter.time_limit import time_limit
 
 if TYPE_CHECKING:
     from porter.sources import Source
 
 #: CPU seconds after which one traced size has to do.
 QUICK = 3.0
+#: CPU seconds that one traced size may take; a deeper model may be many times the size of the source's.
+MOST = 20.0
 
 Trace = Callable[["Source", bool], Program]
 #: Sizes that differ in the settings of both lists, and truly in those of the second.
@@ -98,10 +101,11 @@ class Family:
             for other in others:
                 started = time.process_time()
                 try:
-                    graph = trace(other, symbolic)
-                    if align(program, graph) is None and not symbolic:
-                        graph = trace(other, True)
-                        symbolic = align(program, graph) is not None
+                    with time_limit(MOST):
+                        graph = trace(other, symbolic)
+                        if align(program, graph) is None and not symbolic:
+                            graph = trace(other, True)
+                            symbolic = align(program, graph) is not None
                     if align(program, graph) is None:
                         break
                 except Exception:  # noqa: BLE001 -- it does not take the example inputs, and the author's code raises anything

@@ -36,7 +36,7 @@ _WIDTH = re.compile(r"dim|hidden|width|embd|d_model")
 #: How often numbers are drawn until they go together.
 _TRIES = 20
 _DEPTH = re.compile(
-    r"^(?!.*(channel|dim|hidden(?!_layers)|width|size|scale|head)).*(layer|depth|block|stage|repeat)"
+    r"^(?!.*(channel|dim|hidden(?!_layers)|width|size|scale|head)).*(layer|depth|level|block|stage|repeat)"
 )
 #: What tables of positions are made for: their size grows with the square of it.
 _EXTENT = re.compile(r"im(a)?g|resolution|input_size|length|position|context|seq")
