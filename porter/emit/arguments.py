@@ -63,6 +63,8 @@ class Arguments:
     )  # attributes of the source that no constructor argument is
     uses_args: bool = False
     made: set[str] = field(default_factory=set)  # parameters that the source has no name for
+    #: what the source has under each name, arguments and attributes
+    told: dict[str, Vector] = field(default_factory=dict)
     #: of a class that takes `args`: what its own constructor was given, for sizes that no field of ModelArgs gives
     own: dict[str, Vector] = field(default_factory=dict)
     sizes: set[str] = field(default_factory=set)  # parameters that are sizes of layers
@@ -81,6 +83,7 @@ class Arguments:
         arguments = cls(block_class, config, takes_args, is_root=is_root)
         count = len(block_class.instances)
         known, derived = _of_source(block_class, variants)
+        arguments.told = known
         if takes_args:
             arguments.own = {
                 name: vector
@@ -179,6 +182,11 @@ class Arguments:
         if self._is_number(expression):
             return None
         return self._attribute(expression, hints) if in_call else self._text(expression)
+
+    def is_other(self, name: str, vector: Vector) -> bool:
+        """Whether the source has another value under a name somewhere: then it is not the name of this number."""
+        symbol = self.told.get(name, {})
+        return any(i in symbol and symbol[i] != value for i, value in vector.items())
 
     def known(self, vector: Vector) -> bool:
         """Whether a number has an attribute already, or one name that gives it."""

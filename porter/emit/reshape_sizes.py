@@ -121,7 +121,8 @@ class ReshapeSizes:
             return None  # the size of a head, say: -1 does
         text = None
         wrote = self.hints[position]
-        if wrote is not None and not is_symbolic(vector):
+        told = wrote is not None and not self.arguments.is_other(wrote, vector)
+        if wrote is not None and told and not is_symbolic(vector):
             text = self.arguments.look_up(vector, wrote, in_call=True)
         text = text or self._heads(position)
         if text is None and _is_small(vector):

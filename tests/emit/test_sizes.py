@@ -207,3 +207,24 @@ def test_a_size_of_no_instance_is_no_axis():
     """Any axis would fit: what an optional part makes has no size where the part is lacking."""
     array = Value((2, N), "float32")
     assert Dims(None, None, {(array, 1): "N"}).find({}, [array]) is None
+
+
+class OneHead(nn.Module):
+    """With one head the transposition behind the view is none, and the tokens stand where the author wrote heads."""
+
+    def __init__(self, dim: int, dim_head: int = 32):
+        super().__init__()
+        self.num_heads = dim // dim_head
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        batch, height, width, dim = x.shape
+        x = self.qkv(x).view(batch, -1, self.num_heads, 3 * dim // self.num_heads).transpose(1, 2)
+        x = nn.functional.scaled_dot_product_attention(*x.chunk(3, dim=3))
+        return self.proj(x.transpose(1, 2).reshape(batch, height, width, dim))
+
+
+def test_a_name_that_the_source_has_for_another_number_is_not_taken():
+    ported = port_of(lambda: nn.Sequential(OneHead(32)), (torch.randn(2, 8, 8, 32),))
+    ported.check(torch.randn(2, 8, 8, 32))
+    assert "num_heads" not in ported.port.model_py
