@@ -11,6 +11,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 
+from porter.time_limit import time_limit
+
+#: CPU seconds for a forward on fake tensors: a loop over tokens may be long.
+SECONDS = 5.0
+
 
 @contextmanager
 def fake_parameters(module: torch.nn.Module) -> Iterator[Any]:
@@ -53,11 +58,19 @@ def fake_parameters(module: torch.nn.Module) -> Iterator[Any]:
 
 
 def runs(module: torch.nn.Module, args: list[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether a forward takes tensors of these shapes and types; nothing is computed, and the module is left as it was."""
+    """Whether a forward takes tensors of these shapes and types, as far as SECONDS of CPU time show.
+
+    Nothing is computed, and the module is left as it was.
+    """
     tables = [table for m in module.modules() for table in (vars(m), m._parameters, m._buffers)]
     kept: list[tuple[dict[str, Any], dict[str, Any]]] = [(table, dict(table)) for table in tables]
     try:
-        with fake_parameters(module) as mode, torch.no_grad(), mode or _any_tensors():
+        with (
+            time_limit(SECONDS),
+            fake_parameters(module) as mode,
+            torch.no_grad(),
+            mode or FakeTensorMode(allow_non_fake_inputs=True),
+        ):
             args, kwargs = pytree.tree_map_only(
                 torch.Tensor, lambda t: torch.empty(t.shape, dtype=t.dtype), (args, kwargs)
             )
@@ -69,7 +82,3 @@ def runs(module: torch.nn.Module, args: list[Any], kwargs: dict[str, Any]) -> bo
             table.clear()
             table.update(before)
     return True
-
-
-def _any_tensors() -> FakeTensorMode:
-    return FakeTensorMode(allow_non_fake_inputs=True)

@@ -23,7 +23,7 @@ from porter.time_limit import time_limit
 #: How many other sizes are wanted, from how many draws, and how many models may be built for all of it.
 WANTED, DRAWS, BUILDS = 4, 16, 96
 
-#: CPU seconds after which no more are built, whatever is found by then.
+#: CPU seconds in constructors after which no more are built, whatever is found by then.
 SECONDS = 20.0
 
 #: What a size is multiplied by; the small ones divide the large ones, so that heads still divide widths.
@@ -60,7 +60,7 @@ class OtherSizes:
 
     def __init__(self, source: Source):
         self._source = source
-        self._started = time.process_time()
+        self._spent = 0.0  # CPU seconds in constructors
         self._built = 0
         self._settings = _Settings(source.called_with)
         #: settings that have other values in some model that was built
@@ -132,7 +132,7 @@ class OtherSizes:
         return {name: found[name][1] for name in order}
 
     def _late(self) -> bool:
-        return self._built >= BUILDS or time.process_time() - self._started > SECONDS
+        return self._built >= BUILDS or self._spent > SECONDS
 
     def _drawn(
         self,
@@ -152,9 +152,10 @@ class OtherSizes:
         source = self._source
         assert source.module is not None
         self._built += 1
+        started = time.process_time()
         try:
             with (
-                time_limit(max(0.1, SECONDS - (time.process_time() - self._started))),
+                time_limit(max(0.1, SECONDS - self._spent)),
                 deterministic(source.options.seed),
                 record_constructors() as log,
                 meta_parameters(),
@@ -164,6 +165,8 @@ class OtherSizes:
                 module = type(source.module)(**arguments)
         except Exception:  # noqa: BLE001 -- the author's own checks raise anything
             return None
+        finally:
+            self._spent += time.process_time() - started
         return replace(
             source,
             module=module.eval(),
