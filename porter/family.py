@@ -95,27 +95,37 @@ class Family:
         Graphs without symbolic sizes come first: they take a fraction of the time, and do where no setting has to do with one.
         """
         self._traced = (program, [])
-        symbolic = not program.dims
+        ways = [False, True] if program.dims else [True]
         again = [self._alike] if self._alike is not None else None
         for others in again or self._sizes.same_graph(self._free):
             for other in others:
                 started = time.process_time()
-                try:
-                    with time_limit(MOST):
-                        graph = trace(other, symbolic)
-                        if align(program, graph) is None and not symbolic:
-                            graph = trace(other, True)
-                            symbolic = align(program, graph) is not None
-                    if align(program, graph) is None:
-                        break
-                except Exception:  # noqa: BLE001 -- it does not take the example inputs, and the author's code raises anything
+                found = _traced_alike(program, other, trace, ways)
+                if found is None:
                     break
+                graph, way = found
+                ways = ways[ways.index(way) :]
                 self._traced[1].append((other, graph))
                 if time.process_time() - started > QUICK:
                     break
             if self._traced[1]:
                 self._alike = others
                 break
+
+
+def _traced_alike(
+    program: Program, other: Source, trace: Trace, ways: list[bool]
+) -> tuple[Program, bool] | None:
+    """A graph of another size with the program's steps, and whether it has symbolic sizes; None where there is none."""
+    try:
+        with time_limit(MOST):
+            for symbolic in ways:
+                graph = trace(other, symbolic)
+                if align(program, graph) is not None:
+                    return graph, symbolic
+    except Exception:  # noqa: BLE001 -- it does not take the example inputs, and the author's code raises anything
+        return None
+    return None
 
 
 def _followed(

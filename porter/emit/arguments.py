@@ -20,7 +20,6 @@ SIZES = {
     "hidden_dims": "hidden_dims", "num_experts": "num_experts",
 }  # fmt: skip
 _SMALL = 3
-
 #: Values that a parameter of the name has where nothing is said.
 USUAL: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
@@ -58,9 +57,7 @@ class Arguments:
     symbols: dict[str, Vector] = field(default_factory=dict)
     parameters: dict[str, Vector] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
-    derived: set[str] = field(
-        default_factory=set
-    )  # attributes of the source that no constructor argument is
+    derived: set[str] = field(default_factory=set)  # attributes that were no argument
     uses_args: bool = False
     made: set[str] = field(default_factory=set)  # parameters that the source has no name for
     #: what the source has under each name, arguments and attributes
@@ -119,12 +116,10 @@ class Arguments:
         )
         expression = self._find(vector, names if use_hint else ())
         number = self._must_be_named(vector, is_size or bool(set(hints) & set(SIZES)))
-        if expression is not None and self._is_number(expression):
-            expression = None
-        if number and expression is not None and self._is_own(expression):
-            expression = (
-                None  # of all that its own constructor was given, another number may say more
-            )
+        if expression is not None and (
+            self._is_number(expression) or (number and self._is_own(expression))
+        ):
+            expression = None  # of all that its constructor was given another may say more
         if expression is None and number:
             expression = self._own_size(vector, names) or self._new_parameter(
                 SIZES.get(hints[0], hints[0]), vector, fallback

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from porter.emit.names import identifier, unique
+from porter.passes.factor.blocks import Block, Loop
 from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.roll import list_position
-from porter.passes.factor.tree import Block, Loop
 
 Place = tuple[str | int, ...]
 

@@ -11,9 +11,9 @@ from porter.emit.loop_statement import write_loop
 from porter.emit.statements import Statements
 from porter.emit.syntax import Text, call, sequence
 from porter.ir import Node
+from porter.passes.factor.blocks import Block, Item, Loop, reads
 from porter.passes.factor.branches import Branches, is_given
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block, Item, Loop, reads
 
 
 class Body:

@@ -8,8 +8,8 @@ from typing import Any
 from porter.emit.arguments import Arguments
 from porter.emit.literals import Vector, literal
 from porter.emit.variants import Variants
+from porter.passes.factor.blocks import Block
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block
 
 Instances = list[tuple[int, Any]]  # (instance of the class, what the item is there)
 

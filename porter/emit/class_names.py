@@ -5,8 +5,8 @@ from __future__ import annotations
 from porter.emit.names import class_name, unique
 from porter.emit.places import children
 from porter.ir import Node
+from porter.passes.factor.blocks import Block
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block
 
 
 def name_classes(order: list[BlockClass], classes: dict[Block, BlockClass], root: Block) -> None:

@@ -18,8 +18,9 @@ from porter.emit.places import blocks_of
 from porter.emit.repeated import name_repeated
 from porter.emit.sizes import symbols_of
 from porter.ir import Memory, Node, Value
+from porter.passes.factor.blocks import Block, Item, Loop
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block, Item, Loop, member_path
+from porter.passes.factor.layer_names import member_path
 
 if TYPE_CHECKING:
     from porter.emit.file import ModelWriter

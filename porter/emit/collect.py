@@ -9,7 +9,8 @@ from porter.emit.attributes import Attributes
 from porter.emit.places import Housing, placed
 from porter.errors import PorterError
 from porter.ir import Node, Value
-from porter.passes.factor.tree import Block, layer_path, member_path, reads
+from porter.passes.factor.blocks import Block, reads
+from porter.passes.factor.layer_names import layer_path, member_path
 
 
 class Collection:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from porter.emit.literals import Vector
 from porter.ir import Node
-from porter.passes.factor.tree import Block, Item, member_path, reads
+from porter.passes.factor.blocks import Block, Item, reads
+from porter.passes.factor.layer_names import member_path
 
 if TYPE_CHECKING:
     from porter.emit.class_writer import ClassWriter

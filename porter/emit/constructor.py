@@ -16,8 +16,10 @@ from porter.emit.turns import runs
 from porter.emit.variants import Variants
 from porter.errors import UnsupportedError
 from porter.ir import Node, Value
+from porter.passes.factor.blocks import Block, Loop
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import NUMBERED, Block, Loop, layer_path, module_form
+from porter.passes.factor.layer_names import layer_path
+from porter.passes.factor.tree import NUMBERED, module_form
 
 #: Numbers that no shape shows: where a setting gives them they are written even if they are MLX's default.
 _SETTINGS = ("eps", "base")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from porter.emit.names import identifier
 from porter.ir import Memory, Program, Value
-from porter.passes.factor.tree import Block, Item, reads
+from porter.passes.factor.blocks import Block, Item, reads
 
 #: What the encoder hands over is called.
 _MEMORY = "memory"

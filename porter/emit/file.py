@@ -20,8 +20,9 @@ from porter.emit.size_text import size_text
 from porter.emit.variants import Variants
 from porter.functions import function_names, texts
 from porter.ir import Node, Program, Size, Value, Variant
+from porter.passes.factor.blocks import Block
 from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
-from porter.passes.factor.tree import Block, build_tree
+from porter.passes.factor.tree import build_tree
 from porter.passes.fuse.fuse_attention import ATTENTION
 from porter.passes.shard.spread import Whole
 
@@ -44,9 +45,8 @@ class Emission:
     #: nodes, and the sizes that they need and that no array of their class has
     wanted: dict[Node, list[Size]] = field(default_factory=dict)
     unexplained: int = 0
-    whole: str | None = (
-        None  # why processes can't share the layers, where a plan for it has to be given up
-    )
+    #: why processes can't share the layers, where a plan for it has to be given up
+    whole: str | None = None
 
 
 def emit(

@@ -11,7 +11,7 @@ from porter.emit.child_calls import ChildCalls, Instances
 from porter.emit.literals import Vector, is_constant, literal
 from porter.emit.turns import alternating, factor, first_apart, growth, runs, term
 from porter.errors import UnsupportedError
-from porter.passes.factor.tree import Block
+from porter.passes.factor.blocks import Block
 
 
 class LayerLists:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from porter.emit.places import placed, steps_of
 from porter.emit.syntax import ATOM, Text
 from porter.ir import Node
-from porter.passes.factor.tree import Block, Item, Loop
+from porter.passes.factor.blocks import Block, Item, Loop
 
 if TYPE_CHECKING:
     from porter.emit.attributes import Attributes

@@ -6,7 +6,7 @@ from porter.emit.names import variable
 from porter.emit.statements import Statements
 from porter.emit.syntax import Text, call
 from porter.ir import Node, Value
-from porter.passes.factor.tree import Block, Item, Loop
+from porter.passes.factor.blocks import Block, Item, Loop
 
 #: What a loop over layers calls the cache of a layer, as mlx-lm does.
 _CACHE_WORD = "c"

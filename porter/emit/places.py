@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from porter.emit.attributes import Attributes
 from porter.ir import Node, Value
+from porter.passes.factor.blocks import Block, Item, Loop
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block, Item, Loop, member_path
+from porter.passes.factor.layer_names import member_path
 
 
 def placed(block: Block, item: Item, attributes: Attributes) -> list[tuple[Block, str]]:

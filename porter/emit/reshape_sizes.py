@@ -9,7 +9,7 @@ from porter.emit.sizes import Key, author_sizes, is_symbolic, splits
 from porter.emit.syntax import PRECEDENCE, Text, infix
 from porter.ir import Node, Value
 from porter.ir.ops import ELEMENTWISE
-from porter.passes.factor.tree import layer_path
+from porter.passes.factor.layer_names import layer_path
 from porter.passes.layout.permutations import reshape_blocks
 
 if TYPE_CHECKING:

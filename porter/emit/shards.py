@@ -9,8 +9,8 @@ from porter.emit.collect import Collection
 from porter.emit.node_text import NodeText
 from porter.emit.places import steps_of
 from porter.ir import Node, Shards
+from porter.passes.factor.blocks import Block
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Block
 from porter.passes.shard.spread import Whole
 
 #: The layers inside mlx-lm's SwitchGLU.

@@ -10,9 +10,9 @@ from porter.emit.names import identifier, variable
 from porter.emit.node_text import NodeText
 from porter.emit.syntax import ATOM, Text
 from porter.ir import Node, Value
+from porter.passes.factor.blocks import Loop, reads
 from porter.passes.factor.branches import Branches
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import Loop, reads
 
 #: An expression longer or deeper than this gets a name.
 _LONG, _DEEP = 74, 4

@@ -14,7 +14,7 @@ from porter.emit.literals import Vector
 from porter.errors import InputError
 from porter.ir import ModuleInfo, Node, Value, Variant
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.tree import layer_path
+from porter.passes.factor.layer_names import layer_path
 from porter.weights.recipe_specs import shape_of
 from porter.weights.tensors import TensorSpec
 

@@ -24,13 +24,9 @@ def hand_sizes(program: Program, wanted: Mapping[Node, list[Size]]) -> int:
     for node, sizes in wanted.items():
         known = [size for _, size in handed(node)]
         for size in sizes:
-            if (
-                size in known or node not in places
-            ):  # a node that factoring wrote out is not the program's
-                continue
-            found = _measured(program, node, size, readers, places) or _worked_out(
-                program, node, size, readers, places
-            )
+            if size in known or node not in places:
+                continue  # a node that factoring wrote out is not the program's
+            found = _measured(program, node, size, readers, places)
             if found is None:
                 continue
             key = (*found, size)
@@ -60,29 +56,20 @@ def _measured(
     readers: dict[Value, list[Node]],
     places: dict[Node, int],
 ) -> tuple[Value, int, tuple[Frame, ...]] | None:
-    """An array with an axis of that size that the nearest module around the node's has, the last made; and that module."""
+    """An array with an axis of that size that the nearest module around the node's has, the last made; and that module.
+
+    Where there is none, of `H // 2`, say: one with an axis of its one symbol.
+    """
     before = [v for n in program.nodes[: places[node]] for v in n.outputs]
-    for depth in reversed(range(len(node.scope))):
-        scope = node.scope[:depth]
-        for value in reversed([*program.inputs, *before]):
-            has_it = value.dtype.startswith("float") and size in value.shape
-            if has_it and _is_seen(value, scope, readers):
-                return value, value.shape.index(size), scope
-    return None
-
-
-def _worked_out(
-    program: Program,
-    node: Node,
-    size: Size,
-    readers: dict[Value, list[Node]],
-    places: dict[Node, int],
-) -> tuple[Value, int, tuple[Frame, ...]] | None:
-    """An array whose axis is the one symbol of that size: of `H // 2`, where nothing is that high any more."""
     symbols: set[Any] = getattr(size, "free_symbols", set())
-    if len(symbols) != 1:
-        return None
-    return _measured(program, node, next(iter(symbols)), readers, places)
+    for wanted in (size, *(symbols if len(symbols) == 1 else ())):
+        for depth in reversed(range(len(node.scope))):
+            scope = node.scope[:depth]
+            for value in reversed([*program.inputs, *before]):
+                has_it = value.dtype.startswith("float") and wanted in value.shape
+                if has_it and _is_seen(value, scope, readers):
+                    return value, value.shape.index(wanted), scope
+    return None
 
 
 def _is_seen(value: Value, scope: tuple[Frame, ...], readers: dict[Value, list[Node]]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from porter.errors import UnsupportedError
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
-from porter.passes.factor.tree import layer_path
+from porter.passes.factor.layer_names import layer_path
 from porter.weights.recipes import Recipe
 
 Step = tuple[str, tuple[int, ...]]

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from porter.passes.factor.blocks import Block, Loop
 from porter.passes.factor.classes import factor_classes
-from porter.passes.factor.tree import Block, Loop, build_tree
+from porter.passes.factor.tree import build_tree
 from tests.passes.factoring import Mlp, classes, init_of, loops, net, ported
 from tests.passes.programs import program_of, x
 from tests.random_modules.parity import check_source, port_of
@@ -435,37 +436,3 @@ def test_a_module_under_several_names_is_kept_once():
     ported = port_of(_Rows, [a])
     ported.check(a)
     assert sum("net" in path for path in ported.port.recipes) == 4
-
-
-class Refined(nn.Module):
-    """`decoder(x, self.heads)`: layers that the model keeps and hands to the module that calls them."""
-
-    def __init__(self, heads):
-        super().__init__()
-        self.decoder, self.heads, self.proj = Refining(), heads, nn.Linear(5, 6)
-
-    def forward(self, x):
-        return self.decoder(self.proj(x), self.heads)
-
-
-class Refining(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
-
-    def forward(self, x, heads):
-        found = []
-        for i, layer in enumerate(self.layers):
-            x = torch.relu(layer(x))
-            found.append(heads[i](x) if isinstance(heads, nn.ModuleList) else heads(x))
-        return torch.stack(found, dim=1)
-
-
-@pytest.mark.parametrize("several", [True, False])
-def test_layers_that_are_handed_over_are_kept_where_they_are_called(several):
-    heads = nn.ModuleList(nn.Linear(6, 4) for _ in range(3)) if several else nn.Linear(6, 4)
-    result = port_of(lambda: Refined(heads), (torch.randn(2, 7, 5),))
-    result.check(torch.randn(2, 7, 5))
-    assert "weight" not in result.port.model_py
-    assert sum(".heads" in path for path in result.port.recipes) == (6 if several else 2)
-    assert not any(path.startswith("heads") for path in result.port.recipes)

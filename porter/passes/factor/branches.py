@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from porter.ir import Node, Value
-from porter.passes.factor.tree import Item, Loop, reads
+from porter.passes.factor.blocks import Item, Loop, reads
 
 if TYPE_CHECKING:
     from porter.passes.factor.classes import BlockClass

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from porter.ir import Node, Value
+from porter.passes.factor.blocks import Block, Item, Loop, reads
 from porter.passes.factor.branches import Branches
 from porter.passes.factor.roll import roll_loops, roll_single_turns
-from porter.passes.factor.tree import Block, Item, Loop, reads
 from porter.passes.factor.unify import Unifier
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from porter.ir import Node, Value
-from porter.passes.factor.tree import Block, Item, Loop, reads
+from porter.passes.factor.blocks import Block, Item, Loop, reads
 
 _INDEXED = re.compile(r"^(.*?)\.?(\d+)$")
 

@@ -4,85 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from porter.ir import Frame, Memory, Node, Program, Value
-
-_SEQUENTIAL = "torch.nn.modules.container.Sequential"
-
-
-@dataclass(slots=True, eq=False)
-class Block:
-    """One call of a source module: its nodes and the calls of its children, in execution order.
-
-    `inputs` are the arrays it reads from outside its module, `outputs` those read outside it.
-    """
-
-    path: str
-    cls: str
-    call: int = 0
-    items: list[Item] = field(default_factory=list)
-    inputs: list[Any] = field(
-        default_factory=list
-    )  # None: an input of the class that this call does without
-    outputs: list[Value] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        return f"Block({self.path!r}, {self.cls}, {len(self.items)} items)"
-
-    @property
-    def is_sequential(self) -> bool:
-        return self.cls == _SEQUENTIAL
-
-    def relative(self, path: str) -> str:
-        """A path below this block, seen from it."""
-        return path.removeprefix(f"{self.path}.") if self.path else path
-
-    def owns(self, path: str) -> bool:
-        return not self.path or path == self.path or path.startswith(f"{self.path}.")
-
-    def walk(self) -> Iterator[Block]:
-        """This block and all below it, children first."""
-        for item in self.items:
-            if isinstance(item, Block):
-                yield from item.walk()
-            elif isinstance(item, Loop):
-                for block in item.blocks:
-                    yield from block.walk()
-        yield self
-
-
-@dataclass(slots=True, eq=False)
-class Loop:
-    """`for block in self.blocks: x = block(x, mask)`: turns that do the same to what the turn before gave.
-
-    A turn is a block and the nodes that follow it up to the next. `slots` are the arrays that the first turn reads from
-    outside; `carried[i]` is the place, among the arrays that a turn writes, of what the next turn reads in slot i (None: the
-    same array in every turn). `caches` are the slots in which each turn has the next item of a decoder's caches, `masks`
-    those in which turns differ by their mask.
-    """
-
-    turns: list[list[Item]]
-    slots: list[list[Value]]
-    carried: list[int | None]
-    caches: set[int] = field(default_factory=set)
-    masks: set[int] = field(default_factory=set)
-    inputs: list[Value] = field(default_factory=list)
-    outputs: list[Value] = field(default_factory=list)
-
-    @property
-    def blocks(self) -> list[Block]:
-        return [turn[0] for turn in self.turns]  # type: ignore[misc]
-
-
-Item = Node | Block | Loop
-
-
-def reads(item: Item) -> list[Value]:
-    """The arrays an item reads that no parameter of its own is."""
-    values = item.inputs() if isinstance(item, Node) else item.inputs
-    return list(dict.fromkeys(value for value in values if value is not None))
+from porter.passes.factor.blocks import Block, Item
+from porter.passes.factor.layer_names import layer_path
 
 
 def build_tree(program: Program, apart: Collection[str] = ()) -> Block:
@@ -96,86 +22,6 @@ def build_tree(program: Program, apart: Collection[str] = ()) -> Block:
     root.outputs = program.output_values()
     _connect(root, set(root.outputs))
     return root
-
-
-def layer_path(node: Node) -> str:
-    """Where a layer's parameters live in the source: what their names share."""
-    paths = [value.path or "" for value in node.params.values()]
-    if node.op == "nn.RoPE":  # the source spells it out where it is used
-        return f"{node.scope[-1].path}.rope" if node.scope else "rope"
-    if not paths:
-        return node.scope[-1].path if node.scope else ""
-    parents = {path.removesuffix(f".{role}") for role, path in zip(node.params, paths, strict=True)}
-    if len(parents) == 1 and parents.isdisjoint(paths):
-        return parents.pop()
-    stems = {
-        path.rpartition(".")[0] if path.rpartition(".")[2] in _LEAVES else _stem(path)
-        for path in paths
-    }
-    return stems.pop() if len(stems) == 1 else ""
-
-
-def member_path(block: Block, node: Node) -> str:
-    """The relative source path of a layer; one called as a function is named after what it does.
-
-    Layers without parameters that would have one path and differ (two poolings in one forward) are told apart.
-    """
-    place = variant(block, node)
-    return _place_of(block, node) if place is None else f"{_function_name(node)}{_LETTERS[place]}"
-
-
-def variant(block: Block, node: Node) -> int | None:
-    """Which of the different layers without parameters at one path this is; None where there is only one."""
-    if node.params:
-        return None
-    path = _place_of(block, node)
-    found: list[Any] = []
-    for item in block.items:
-        if isinstance(item, Node) and item.is_layer and not item.params:
-            kind = (item.op, item.attrs)
-            if kind not in found and _place_of(block, item) == path:
-                found.append(kind)
-    return found.index((node.op, node.attrs)) if len(found) > 1 else None
-
-
-def _place_of(block: Block, node: Node) -> str:
-    path = layer_path(node)
-    if path and path != block.path and block.owns(path):
-        return block.relative(path)
-    name = _function_name(node)
-    others = {
-        layer_path(item)
-        for item in block.items
-        if isinstance(item, Node) and item.params and _function_name(item) == name
-    }
-    given = {other for other in others if other and not block.owns(other)}
-    return _tail(path, given) if path in given else name
-
-
-def _tail(path: str, paths: Collection[str]) -> str:
-    """The path of a module without what it shares with those that a caller hands over too: `heads.0`."""
-    parts = path.split(".")
-    columns = zip(*(other.split(".") for other in paths), strict=False)
-    differ = (place for place, column in enumerate(columns) if len(set(column)) > 1)
-    shared = next(differ, len(parts) - 1)
-    return ".".join(parts[shared - parts[shared].isdigit() :])
-
-
-def _function_name(node: Node) -> str:
-    return {"nn.MaxPool": "maxpool", "nn.AvgPool": "avgpool"}.get(
-        node.op[:10], node.op.removeprefix("nn.").lower()
-    )
-
-
-_LETTERS = ("", *(f"_{letter}" for letter in "bcdefghijklmnopqrstuvwxyz"))
-_LEAVES = {"weight", "bias", "running_mean", "running_var", "gamma", "beta", "scale"}
-
-
-def _stem(path: str) -> str:
-    for suffix in ("_weight", "_bias"):
-        if path.endswith(suffix):
-            return path.removesuffix(suffix)
-    return path
 
 
 def _uneven(program: Program) -> set[str]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from porter.ir import Node, Value
 from porter.ir.ops import ACTIVATIONS
+from porter.passes.factor.blocks import Block, Item, Loop, reads
 from porter.passes.factor.expand_views import RESHAPES, Chain, chain_to, expanded
+from porter.passes.factor.layer_names import layer_path, variant
 from porter.passes.factor.roll import list_position
-from porter.passes.factor.tree import Block, Item, Loop, layer_path, reads, variant
 
 #: Functions that one class may take as an argument.
 _EXCHANGEABLE = ACTIVATIONS | {"mx.sigmoid", "mx.tanh"}
