@@ -22,6 +22,7 @@ from porter.frontends.idle_moves import idle_moves
 from porter.frontends.known_buffers import known_buffers
 from porter.frontends.known_constants import known_constants
 from porter.frontends.passed_checks import passed_checks
+from porter.frontends.quick_fakes import quick_fakes
 from porter.frontends.whole_functions import (
     NotJoined,
     joined_rows,
@@ -160,13 +161,6 @@ def _concessions(source: Source) -> tuple[tuple[Any, str], ...]:
     )
 
 
-def _uncached() -> Any:
-    """Without torch's memory of fake results: with symbolic sizes it costs a fifth to a third of an export."""
-    import torch._dynamo.config as settings
-
-    return settings.patch(fake_tensor_cache_enabled=False)
-
-
 def _exported(
     source: Source, args: tuple, kwargs: dict, dynamic: Any
 ) -> tuple[ExportedProgram, list[str]]:
@@ -198,7 +192,7 @@ def _conceded(
 ) -> tuple[ExportedProgram, list[str]]:
     module = source.module
     assert module is not None
-    with whole_functions(), whole_recurrences(), _uncached(), ExitStack() as granted:
+    with whole_functions(), whole_recurrences(), quick_fakes(), ExitStack() as granted:
         for context, note in _concessions(source):
             granted.enter_context(context)
             try:
