@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from porter.sources import Source
 
 #: CPU seconds after which one traced size has to do.
-QUICK = 3.0
+QUICK = 2.0
 #: CPU seconds that one traced size may take; a deeper model may be many times the size of the source's.
 MOST = 20.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement, product
@@ -153,13 +154,17 @@ def _first(
     vector: Vector, numbers: dict[str, Vector], patterns: tuple[Pattern, ...], constant: bool
 ) -> Expression | None:
     """The first pattern and symbols that give the vector."""
+
+    @functools.cache
+    def pool(test: Callable[[str, Any], bool]) -> list[str]:
+        return [
+            name for name, symbol in numbers.items() if all(test(name, symbol[i]) for i in vector)
+        ]
+
     for pattern in patterns:
         if constant and pattern.constant is None:
             continue
-        pools = [
-            [name for name, symbol in numbers.items() if all(test(name, symbol[i]) for i in vector)]
-            for test in pattern.accepts
-        ]
+        pools = [pool(test) for test in pattern.accepts]
         if len(pools) > 2 and prod(map(len, pools)) > _MOST:
             continue
         for names in product(*pools):
@@ -168,14 +173,10 @@ def _first(
             if constant and pattern.constant is not None and not pattern.constant(*names):
                 continue
             columns = [numbers[name] for name in names]
-            if not constant and not is_told(
-                pattern, names, [[c[i] for i in vector] for c in columns]
-            ):
-                continue
             if all(
                 _close(pattern.function(*(c[i] for c in columns)), value)
                 for i, value in vector.items()
-            ):
+            ) and (constant or is_told(pattern, names, [[c[i] for i in vector] for c in columns])):
                 return Expression(names, pattern.template)
     return None
 

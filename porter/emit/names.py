@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import keyword
 import re
 from itertools import product
@@ -70,7 +71,8 @@ def _is_plain(name: str) -> bool:
     )
 
 
-def words(name: str) -> set[str]:
+@functools.cache
+def words(name: str) -> frozenset[str]:
     """The words of a name, short forms spelled out, to tell which names speak of the same."""
     known = {
         "chs": "channels", "chans": "channels", "planes": "channels", "dims": "dim", "features": "dim", "size": "size",
@@ -78,4 +80,4 @@ def words(name: str) -> set[str]:
         "output": "out", "classes": "classes", "vocabulary": "vocab", "embeddings": "vocab", "drop": "dropout",
     }  # fmt: skip
     parts = re.findall(r"[a-z]+|[A-Z][a-z]*|\d+", name)
-    return {known.get(part.lower(), part.lower()) for part in parts}
+    return frozenset(known.get(part.lower(), part.lower()) for part in parts)
