@@ -21,6 +21,7 @@ from porter.emit.patterns import (
     SCALES,
     Pattern,
     counts_heads,
+    is_place,
     is_told,
 )
 
@@ -75,6 +76,7 @@ def find(
         if abs(values[0]) <= 3:
             return None
         return _first(vector, whole, PADDINGS if "padding" in hints else COMPOSITES, constant)
+    whole = {name: symbol for name, symbol in whole.items() if not is_place(name)}
     parts = elements(vector, symbols, from_end="depth" not in hints)
     element = next((_named(name) for name in parts if _equal(vector, parts[name])), None)
     if isinstance(values[0], float):

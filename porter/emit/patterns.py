@@ -45,6 +45,12 @@ def _is_kernel(name: str, value: Any) -> bool:
     return type(value) is int and "kernel" in name
 
 
+def _is_window(name: str, value: Any) -> bool:
+    """What goes over an image or a text and is padded by half of itself."""
+    odd = type(value) is int and value % 2 == 1
+    return odd and bool(words(name) & {"kernel", "pool", "pooling", "window"})
+
+
 def _is_head_size(name: str, value: Any) -> bool:
     return (
         type(value) is int
@@ -64,6 +70,11 @@ def _is_size_of_head(name: str, value: Any) -> bool:
         "kv" in words(name) or {"heads", "dim"} <= words(name)
     )
     return type(value) is int and value > 1 and known
+
+
+def is_place(name: str) -> bool:
+    """Whether a number says which of several a module is: no width is made of it."""
+    return bool(words(name) & {"index", "idx", "position", "place"})
 
 
 def _is_heads(name: str, value: Any) -> bool:
@@ -123,6 +134,7 @@ COMPOSITES: tuple[Pattern, ...] = (
     *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,), _is_width) for k in (2, 3, 4)),
     *(Pattern(f"{{}} // {k}", lambda a, k=k: _quotient(a, k), (_is_size,)) for k in (2, 4)),
     Pattern("{} ** 2", lambda a: a * a, (_is_size,)),
+    Pattern("{} // 2", lambda a: a // 2, (_is_window,)),
     Pattern("{} // {}", _quotient, (_is_size, _is_count), _of_heads_or_patches),
     Pattern("({} // {}) ** 2", _squared_quotient, (_is_size, _is_count), _of_image_and_patch),
     Pattern(

@@ -229,6 +229,8 @@ def tile(call: Call, x: Value, repeats: Sequence[Any]) -> Value:
 def repeat_interleave(
     call: Call, x: Value, repeats: Any, dim: int | None = None, output_size: Any = None
 ) -> Value:
+    if repeats == 1:
+        return call.build.reshape(x, call.shape)
     axes = {} if dim is None else {"axis": axis_of(dim, x.rank)}
     return call.build.op("mx.repeat", x, repeats, shape=call.shape, dtype=x.dtype, **axes)
 

@@ -217,3 +217,14 @@ def test_a_head_s_size_is_no_quotient_of_a_number_of_tokens():
     heads = {"heads": {0: 4}}
     assert find({0: 16}, {"max_seq_len": {0: 64}, "attn_pooler_queries": {0: 64}, **heads}) is None
     assert find({0: 16}, {"dim": {0: 64}, **heads}) == Expression(("dim", "heads"), "{} // {}")
+
+
+def test_the_place_of_a_stage_is_no_part_of_a_width():
+    stages = {"stage_index": {0: 1, 1: 2}, "dim": {0: 24, 1: 40}}
+    assert text({0: 48, 1: 96}, stages, "out_channels") is None
+    assert text({0: 1, 1: 2}, stages, "stage_index") == "args.stage_index"
+
+
+def test_a_pool_is_padded_by_half_of_itself():
+    symbols = {"patch": {0: 16, 1: 64}, "stride": {0: 16, 1: 16}, "pool_size": {0: 3, 1: 9}}
+    assert text({0: 1, 1: 4}, symbols, "size") == "args.pool_size // 2"

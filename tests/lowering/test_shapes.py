@@ -81,6 +81,7 @@ PARTS = [
     Case("repeat-longer", lambda x: x.repeat(2, 1, 1, 1), [X]),
     Case("tile", lambda x: x.tile(2), [X]),
     Case("repeat_interleave", lambda x: x.repeat_interleave(2, 1), [X], axes=(0, 1)),
+    Case("repeat_interleave-flat", lambda x: x.repeat_interleave(1), [X]),
     Case("roll", lambda x: torch.roll(x, 2, 1), [X], axes=(0, 1)),
     Case("roll-two", lambda x: torch.roll(x, (-1, 2), (1, 2)), [X], axes=(0, 1)),
     Case("roll-flat", lambda x: torch.roll(x, 4), [X]),

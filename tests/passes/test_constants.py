@@ -12,6 +12,7 @@ IDENTITIES = {
     "multiply by ones": lambda a: torch.ones(3) * a,
     "divide by ones": lambda a: a / torch.ones(2, 1),
     "add 0": lambda a: a + 0,
+    "repeated once": lambda a: a.repeat_interleave(1, dim=0) + 0,
     "ones sliced and widened": lambda a: a * torch.ones(5)[None, :3].expand(2, 3),
 }
 
