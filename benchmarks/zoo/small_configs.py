@@ -169,7 +169,9 @@ def _shrunk(config: Any, scale: Scale, ids: dict[int, int]) -> dict[str, Any]:
     depth = _depth(config)
     for name, value in vars(config).items():
         if name in nested and hasattr(value, "sub_configs"):
-            result[name] = {"model_type": value.model_type, **_shrunk(value, scale, ids)}
+            fields = _shrunk(value, scale, ids)
+            completed = _merge(fields, _completed(value, fields))
+            result[name] = {"model_type": value.model_type, **completed}
         elif hasattr(value, "sub_configs"):
             result[name] = type(value)(**_shrunk(value, scale, ids))
         elif name == "_out_indices" and value != plain.get(name):
