@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import groupby
 
 from porter.style.finding import Finding
 from porter.style.reading import ModuleClass, Reading
@@ -21,16 +22,23 @@ def check_structure(reading: Reading) -> Iterator[Finding]:
             yield Finding("S10", cls.node.lineno, f"{cls.name} is {seen[key]} again")
         seen.setdefault(key, cls.name)
     for cls in reading.classes:
-        runs: dict[tuple[str, str], list[int]] = {}
-        for name, value in cls.assigned.items():
-            match = _NUMBERED.match(name)
-            if match and isinstance(value, ast.Call):
-                runs.setdefault((match[1], ast.dump(value)), []).append(value.lineno)
-        for (stem, _), lines in runs.items():
+        for stem, lines in _runs(cls):
             if len(lines) > 3:
                 yield Finding(
                     "S10", lines[0], f"{cls.name} has {len(lines)} equal layers {stem}N, not a list"
                 )
+
+
+def _runs(cls: ModuleClass) -> Iterator[tuple[str, list[int]]]:
+    """Equal layers under numbered names, one after the other: a norm for each part of a block is no list."""
+    numbered = [
+        (match[1] if (match := _NUMBERED.match(name)) else "", ast.dump(value), value.lineno)
+        for name, value in cls.assigned.items()
+        if isinstance(value, ast.Call)
+    ]
+    for (stem, _), run in groupby(numbered, key=lambda item: item[:2]):
+        if stem:
+            yield stem, [line for *_, line in run]
 
 
 def _shape(cls: ModuleClass) -> str:

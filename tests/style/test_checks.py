@@ -125,6 +125,16 @@ GOOD = [
     module("w = mx.softmax(5 * mx.tanh(x @ x.T / 5), axis=-1)\nreturn w @ x"),
     module("return mx.maximum(x, 0)"),
     module("return self.norm(x).transpose(0, 2, 1)", "self.norm = nn.LayerNorm(dim)"),
+    module(
+        "return "
+        + "".join(f"self.fc_{part}(self.norm{i}(" for i, part in enumerate("abcd"))
+        + "x"
+        + "))" * 4,
+        "\n".join(
+            f"self.norm{i} = nn.LayerNorm(dim)\nself.fc_{part} = nn.Linear(dim, dim)"
+            for i, part in enumerate("abcd")
+        ),
+    ),
     module("return x + 1e-5"),
 ]
 
