@@ -79,7 +79,7 @@ class Arguments:
     ) -> Arguments:
         arguments = cls(block_class, config, takes_args, is_root=is_root)
         count = len(block_class.instances)
-        known, derived = _of_source(block_class, variants)
+        known, derived = variants.told(block_class)
         arguments.told = known
         if takes_args:
             arguments.own = {
@@ -105,8 +105,9 @@ class Arguments:
         use_hint: bool = True,
         fallback: str = "",
         is_size: bool = False,
+        called: bool = False,
     ) -> str:
-        """Source text for a value that may differ among the instances.
+        """Source text for a value that may differ among the instances; `called` as `_find` has it.
 
         A new parameter is called by the first hint, or `fallback` where that name is taken. With `is_size`, or a hint that
         says so, it is not written as a number but in the root.
@@ -114,7 +115,7 @@ class Arguments:
         names = tuple(
             dict.fromkeys(name for hint in hints for name in (hint, *SYNONYMS.get(hint, ())))
         )
-        expression = self._find(vector, names if use_hint else ())
+        expression = self._find(vector, names if use_hint else (), called=called)
         number = self._must_be_named(vector, is_size or bool(set(hints) & set(SIZES)))
         if expression is not None and (
             self._is_number(expression) or (number and self._is_own(expression))
@@ -164,10 +165,15 @@ class Arguments:
         return found
 
     def look_up(
-        self, vector: Vector, *hints: str, in_call: bool = False, exact: bool = False
+        self,
+        vector: Vector,
+        *hints: str,
+        in_call: bool = False,
+        exact: bool = False,
+        called: bool = False,
     ) -> str | None:
         """Like resolve, but None where there is no name for the value already."""
-        expression = self._find(vector, hints, exact)
+        expression = self._find(vector, hints, exact, called)
         if expression is not None and self._is_own(expression):
             expression = self._own_size(vector, hints)
         if expression is None and in_call and self._must_be_named(vector, True):
@@ -196,9 +202,17 @@ class Arguments:
         return f"args.{symbol}" if self.takes_args and symbol in self.config.known else symbol
 
     def _find(
-        self, vector: Vector, hints: tuple[str, ...], strict: bool = False
+        self,
+        vector: Vector,
+        hints: tuple[str, ...],
+        strict: bool = False,
+        called: bool = False,
     ) -> Expression | None:
-        """An expression over the constructor's own arguments, else over what the source derives from them too."""
+        """An expression over the constructor's own arguments, else over what the source derives from them too.
+
+        With `strict` only a name that shares words with the hints will do. So it is where the hint is what the author `called`
+        the number and no other size tells more: a field has its value by chance.
+        """
         made = frozenset(self.made)
         own = {name: symbol for name, symbol in self.symbols.items() if name not in self.derived}
         count = len(self.cls.instances)
@@ -211,7 +225,7 @@ class Arguments:
             for name, symbol in self.symbols.items()
             if self.takes_args and elsewhere and len({repr(symbol.get(i)) for i in vector}) == 1
         )
-        if self.takes_args and self.config.traced and not elsewhere:
+        if self.takes_args and (self.config.traced or called) and not elsewhere:
             strict = True  # of a number that no other size tells, only a name can say what it is
         found = find(vector, own, hints, made, strict, partial, unproven)
         if found is None and self.derived:
@@ -358,29 +372,6 @@ class Arguments:
                 else None
             )
         return None
-
-
-def _of_source(cls: BlockClass, variants: Variants) -> tuple[dict[str, Vector], set[str]]:
-    """What the source calls the numbers of a class, and which of them are attributes that no constructor argument is."""
-    symbols: dict[str, Vector] = {}
-    paths = [block.path for block in cls.instances]
-    infos = {i: variants.modules.get(path) for i, path in enumerate(paths)}
-    for key, i, variant in variants.keys(cls, range(len(paths))):
-        infos[key] = variant.modules.get(paths[i])
-    for source in ("arguments", "attributes"):
-        for i, info in infos.items():
-            for name, value in (getattr(info, source) if info else {}).items():
-                value = tuple(value) if isinstance(value, list) else value
-                if name.isidentifier() and name == identifier(name):
-                    symbols.setdefault(name, {}).setdefault(i, value)
-    given = {name for info in infos.values() if info for name in info.arguments}
-    for name, vector in symbols.items():
-        if all(
-            isinstance(v, tuple) and len(v) == 2 and v[0] == v[1] and type(v[0]) is int
-            for v in vector.values()
-        ):
-            symbols[name] = {i: v[0] for i, v in vector.items()}  # a square window has one size
-    return symbols, set(symbols) - given if given else set()
 
 
 def _is_part(expression: Expression, fixed: list[bool]) -> bool:

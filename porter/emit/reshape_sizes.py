@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from porter.emit.literals import Vector, is_constant
+from porter.emit.names import words
 from porter.emit.sizes import Key, author_sizes, is_symbolic, splits
 from porter.emit.syntax import PRECEDENCE, Text, infix
 from porter.ir import Node, Value
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 #: What sources call the number of heads, and that of key and value heads.
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads", "groups")
 KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_kv_head", "kv_heads")
+#: What an author counts who names a size so: no heads, and no window.
+_COUNTED = {
+    "frame",
+    "frames",
+    "time",
+    "temporal",
+    "token",
+    "tokens",
+    "patches",
+    "seq",
+    "length",
+    "batch",
+}
 #: Layers that keep every axis but the last.
 _TOKENWISE = ("nn.Linear", "nn.LayerNorm", "nn.RMSNorm")
 WINDOWS = ("window_size", "patch_size", "num_heads")
@@ -123,7 +137,7 @@ class ReshapeSizes:
         wrote = self.hints[position]
         told = wrote is not None and not self.arguments.is_other(wrote, vector)
         if wrote is not None and told and not is_symbolic(vector):
-            text = self.arguments.look_up(vector, wrote, in_call=True)
+            text = self.arguments.look_up(vector, wrote, in_call=True, called=True)
         text = text or self._heads(position)
         if text is None and _is_small(vector):
             text = str(vector[min(vector)])
@@ -137,24 +151,35 @@ class ReshapeSizes:
 
     def _heads(self, position: int) -> str | None:
         """The number of heads, where an axis is split and its last two parts are heads and their size."""
+        if not self._may_be_heads(position):
+            return None
+        # of keys and values there may be fewer heads, though here there are as many
+        hints = KEY_HEADS + HEADS if self._is_of_keys() else HEADS + KEY_HEADS
+        return self.arguments.look_up(self.vectors[position], *hints, in_call=True, exact=True)
+
+    def _may_be_heads(self, position: int) -> bool:
         last = self.count - 1
-        if not any(
+        split = any(
             len(left) == 1 and right[-2:] == [last - 1, last] for left, right in self.blocks
-        ):
-            return None
-        if position != last - 1 or is_symbolic(self.vectors[position]):
-            return None
+        )
+        plain = not is_symbolic(self.vectors[position]) and not self._counts(position)
+        return split and position == last - 1 and plain
+
+    def _is_of_keys(self) -> bool:
+        """Whether the reshaped array is made by a layer for keys or values."""
         made = self.node.args[0].node
         name = layer_path(made).rpartition(".")[2] if made is not None and made.is_layer else ""
-        # of keys and values there may be fewer heads, though here there are as many
-        hints = KEY_HEADS + HEADS if name.startswith(("k", "v")) else HEADS + KEY_HEADS
-        return self.arguments.look_up(self.vectors[position], *hints, in_call=True, exact=True)
+        return name.startswith(("k", "v"))
 
     def _window(self, position: int) -> str | None:
         vector = self.vectors[position]
-        if is_symbolic(vector):
+        if is_symbolic(vector) or self._counts(position):
             return None
         return self.arguments.look_up(vector, *WINDOWS, in_call=True, exact=True)
+
+    def _counts(self, position: int) -> bool:
+        """Whether the author's name for a size says that frames, tokens or the like are counted."""
+        return bool(words(self.hints[position] or "") & _COUNTED)
 
     # --- arrays
 
@@ -272,8 +297,16 @@ class ReshapeSizes:
                 if self.dims.find(size, self.order) is None:
                     self.places.want(size, self.node)
             return str(self.places.traced_size(vector, self.node))
-        hint = self.hints[position] or "size"
-        return self.arguments.resolve(vector, hint, in_call=True, is_size=True)
+        hint, called = self.hints[position], self.hints[position] is not None
+        if hint is None and self._attends() and self._may_be_heads(position):
+            hint = (KEY_HEADS if self._is_of_keys() else HEADS)[0]
+        return self.arguments.resolve(
+            vector, hint or "size", in_call=True, is_size=True, called=called
+        )
+
+    def _attends(self) -> bool:
+        nodes = [item for item in self.cls.template.items if isinstance(item, Node)]
+        return any(node.op == "mx.fast.scaled_dot_product_attention" for node in nodes)
 
 
 def _is_small(vector: Vector) -> bool:

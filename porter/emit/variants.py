@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from porter.emit.literals import Vector
+from porter.emit.names import identifier
 from porter.errors import InputError
 from porter.ir import ModuleInfo, Node, Value, Variant
 from porter.passes.factor.classes import BlockClass
@@ -64,6 +65,28 @@ class Variants:
         for k, variant in enumerate(self.others, 1):
             for i in instances:
                 yield i + k * count, i, variant
+
+    def told(self, cls: BlockClass) -> tuple[dict[str, Vector], set[str]]:
+        """What the source calls the numbers of a class, and which of them are attributes that no constructor argument is."""
+        symbols: dict[str, Vector] = {}
+        paths = [block.path for block in cls.instances]
+        infos = {i: self.modules.get(path) for i, path in enumerate(paths)}
+        for key, i, variant in self.keys(cls, range(len(paths))):
+            infos[key] = variant.modules.get(paths[i])
+        for source in ("arguments", "attributes"):
+            for i, info in infos.items():
+                for name, value in (getattr(info, source) if info else {}).items():
+                    value = tuple(value) if isinstance(value, list) else value
+                    if name.isidentifier() and name == identifier(name):
+                        symbols.setdefault(name, {}).setdefault(i, value)
+        given = {name for info in infos.values() if info for name in info.arguments}
+        for name, vector in symbols.items():
+            if all(
+                isinstance(v, tuple) and len(v) == 2 and v[0] == v[1] and type(v[0]) is int
+                for v in vector.values()
+            ):
+                symbols[name] = {i: v[0] for i, v in vector.items()}  # a square window has one size
+        return symbols, set(symbols) - given if given else set()
 
     def nodes(self, cls: BlockClass, node: Node) -> list[tuple[int, Node]]:
         """The likes of a node in the sizes whose graph is known."""

@@ -62,3 +62,36 @@ class _HandsOut(nn.Module):
 def test_a_buffer_may_be_an_output():
     a = torch.randn(2, 3)
     port_of(_HandsOut, [a]).check(a)
+
+
+class _Clip(nn.Module):
+    """A token for each of several frames, beside a setting that has the same value and nothing to do with them."""
+
+    def __init__(self, dim: int, num_frames: int):
+        super().__init__()
+        self.num_frames = num_frames
+        self.fc, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim)
+
+    def forward(self, x):
+        batch = x.shape[0] // self.num_frames
+        tokens = self.fc(x[:, 0]).view(batch, self.num_frames, x.shape[-1])
+        return self.norm(tokens).mean(1)
+
+
+class _Clips(nn.Module):
+    def __init__(self, dim: int = 12, num_attention_heads: int = 6):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(dim, num_attention_heads, batch_first=True)
+        self.clip = _Clip(dim, 6)
+
+    def forward(self, x):
+        return self.clip(self.attention(x, x, x)[0])
+
+
+def test_a_number_that_the_author_named_is_no_other_setting_s():
+    x = torch.randn(12, 5, 12)
+    ported = port_of(_Clips, [x], {"x": {1: "length"}})
+    clip = ported.port.model_py.partition("class Clip(")[2].partition("class ")[0]
+    assert "self.num_frames" in clip
+    assert "heads" not in clip
+    ported.check(x)

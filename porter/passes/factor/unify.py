@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from porter.ir import Node, Value
-from porter.ir.ops import ACTIVATIONS
+from porter.ir.ops import ACTIVATIONS, ELEMENTWISE, LAST_AXIS_LAYERS
 from porter.passes.factor.blocks import Block, Item, Loop, reads
 from porter.passes.factor.expand_views import RESHAPES, Chain, chain_to, expanded
 from porter.passes.factor.layer_names import layer_path, variant
@@ -35,6 +35,7 @@ class Unifier:
         self.items: dict[Item, Item | None] = {}
         self.chains: dict[Node, Chain] = {}
         self._writers = [_writers(template), _writers(block)]
+        self._any_rank = _takes_any_rank(template) and _takes_any_rank(block)
 
     def run(self) -> bool:
         """Whether the other block is an instance of the template."""
@@ -80,7 +81,7 @@ class Unifier:
             if (
                 item_a is None
                 and item_b is None
-                and a.rank == b.rank
+                and (a.rank == b.rank or self._any_rank)
                 and a.dtype == b.dtype
                 and b not in self.values.values()
             ):
@@ -259,6 +260,15 @@ class Unifier:
             or hasattr(a, "free_symbols")
             or hasattr(b, "free_symbols")
         )
+
+
+def _takes_any_rank(block: Block) -> bool:
+    """Whether a block looks at the last axis and at single elements alone: a norm of tokens is one of heads too."""
+    return all(
+        isinstance(item, Node)
+        and (item.op in LAST_AXIS_LAYERS or (item.op in ELEMENTWISE and not item.kwargs))
+        for item in block.items
+    )
 
 
 def _order(value: Value) -> tuple[int, ...]:

@@ -1,0 +1,59 @@
+"""Calls that compute the same share a class."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from tests.passes.factoring import classes, ported
+
+
+class Norm(nn.Module):
+    """A gain that is stored less one."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(dim))
+
+    def forward(self, a):
+        scaled = a * torch.rsqrt(a.pow(2).mean(-1, keepdim=True) + 1e-6)
+        return scaled * (1.0 + self.weight)
+
+
+class Attention(nn.Module):
+    """Grouped queries; how many heads there are nothing says but the size of one."""
+
+    def __init__(self, dim: int = 40, head_dim: int = 8, shared: int = 8):
+        super().__init__()
+        self.head_dim = head_dim
+        self.norm, self.q_norm, self.k_norm = Norm(dim), Norm(head_dim), Norm(head_dim)
+        self.q_proj, self.k_proj = nn.Linear(dim, 2 * dim), nn.Linear(dim, shared)
+        self.v_proj, self.o_proj = nn.Linear(dim, shared), nn.Linear(2 * dim, dim)
+
+    def forward(self, a):
+        a = self.norm(a)
+        heads = (*a.shape[:-1], -1, self.head_dim)
+        q = self.q_norm(self.q_proj(a).view(heads)).transpose(1, 2)
+        k = self.k_norm(self.k_proj(a).view(heads)).transpose(1, 2)
+        v = self.v_proj(a).view(heads).transpose(1, 2)
+        out = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        return self.o_proj(out.transpose(1, 2).flatten(2))
+
+
+class Layers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Attention(40), Attention(40)
+
+    def forward(self, a):
+        return self.second(self.first(a))
+
+
+def test_a_norm_of_tokens_is_one_of_heads_too():
+    result = ported(Layers, 2, 7, 40)
+    assert classes(result) == ["Norm", "Attention"]
+
+
+def test_heads_that_nothing_names_are_called_so():
+    source = ported(Layers, 2, 7, 40).port.model_py
+    assert "self.num_heads" in source
+    assert "self.size" not in source
