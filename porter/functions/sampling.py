@@ -109,7 +109,7 @@ def resize_linear(
     size = x.shape[axis]
     places = mx.maximum(resized_places(size, count, align_corners, scale), 0)
     lower = mx.floor(places)
-    share = (places - lower).reshape(-1, *[1] * (x.ndim - axis - 1))
+    share = (places - lower).reshape(-1, *[1] * (x.ndim - axis % x.ndim - 1))
     cells = mx.minimum(lower.astype(mx.int32), size - 1)
     low, high = (mx.take(x, mx.minimum(cells + i, size - 1), axis=axis) for i in (0, 1))
     return (low * (1 - share) + high * share).astype(x.dtype)
@@ -125,7 +125,7 @@ def resize_cubic(
     total = mx.zeros((), dtype=x.dtype)
     for offset, weight in enumerate(cubic_weights(places - lower)):
         cells = mx.clip(lower.astype(mx.int32) + (offset - 1), 0, size - 1)
-        weight = weight.reshape(-1, *[1] * (x.ndim - axis - 1))
+        weight = weight.reshape(-1, *[1] * (x.ndim - axis % x.ndim - 1))
         total = total + mx.take(x, cells, axis=axis) * weight
     return total.astype(x.dtype)
 

@@ -118,14 +118,16 @@ def _fold_bias(program: Program, added: Node) -> bool:
         given = "bias" in made.params or not weight.is_parameter or weight.rank != 2
         if given or not isinstance(bias, Value) or bias.is_parameter or bias.rank != 1:
             continue
+        leaves: list[Value] = []
         try:
-            recipe = _traced(bias, [], {})
+            recipe = _traced(bias, leaves, {})
         except _Other:
             continue
         if bias.shape != weight.shape[:1] or not recipes.sources(recipe):
             continue
         path = (weight.path or "weight").removesuffix("weight") + "bias"
-        stored = Value(bias.shape, bias.dtype, path=path, recipe=recipe)
+        itself = next((leaf for leaf in leaves if leaf.recipe == recipe), None)
+        stored = itself or Value(bias.shape, bias.dtype, path=path, recipe=recipe)
         build = Builder(made.scope, made.location)
         result = build.layer(
             "nn.Linear", made.args[0], {"weight": weight, "bias": stored}, added.output.shape,
@@ -133,7 +135,8 @@ def _fold_bias(program: Program, added: Node) -> bool:
         )  # fmt: skip
         replace_node(program, added, build.nodes, result)
         remove_dead(program)
-        _rename(program, stored)
+        if itself is None:
+            _rename(program, stored)
         return True
     return False
 
@@ -183,6 +186,8 @@ def _traced(value: Value, leaves: list[Value], known: dict[Value, Recipe]) -> Re
     elif node.op == "mx.concatenate":
         parts = [_traced(part, leaves, known) for part in node.args[0]]
         found = _joined(parts, node.args[0], node.kwargs.get("axis", 0))
+    elif node.op == "mx.split" and (whole := _whole_part(node, value)) is not None:
+        found = _traced(whole, leaves, known)
     elif node.op == "mx.split":
         found = _piece(_traced(node.args[0], leaves, known), node, value)
     elif node.op == "[]":
@@ -231,6 +236,17 @@ def _part(x: Recipe, node: Node) -> Recipe:
         else:
             x = recipes.slice(x, axis, start, stop)
     return x
+
+
+def _whole_part(node: Node, value: Value) -> Value | None:
+    """What was joined and is taken apart again: three biases, of which a product reads one."""
+    joined = producer(node.args[0], "mx.concatenate")
+    axis = node.kwargs.get("axis", 0) % value.rank
+    if joined is None or joined.kwargs.get("axis", 0) % value.rank != axis:
+        return None
+    parts: list[Value] = joined.args[0]
+    same = [part.shape for part in parts] == [part.shape for part in node.outputs]
+    return parts[node.outputs.index(value)] if same else None
 
 
 def _piece(x: Recipe, node: Node, value: Value) -> Recipe:

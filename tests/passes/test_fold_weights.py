@@ -160,3 +160,31 @@ def test_rows_of_an_author_s_own_matrix():
     ported.check(torch.randn(5, 6))
     check_source(ported.port.model_py)
     assert "nn.Linear(" in ported.port.model_py
+
+
+class Speech(nn.Module):
+    """Attention by torch's function, given the biases of three layers in one, as of WavLM."""
+
+    def __init__(self):
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(12, 12) for _ in "qkvo")
+
+    def forward(self, a):
+        parts = self.q_proj, self.k_proj, self.v_proj
+        weights = {
+            f"{name}_proj_weight": part.weight for name, part in zip("qkv", parts, strict=True)
+        }
+        a = a.transpose(0, 1)
+        out, _ = functional.multi_head_attention_forward(
+            a, a, a, 12, 3, torch.empty(0), torch.cat([part.bias for part in parts]), None, None, False, 0.0,
+            self.out_proj.weight, self.out_proj.bias, False, use_separate_proj_weight=True, **weights,
+        )  # fmt: skip
+        return out.transpose(0, 1)
+
+
+def test_biases_that_are_joined_and_taken_apart_stay_their_layers_own():
+    a = torch.randn(2, 5, 12)
+    ported = port_of(Speech, [a])
+    ported.check(a)
+    check_source(ported.port.model_py)
+    assert all(recipe.function == "source" for recipe in ported.port.recipes.values())
