@@ -115,6 +115,9 @@ def elements(
 #: A longer tuple is a table and no list of sizes.
 _LONGEST = 8
 
+#: What a number of places to move is called: a size has the same value by chance.
+_MOVES = {"pad", "shift"}
+
 #: Among more choices of names than this, a form with three of them is found by chance, and slowly.
 _MOST = 4096
 
@@ -147,6 +150,8 @@ def _exact(
     if related and not (small and max(len(words(name) & telling) for name in related) < 2):
         return _named(max(related, key=lambda name: len(words(name) & wanted)))
     if strict or small or (constant and isinstance(value, float)):
+        return None
+    if constant and wanted & _MOVES:
         return None
     exact = [name for name in exact if name not in unproven]
     return _named(exact[0]) if len(exact) == 1 or (exact and not constant) else None

@@ -377,7 +377,9 @@ def _role(node: Node, position: int) -> str:
     """What a number in an argument's place is, to name it."""
     if node.op in (".transpose", "mx.expand_dims", ".squeeze"):
         return "axis"
-    if node.op in ("mx.broadcast_to", "mx.pad", "mx.roll", "mx.split", "mx.tile"):
+    if node.op in ("mx.pad", "mx.roll"):
+        return "pad" if node.op == "mx.pad" else "shift"
+    if node.op in ("mx.broadcast_to", "mx.split", "mx.tile"):
         return "size"
     if node.op == "mx.arange":
         return "length"

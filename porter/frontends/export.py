@@ -23,6 +23,7 @@ from porter.frontends.known_buffers import known_buffers
 from porter.frontends.known_constants import known_constants
 from porter.frontends.passed_checks import passed_checks
 from porter.frontends.quick_fakes import quick_fakes
+from porter.frontends.traced_data import TracedData
 from porter.frontends.whole_functions import (
     NotJoined,
     joined_rows,
@@ -192,7 +193,7 @@ def _conceded(
 ) -> tuple[ExportedProgram, list[str]]:
     module = source.module
     assert module is not None
-    with whole_functions(), whole_recurrences(), quick_fakes(), ExitStack() as granted:
+    with whole_functions(), whole_recurrences(), TracedData(), quick_fakes(), ExitStack() as granted:
         for context, note in _concessions(source):
             granted.enter_context(context)
             try:

@@ -172,6 +172,8 @@ def _traced(value: Value, leaves: list[Value], known: dict[Value, Recipe]) -> Re
     node = value.node
     if node is None or len(known) > _MOST or not all(isinstance(s, int) for s in value.shape):
         raise _Other
+    if value.dtype == "complex64":  # recipes are of real numbers
+        raise _Other
     if node.op in _ARITHMETIC and not node.kwargs:
         parts = [_traced(a, leaves, known) if isinstance(a, Value) else a for a in node.args]
         found = _ARITHMETIC[node.op](*parts)

@@ -103,9 +103,11 @@ class OtherSizes:
         names = [name for name in names if name in self._changed]
         inner = [n for n in names if not _INPUTS.search(n.lower())]
         plain = [n for n in inner if "size" not in n.lower()]
+        given = _given_sizes(self._source)
+        other = [n for n in inner if self._settings.numbers(n).isdisjoint(given)]
         widths = [n for n in inner if _WIDTHS.search(n.lower())]
         tried: list[list[str]] = []
-        for chosen in (names, inner, plain, widths):
+        for chosen in (names, inner, plain, other, widths):
             if chosen and chosen not in tried:
                 tried.append(chosen)
                 yield self.together(chosen, wanted=2, truly=chosen)
@@ -175,6 +177,12 @@ class OtherSizes:
         )
 
 
+def _given_sizes(source: Source) -> set[int]:
+    """The sizes of the example inputs, but for the samples: a setting with one of these may be what an input has to agree with."""
+    leaves = torch.utils._pytree.tree_leaves((source.args, source.kwargs))
+    return {n for leaf in leaves if isinstance(leaf, torch.Tensor) for n in leaf.shape[1:]}
+
+
 class _Settings:
     """The whole numbers, and tuples of them, among a constructor's arguments and the fields of its configuration."""
 
@@ -190,6 +198,11 @@ class _Settings:
         """What the source has there; a list as a tuple."""
         value = self._values[place]
         return tuple(value) if isinstance(value, list) else value
+
+    def numbers(self, name: str) -> set[Any]:
+        """The numbers under a setting's name."""
+        values = [self.value(place) for place in self.names if place[1] == name]
+        return {n for value in values for n in (value if isinstance(value, tuple) else (value,))}
 
     def drawn(
         self,

@@ -228,3 +228,11 @@ def test_the_place_of_a_stage_is_no_part_of_a_width():
 def test_a_pool_is_padded_by_half_of_itself():
     symbols = {"patch": {0: 16, 1: 64}, "stride": {0: 16, 1: 16}, "pool_size": {0: 3, 1: 9}}
     assert text({0: 1, 1: 4}, symbols, "size") == "args.pool_size // 2"
+
+
+def test_a_width_of_padding_is_no_size_that_has_its_value():
+    assert find({0: 8}, {"states": {0: 8}}, ("pad",)) is None
+    assert find({0: 8}, {"states": {0: 8}, "pad_size": {0: 8}}, ("pad",)) == Expression(
+        ("pad_size",), "{}"
+    )
+    assert find({0: 8, 1: 16}, {"states": {0: 8, 1: 16}}, ("pad",)) == Expression(("states",), "{}")

@@ -188,3 +188,21 @@ def test_biases_that_are_joined_and_taken_apart_stay_their_layers_own():
     ported.check(a)
     check_source(ported.port.model_py)
     assert all(recipe.function == "source" for recipe in ported.port.recipes.values())
+
+
+class Rotating(nn.Module):
+    """A complex diagonal of real parameters: linear recurrent units."""
+
+    def __init__(self):
+        super().__init__()
+        self.decay, self.angle = nn.Parameter(torch.rand(4)), nn.Parameter(torch.rand(4))
+        self.real, self.imaginary = nn.Parameter(torch.randn(4, 6)), nn.Parameter(torch.randn(4, 6))
+
+    def forward(self, a):
+        diagonal = torch.exp(torch.complex(-torch.exp(self.decay), torch.exp(self.angle)))
+        weight = torch.complex(self.real, self.imaginary)
+        return ((a.to(weight.dtype) @ weight.T) * diagonal).real
+
+
+def test_complex_weights_are_computed_by_the_forward():
+    port_of(Rotating, [torch.randn(2, 6)]).check(torch.randn(3, 6))

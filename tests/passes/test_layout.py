@@ -232,6 +232,38 @@ class NormThenPool(nn.Module):
         return a.mean((2, 3), keepdim=True).squeeze((2, 3))
 
 
+class Weighed(nn.Module):
+    """Maps weighed by numbers of a learned vector: BiFPN."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3)
+        self.weights = nn.Parameter(torch.rand(2))
+
+    def forward(self, a):
+        a, weights = self.first(a), F.relu(self.weights)
+        return self.last(weights[0] * a + weights[1] * F.silu(a))
+
+
+def test_a_single_number_has_no_axes():
+    assert ops(piped(Weighed(), [x(2, 3, 8, 9)]))[".transpose"] == 0
+
+
+class Circular(nn.Module):
+    """Tokens turned before a convolution that pads round: Autoformer's embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(3, 6, 3, padding=1, padding_mode="circular")
+
+    def forward(self, a):
+        return self.conv(a.permute(0, 2, 1)).transpose(1, 2)
+
+
+def test_the_authors_permute_goes_through_padding_round():
+    assert ops(piped(Circular(), [x(2, 9, 3)]))[".transpose"] == 0
+
+
 def test_a_norm_before_a_pool():
     assert ops(piped(NormThenPool(), [x(2, 3, 5, 4)]))[".transpose"] == 0
 

@@ -75,6 +75,19 @@ def small():
     return Net(Settings()), torch.randint(0, 40, (2, 7))
 
 
+class States(nn.Module):
+    def __init__(self, d=12, n=8):
+        super().__init__()
+        self.into, self.out = nn.Linear(d, n), nn.Linear(n, d)
+
+    def forward(self, x):
+        return self.out(self.into(x))
+
+
+def states():
+    return States(12, 8), torch.randn(2, 7, 12)
+
+
 def large():
     return Net(Settings(width=80, heads=5, depth=2, vocab=60, ratio=3)), torch.randint(0, 40, (2, 7))
 """
@@ -163,6 +176,15 @@ def test_each_setting_is_changed_alone(tmp_path):
     for name, other in alone.items():
         settings = other.constructors[""]
         assert {key for key in own if settings[key] != own[key]} == {name}
+
+
+def test_models_that_take_the_same_inputs_keep_what_the_inputs_have(tmp_path):
+    """Width 12 is the inputs' and the 8 states are not, though neither name says so."""
+    source = resolved(tmp_path, "states")
+    sizes = OtherSizes(source)
+    pairs = list(sizes.together() and sizes.same_graph(["d", "n"]))
+    kept = [all(other.constructors[""]["d"] == 12 for other in pair) for pair in pairs]
+    assert kept == [False, True]
 
 
 def test_time_that_others_take_is_not_the_constructors(tmp_path, monkeypatch):

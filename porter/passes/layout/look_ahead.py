@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from porter.ir import Node, Value
-from porter.ir.ops import ACTIVATIONS, ELEMENTWISE, REDUCTIONS
+from porter.ir.ops import ACTIVATIONS, ALONG_AXIS, ELEMENTWISE, REDUCTIONS
 from porter.passes.layout.permutations import Permutation, identity, permuted_reshape, without
 from porter.passes.layout.stored_orders import StoredOrders
 
@@ -21,7 +21,7 @@ def comes_back(orders: StoredOrders, value: Value, order: Permutation) -> bool:
                 return True
             if user.op in REDUCTIONS and _is_all_in_order(user, order):
                 return True
-            after = _order_after(user, order)
+            after = _order_after(user, order) if len(user.outputs) == 1 else None
             if after is not None and user.output not in seen:
                 seen.add(user.output)
                 queue.append((user.output, after))
@@ -40,7 +40,7 @@ def _is_all_in_order(reduction: Node, order: Permutation) -> bool:
 
 def _order_after(user: Node, order: Permutation) -> Permutation | None:
     """How the result of a node that minds no order is stored."""
-    if user.op in ELEMENTWISE or user.op in ACTIVATIONS or user.op == "mx.pad":
+    if user.op in (*ELEMENTWISE, *ACTIVATIONS, *ALONG_AXIS, "mx.pad"):
         return order if user.output.rank == len(order) else None
     if user.op == ".reshape":
         return permuted_reshape(user.args[0].shape, user.output.shape, order)

@@ -59,7 +59,7 @@ def place_elementwise(orders: StoredOrders, node: Node) -> None:
             held = orders.demand(value, order, node)
             return without_leading_ones(held) if value.is_parameter else held
         tail = tuple(axis - missing for axis in order[missing:])
-        sizes, last = orders.shape(value), tail[-1]
+        sizes, last = orders.shape(value), tail[-1] if tail else -1  # -1 for a number
         if last >= 0 and sizes.count(1) == len(sizes) - 1 and sizes[last] != 1 and len(sizes) > 1:
             return _vector(orders, value, node)  # of a number for each channel, say
         if sorted(tail) == list(range(orders.rank(value))):
