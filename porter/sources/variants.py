@@ -178,7 +178,7 @@ class OtherSizes:
 
 
 def _given_sizes(source: Source) -> set[int]:
-    """The sizes of the example inputs, but for the samples: a setting with one of these may be what an input has to agree with."""
+    """The sizes of the example inputs, but for the samples: a setting with one of these may be an input's."""
     leaves = torch.utils._pytree.tree_leaves((source.args, source.kwargs))
     return {n for leaf in leaves if isinstance(leaf, torch.Tensor) for n in leaf.shape[1:]}
 

@@ -132,22 +132,29 @@ def _gelu(node: ast.AST, flow: Flow) -> str | None:
 
 
 def _norm(node: ast.AST, flow: Flow) -> str | None:
-    """x * rsqrt(mean(x^2) + eps), and (x - mean) / sqrt(var + eps)."""
+    """x * rsqrt(mean(x^2) + eps), and (x - mean) / sqrt(var + eps) unless the mean or the root is read elsewhere."""
     root: ast.expr | None = None
     if is_call(node, "rsqrt"):
         root = flow.resolve(operand(node))  # type: ignore[arg-type]
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         right = flow.resolve(node.right)
-        if is_call(right, "sqrt"):
+        centered = flow.resolve(node.left)
+        mean = centered.right if isinstance(centered, ast.BinOp) else None
+        if is_call(right, "sqrt") and _alone(flow, node.right) and _alone(flow, mean):
             root = flow.resolve(operand(right))  # type: ignore[arg-type]
     for total, eps in commuted(root, ast.Add):
         value = flow.resolve(total)
         if is_number(flow.resolve(eps)) or dotted(eps).rpartition(".")[2] in ("eps", "norm_eps"):
             if is_call(value, "mean") and _is_square(flow, operand(value)):  # type: ignore[arg-type]
                 return "a root mean square norm is nn.RMSNorm or mx.fast.rms_norm"
-            if is_call(value, "var"):
+            if is_call(value, "var") and not _is_unbiased(value):
                 return "a norm by mean and variance is nn.LayerNorm, nn.GroupNorm or mx.fast.layer_norm"
     return None
+
+
+def _is_unbiased(variance: ast.expr | None) -> bool:
+    keywords = variance.keywords if isinstance(variance, ast.Call) else []
+    return any(keyword.arg == "ddof" and is_number(keyword.value, 1) for keyword in keywords)
 
 
 def _is_square(flow: Flow, node: ast.expr | None) -> bool:

@@ -173,6 +173,58 @@ def test_what_is_no_layer_norm_says_why(reason, forward):
     assert list(program.misses) == [("a layer norm", reason)]
 
 
+class _Spelled(nn.Module):
+    """A norm by mean and variance over some axes, its gain and bias where authors put them."""
+
+    def __init__(self, axes, shape, form="behind"):
+        super().__init__()
+        self.gamma, self.beta = nn.Parameter(torch.randn(shape)), nn.Parameter(torch.randn(shape))
+        self.axes, self.form = axes, form
+
+    def forward(self, a):
+        mean = a.mean(self.axes, keepdim=True)
+        root = torch.sqrt(a.var(self.axes, keepdim=True, unbiased=False) + 1e-8)
+        if self.form == "inside":  # speechbrain's
+            return self.gamma * (a - mean) / root + self.beta
+        if self.form == "turned":  # asteroid's
+            return (self.gamma * ((a - mean) / root).transpose(1, -1) + self.beta).transpose(1, -1)
+        return (a - mean) / root * self.gamma + self.beta
+
+
+SPELLED = {
+    "global, turned": ((1, 2), (6,), "turned", (2, 6, 5), "nn.GroupNorm(1, 6"),
+    "global": ((1, 2, 3), (6, 1, 1), "behind", (2, 6, 5, 4), "nn.GroupNorm(1, 6"),
+    "global, channels last": ((1, 2), (6,), "behind", (2, 5, 6), "nn.GroupNorm(1, 6"),
+    "channels, inside": ((1,), (1, 6, 1), "inside", (2, 6, 5), "nn.LayerNorm(6"),
+    "instances": ((2, 3), (6, 1, 1), "inside", (2, 6, 5, 4), "nn.InstanceNorm(6"),
+    "a series": ((1,), (6,), "behind", (2, 5, 6), "nn.InstanceNorm(6"),
+    "lines of features": ((2,), (6, 1), "behind", (2, 6, 5), "nn.InstanceNorm(6"),
+}
+
+
+@pytest.mark.parametrize(("axes", "shape", "form", "size", "wanted"), SPELLED.values(), ids=SPELLED)
+def test_norms_over_several_axes(axes, shape, form, size, wanted):
+    net = nn.Sequential
+    a = torch.randn(size)
+    ported = port_of(lambda: net(_Spelled(axes, shape, form), nn.Tanh()), [a])
+    ported.check(a)
+    assert wanted in ported.port.model_py
+    assert "sqrt" not in ported.port.model_py
+
+
+def test_a_series_that_is_scaled_back_keeps_its_deviation():
+    def forward(a):
+        mean = a.mean(1, keepdim=True)
+        root = torch.sqrt(a.var(1, keepdim=True, unbiased=False) + 1e-5)
+        return ((a - mean) / root).tanh() * root + mean
+
+    program, (count,) = rewritten(forward, [x(2, 5, 6)], fuse_norms)
+    assert count == 0
+    assert list(program.misses) == [
+        ("a layer norm", "its mean or its deviation is read elsewhere too")
+    ]
+
+
 def test_a_square_that_is_read_elsewhere_stays():
     def forward(a, w):
         square = a.pow(2)

@@ -136,6 +136,12 @@ GOOD = [
         ),
     ),
     module("return x + 1e-5"),
+    module(
+        "m = x.mean(axis=1, keepdims=True)\ns = mx.sqrt(x.var(axis=1, keepdims=True) + 1e-5)\n"
+        "return self.fc((x - m) / s) * s + m",
+        "self.fc = nn.Linear(dim, dim)",
+    ),
+    module("return x / mx.sqrt(x.var(axis=-1, keepdims=True, ddof=1) + 1e-5)"),
 ]
 
 
