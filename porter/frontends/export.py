@@ -193,7 +193,13 @@ def _conceded(
 ) -> tuple[ExportedProgram, list[str]]:
     module = source.module
     assert module is not None
-    with whole_functions(), whole_recurrences(), TracedData(), quick_fakes(), ExitStack() as granted:
+    with (
+        whole_functions(),
+        whole_recurrences(),
+        TracedData(),
+        quick_fakes(),
+        ExitStack() as granted,
+    ):
         for context, note in _concessions(source):
             granted.enter_context(context)
             try:
