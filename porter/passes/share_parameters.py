@@ -7,6 +7,7 @@ from dataclasses import replace
 from porter.errors import UnsupportedError
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
+from porter.ir.ops import REDUCTIONS
 from porter.passes.factor.layer_names import layer_path
 from porter.weights.recipes import Recipe
 
@@ -139,10 +140,14 @@ def _keep_one_layout(program: Program) -> int:
     for found in readers.values():
         if len({(str(value.recipe), value.shape) for _, value in found}) == 1:
             continue
+        ordered = [v for n, v in found if not _minds_no_order(n)] or [v for _, v in found]
         kept = next((v for n, v in found if n.is_layer), None) or min(
-            (v for _, v in found), key=lambda v: len(str(v.recipe))
+            ordered, key=lambda v: len(str(v.recipe))
         )
         for node, value in found:
+            if _minds_no_order(node):
+                node.replace_inputs(lambda v, old=value, new=kept: new if v is old else v)  # type: ignore[misc]
+                continue
             same = str(value.recipe) == str(kept.recipe) and value.shape == kept.shape
             if (
                 same
@@ -157,6 +162,15 @@ def _keep_one_layout(program: Program) -> int:
             node.replace_inputs(lambda v, old=value, new=made: new if v is old else v)  # type: ignore[misc]
             changed += 1
     return changed
+
+
+def _minds_no_order(node: Node) -> bool:
+    """Whether a node reduces all that it reads to one number."""
+    return (
+        node.op in REDUCTIONS
+        and not node.op.startswith("mx.arg")
+        and node.kwargs.get("axis") is None
+    )
 
 
 def _rearranged(builder: Builder, kept: Value, wanted: Value) -> Value:

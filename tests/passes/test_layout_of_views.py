@@ -238,3 +238,49 @@ def test_one_window_is_read_as_it_is_stored(batch):
     ported = port_of(_OneWindow, [pixels])
     ported.check(pixels)
     assert ".transpose(" not in ported.port.model_py
+
+
+class Squeezed(nn.Module):
+    """Pixels that become channels, twice, with losses summed on the way: Glow's blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.randn(1, 12, 1, 1))
+        self.first, self.prior = nn.Conv2d(12, 12, 1), nn.Conv2d(12, 12, 1)
+
+    def forward(self, a):
+        b, c, h, w = a.shape
+        a = a.view(b, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).contiguous()
+        a = a.view(b, 4 * c, h // 2, w // 2)
+        loss = self.shift.sum() * (h * w)
+        a = self.first(torch.exp(self.shift) * (a + self.shift))
+        mean = self.prior(torch.zeros_like(a))
+        return a.sum((2, 3)), loss + (a - mean).square().view(b, -1).sum(1)
+
+
+def test_pixels_become_channels_last():
+    found = ops(piped(Squeezed(), [x(2, 3, 8, 10)]))
+    assert found[".transpose"] == 1  # of the pixels themselves
+
+
+class LinearAttention(nn.Module):
+    """Attention of a map whose heads are merged before a convolution."""
+
+    def __init__(self, heads=2):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Conv2d(6, 18, 1, bias=False), nn.Conv2d(6, 6, 1)
+
+    def forward(self, a):
+        b, c, h, w = a.shape
+        q, k, v = self.qkv(a).view(b, 3, self.heads, -1, h * w).unbind(1)
+        k = k.softmax(-1)
+        context = torch.einsum("bhdn,bhen->bhde", k, v)
+        out = torch.einsum("bhde,bhdn->bhen", context, q)
+        return self.out(F.gelu(out.reshape(b, -1, h, w)))
+
+
+def test_heads_are_merged_where_a_convolution_reads_them():
+    source = port_of(LinearAttention, [torch.randn(2, 6, 8, 10)])
+    source.check(torch.randn(2, 6, 8, 10))
+    assert not [f for f in check(source.port.model_py) if f.check == "S5"]

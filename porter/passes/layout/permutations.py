@@ -5,7 +5,7 @@ A permutation `p` says how a tensor is stored: its axis `i` is the logical axis 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from math import prod
 from typing import Any
 
@@ -159,9 +159,15 @@ def divides(a: Size, b: Size) -> bool:
 
 
 def permuted_reshape(
-    source: Sequence[Size], target: Sequence[Size], stored: Permutation
+    source: Sequence[Size],
+    target: Sequence[Size],
+    stored: Permutation,
+    free: Container[int] = (),
 ) -> Permutation | None:
-    """How the target of a reshape is stored when its source is stored in another order; None where it can't be."""
+    """How the target of a reshape is stored when its source is stored in another order; None where it can't be.
+
+    Within the axes of the target that are `free` the elements may stand in any order.
+    """
     blocks = reshape_blocks(source, target)
     if blocks is None:
         return None
@@ -172,6 +178,8 @@ def permuted_reshape(
         positions = [stored.index(axis) for axis in left if source[axis] != 1] or [
             stored.index(left[0])
         ]
+        if len(right) == 1 and right[0] in free:
+            positions.sort()
         if positions != list(
             range(positions[0], positions[0] + len(positions))
         ) and not _contiguous(positions, stored, source):

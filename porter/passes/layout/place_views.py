@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from porter.ir import Node, Value
+from porter.ir.ops import REDUCTIONS
 from porter.lowering.parameters import permuted, reshaped
 from porter.passes.layout.look_ahead import comes_back
 from porter.passes.layout.permutations import (
@@ -13,6 +14,9 @@ from porter.passes.layout.permutations import (
     without,
 )
 from porter.passes.layout.stored_orders import StoredOrders
+
+#: Reductions that give the same in whatever order the elements stand.
+_UNORDERED = REDUCTIONS - {"mx.argmax", "mx.argmin"}
 
 
 def place_transpose(orders: StoredOrders, node: Node) -> None:
@@ -47,8 +51,13 @@ def place_transpose(orders: StoredOrders, node: Node) -> None:
 def place_reshape(orders: StoredOrders, node: Node) -> None:
     value = node.args[0]
     order = permuted_reshape(orders.shape(value), node.output.shape, orders.order(value))
+    if order is None and (free := _reduced_axes(orders, node.output)):
+        order = permuted_reshape(orders.shape(value), node.output.shape, orders.order(value), free)
+        if order is not None:
+            node.output.origin = None  # its elements stand in another order than the source's
     if order is None:
-        return None if _flatten_into_linear(orders, node) else orders.place_plain(node)
+        done = _flatten_into_linear(orders, node) or _reshape_for_readers(orders, node)
+        return None if done else orders.place_plain(node)
     held = orders.stored[value][0]
     target = [node.output.shape[axis] for axis in order]
     if tuple(target) == held.shape:  # only axes of size 1 moved
@@ -61,6 +70,21 @@ def place_reshape(orders: StoredOrders, node: Node) -> None:
     orders.emit(node, order)
     orders.producers[node.output] = Node(node.op, source)
     return None
+
+
+def _reduced_axes(orders: StoredOrders, value: Value) -> set[int]:
+    """The axes that all that read a value reduce, in which order they may."""
+    users = orders.users.get(value, [])
+    if not users or value in orders.program.output_values():
+        return set()
+    reduced = [_axes_of(user, value.rank) if user.op in _UNORDERED else set() for user in users]
+    return set.intersection(*reduced)
+
+
+def _axes_of(reduction: Node, rank: int) -> set[int]:
+    axis = reduction.kwargs.get("axis")
+    axes = range(rank) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
+    return {a % rank for a in axes}
 
 
 def _flatten_into_linear(orders: StoredOrders, node: Node) -> bool:
@@ -112,7 +136,26 @@ def place_after_transpose(orders: StoredOrders, node: Node) -> None:
             orders.emit(node)
             orders.producers[node.output] = Node(node.op, original)
             return
-    orders.place_plain(node)
+    if not _reshape_for_readers(orders, node):
+        orders.place_plain(node)
+
+
+def _reshape_for_readers(orders: StoredOrders, node: Node) -> bool:
+    """A map whose readers want channels last is turned before it is put together, of heads or of pixels."""
+    source, out = node.args[0], node.output
+    if source.is_parameter or out.rank < 3:
+        return False
+    order = (0, *range(2, out.rank), 1)
+    back = permuted_reshape(out.shape, orders.shape(source), order)
+    if back is None or permuted_reshape(orders.shape(source), out.shape, back) != order:
+        return False
+    if not comes_back(orders, out, order):
+        return False
+    original = list(node.args)
+    node.args = [orders.demand(source, back, node), *(out.shape[axis] for axis in order)]
+    orders.emit(node, order)
+    orders.producers[out] = Node(node.op, original)
+    return True
 
 
 def place_expand_dims(orders: StoredOrders, node: Node) -> None:
