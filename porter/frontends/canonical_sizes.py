@@ -108,15 +108,16 @@ class CanonicalSizes:
             return False
 
     def _equal_when_traced(self, size: sympy.Expr, found: Any) -> bool:
-        """`Max(0, 96 - s)` is 0 at large sizes alone; a text may be as short as one token, too."""
-        if found is size or not any(
-            type(part).__name__ in ("Max", "Min") for part in sympy.preorder_traversal(size)
-        ):
+        """What is 0 at large sizes alone, as `Max(0, 96 - s)` or `batch // (H // 24)`; a text may be as short as one token, too."""
+        if found is size:
             return True
         traced = {symbol: hint for symbol, (_, hint) in self._dims.items()}
-        lengths = [symbol for symbol, (name, _) in self._dims.items() if name == "length"]
-        cases = [traced, *(traced | dict.fromkeys(lengths, few) for few in _FEW)]
-        return all(bool(size.subs(case) == sympy.sympify(found).subs(case)) for case in cases)
+        cases = [traced]
+        if any(type(part).__name__ in ("Max", "Min") for part in sympy.preorder_traversal(size)):
+            lengths = [symbol for symbol, (name, _) in self._dims.items() if name == "length"]
+            cases += [traced | dict.fromkeys(lengths, few) for few in _FEW]
+        both = [(size.subs(case), sympy.sympify(found).subs(case)) for case in cases]
+        return all(bool(a == b) for a, b in both if a.is_number and b.is_number)
 
     def _values(self, size: sympy.Expr) -> tuple[Any, ...] | None:
         """The size at each point; None where it has no value there."""

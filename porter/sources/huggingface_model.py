@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from porter.sources.constructors import ConstructorLog, record_constructors
+from porter.sources.huggingface_shapes import nested
 from porter.sources.loading import load_into
 from porter.sources.meta_parameters import meta_parameters
 from porter.sources.running import deterministic, foreign_code
@@ -32,14 +33,19 @@ class ModelPlan:
     seed: int
 
 
+def leave_caches_out(config: Any) -> None:
+    """A forward returns no cache, however deep the decoder is within the model: the graph is of arrays alone."""
+    for part in nested(config):
+        if hasattr(part, "use_cache"):
+            part.use_cache = False
+
+
 def build_empty(plan: ModelPlan) -> tuple[torch.nn.Module, ConstructorLog]:
     """The model with parameters on meta and real buffers; sdpa attention where it has it, else eager."""
     from transformers.initialization import no_init_weights
 
     config = plan.config
-    for part in (config, *(getattr(config, key, None) for key in config.sub_configs)):
-        if hasattr(part, "use_cache"):
-            part.use_cache = False
+    leave_caches_out(config)
     what = f"building {plan.cls.__name__} from {plan.folder}/config.json"
     with foreign_code(what, "check its fields"), _quiet():
         for attention in ("sdpa", "eager"):

@@ -21,6 +21,14 @@ def test_what_is_zero_at_large_sizes_alone_is_kept():
     assert sizes(1 - sympy.Max(0, 1 - S)) == 1
 
 
+def test_a_batch_over_the_windows_of_a_large_image_is_not_zero():
+    """A graph that was traced for one window holds the quotient all the same."""
+    batch = sympy.Symbol("b", integer=True, positive=True)
+    sizes = CanonicalSizes({batch: ("batch", 2), S: ("height", 30)})
+    size = FloorDiv(batch, FloorDiv(S, 24))
+    assert sizes(size) != 0
+
+
 def test_what_is_one_number_for_all_but_short_texts_is_kept():
     sizes = CanonicalSizes({S: ("length", 16)})
     assert sizes(sympy.Min(4, S)) == sympy.Min(4, S)

