@@ -108,7 +108,7 @@ class CanonicalSizes:
             return False
 
     def _equal_when_traced(self, size: sympy.Expr, found: Any) -> bool:
-        """What is 0 at large sizes alone, as `Max(0, 96 - s)` or `batch // (H // 24)`; a text may be as short as one token, too."""
+        """What is 0 at large sizes alone, `Max(0, 96 - s)` or `batch // (H // 24)`, is not; a text may have one token, too."""
         if found is size:
             return True
         traced = {symbol: hint for symbol, (_, hint) in self._dims.items()}
