@@ -130,3 +130,12 @@ def test_quotients_of_a_reshape_leave_no_rest():
 def test_a_size_of_zero_divides_nothing():
     assert not divides(0, 6)
     assert divides(3, 6)
+
+
+def test_a_map_of_one_picture_is_flattened_though_its_channels_were_divided_out():
+    """As torch writes `reshape(1, 32, -1)` behind strided convolutions."""
+    height, width = sympy.symbols("h w", integer=True, positive=True)
+    rows, columns = (FloorDiv(FloorDiv(size - 1, 4) - 7, 8) + 1 for size in (height, width))
+    pixels = FloorDiv(columns * (32 * FloorDiv(FloorDiv(height - 1, 4) - 7, 8) + 32), 32)
+    source, target = (1, 32, rows, columns), (1, 32, pixels)
+    assert permuted_reshape(source, target, (0, 2, 3, 1)) == (0, 2, 1)

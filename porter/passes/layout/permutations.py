@@ -100,7 +100,7 @@ def _blocks(
     blocks: list[tuple[list[int], list[int]]] = []
     i = j = 0
     while i < len(source) or j < len(target):
-        if i < len(source) and j < len(target) and simplify(source[i] - target[j]) == 0:
+        if i < len(source) and j < len(target) and _are_equal(source[i], target[j]):
             blocks.append(([i], [j]))
             i, j = i + 1, j + 1
             continue
@@ -117,7 +117,7 @@ def _blocks(
         left, right = [i], [j]
         a, b = source[i], target[j]
         i, j = i + 1, j + 1
-        while simplify(a - b) != 0:
+        while not _are_equal(a, b):
             smaller = _smaller(a, b)
             if smaller == 0 and i < len(source):
                 a = simplify(a * source[i])
@@ -131,6 +131,13 @@ def _blocks(
                 return None
         blocks.append((left, right))
     return blocks
+
+
+def _are_equal(a: Size, b: Size) -> bool:
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    gap = simplify(a - b)
+    return gap == 0 or (not isinstance(gap, int) and gap.expand() == 0)
 
 
 def _smaller(a: Size, b: Size) -> int | None:

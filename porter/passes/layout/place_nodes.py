@@ -36,8 +36,17 @@ def place(orders: StoredOrders, node: Node) -> None:
         place_after_transpose(orders, node)
     elif node.op in _MADE:
         place_made(orders, node)
+    elif node.op == "mx.expand_dims" and _is_channel(orders, node):
+        place_expand_dims(orders, node, last=True)
     else:
         orders.place_plain(node)
+
+
+def _is_channel(orders: StoredOrders, node: Node) -> bool:
+    """Whether the readers of a map that gets an axis want it last: a mean of channels that a convolution reads."""
+    rank, axis = node.output.rank, node.args[1]
+    order = (0, *range(2, rank), 1)
+    return rank > 2 and axis in (1, 1 - rank) and comes_back(orders, node.output, order)
 
 
 #: One number everywhere, so in any order.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from porter.ir import Node, Value
+from porter.ir.builder import Builder
 from porter.ir.ops import REDUCTIONS
 from porter.lowering.parameters import permuted, reshaped
 from porter.passes.layout.look_ahead import comes_back
 from porter.passes.layout.permutations import (
+    axes_between,
     identity,
     inserted,
     permuted_reshape,
@@ -65,6 +67,13 @@ def place_reshape(orders: StoredOrders, node: Node) -> None:
         orders.logical[node.output] = node.output.shape
         orders.producers[node.output] = Node(node.op, list(node.args))
         return None
+    last = (0, *range(2, node.output.rank), 1)
+    if order == (*range(2, node.output.rank), 0, 1) and node.output.rank > 3:
+        builder = Builder(node.scope, node.location)  # samples that were groups of one convolution
+        groups = builder.reshape(held, target)
+        orders.nodes += builder.nodes
+        node.op, node.args = ".transpose", [groups, *axes_between(order, last)]
+        return orders.emit(node, last)
     source = list(node.args)
     node.args = [held, *target]
     orders.emit(node, order)
@@ -158,11 +167,14 @@ def _reshape_for_readers(orders: StoredOrders, node: Node) -> bool:
     return True
 
 
-def place_expand_dims(orders: StoredOrders, node: Node) -> None:
+def place_expand_dims(orders: StoredOrders, node: Node, last: bool = False) -> None:
+    """The new axis stands before the one that follows it logically, or `last`."""
     value, axis = node.args[0], node.args[1]
     if not isinstance(axis, int):
         return orders.place_plain(node)
     order = inserted(orders.order(value), axis % (orders.rank(value) + 1))
+    if last:
+        order = (*(a for a in order if a != axis % len(order)), axis % len(order))
     node.args = [orders.stored[value][0], order.index(axis % len(order))]
     orders.emit(node, order)
     orders.producers[node.output] = Node(node.op, [value, axis])
