@@ -37,6 +37,7 @@ FUSED = {
         lambda a: 0.5 * (a * (1 + torch.erf(a / math.sqrt(2.0)))),
         "nn.gelu",
     ),
+    "log-softmax": (lambda a: torch.log(a.softmax(-1)), "nn.log_softmax"),
     "gelu by erf, divided": (lambda a: a * (1 + torch.erf(a / math.sqrt(2.0))) / 2, "nn.gelu"),
     "gelu by tanh, a product of three": (
         lambda a: a * (0.5 * (1 + torch.tanh(C * (a + 0.044715 * (a * a * a))))),

@@ -282,3 +282,44 @@ def test_heads_are_merged_where_a_convolution_reads_them():
     ported = port_of(ChannelAttention, [torch.randn(2, 6, 8, 10)])
     ported.check(torch.randn(2, 6, 8, 10))
     assert not [f for f in check(ported.port.model_py) if f.check == "S5"]
+
+
+class SpatialGate(nn.Module):
+    """A gate by the largest and the mean of the channels: CBAM."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.gate = nn.Conv2d(3, 6, 3), nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, a):
+        a = self.first(a)
+        pooled = torch.cat((torch.max(a, 1)[0].unsqueeze(1), torch.mean(a, 1).unsqueeze(1)), dim=1)
+        return a * torch.sigmoid(self.gate(pooled))
+
+
+class Modulated(nn.Module):
+    """A convolution with weights of its own for each sample, twice, as groups: StyleGAN 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.style, self.weight = nn.Linear(4, 6), nn.Parameter(torch.randn(1, 6, 6, 3, 3))
+
+    def forward(self, a, style):
+        b, _, h, w = a.shape
+        weights = self.weight * (self.style(style)[:, None, :, None, None] + 1)
+        for _ in range(2):
+            a = F.conv2d(a.reshape(1, -1, h, w), weights.reshape(-1, 6, 3, 3), padding=1, groups=b)
+            a = F.relu(a.reshape(b, -1, h, w))
+        return a
+
+
+def test_pooled_channels_stand_last():
+    assert ops(piped(SpatialGate(), [x(2, 3, 8, 10)]))[".transpose"] == 0
+
+
+def test_samples_that_are_groups_come_back_first():
+    a, style = torch.randn(2, 6, 5, 7), torch.randn(2, 4)
+    ported = port_of(Modulated, [a, style])
+    ported.check(a, style)
+    assert "transpose(2, 0, 1, 3)" in ported.port.model_py
+    assert not [f for f in check(ported.port.model_py) if f.check == "S5"]

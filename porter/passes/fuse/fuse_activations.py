@@ -11,12 +11,19 @@ from porter.passes.fuse.match import commuted, is_number, producer
 
 
 def fuse_activations(program: Program) -> int:
-    """silu = x * sigmoid(x), the quick GELU, GELU's erf and tanh forms, mish and hardswish get their names.
+    """silu = x * sigmoid(x), the quick GELU, GELU's erf and tanh forms, mish, hardswish and log-softmax get their names.
 
     Returns how many were found.
     """
     count = 0
+    users = program.users()
     for node in program.nodes:
+        softmax = producer(node.args[0], "mx.softmax") if node.op == "mx.log" else None
+        if softmax is not None and len(users[softmax.output]) == 1:
+            node.op, node.args = "nn.log_softmax", list(softmax.args)
+            node.kwargs = {"axis": softmax.kwargs["axis"]}
+            count += 1
+            continue
         found = _activation(node)
         if found is not None:
             node.op, node.args = found[0], [found[1]]
