@@ -217,6 +217,7 @@ def _one_sided(
     """Dims that one input may change while another, named here, may not."""
     free: set[str] = set()
     fixed: dict[str, str] = {}
+    named = {name.lower(): axes for name, axes in named.items()}  # as torch writes its placeholders
     for node in program.graph.nodes:
         if node.op != "placeholder":
             continue

@@ -52,7 +52,8 @@ class GraphReader:
         self.program = Program(name=name, cls=cls, modules=module_table(source))
         self.environment: dict[torch.fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}
-        self.named = named_dims(source)
+        # torch writes its placeholders in lower case
+        self.named = {name.lower(): axes for name, axes in named_dims(source).items()}
         self.shared = SharedModules(source.module)
         self.canonical = CanonicalSizes(self.program.dims)
         self._read_placeholders()

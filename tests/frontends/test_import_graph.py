@@ -18,6 +18,7 @@ from porter.sources import SourceOptions
 from porter.sources.built import built_source
 from porter.sources.source import Source
 from tests.passes.programs import Fn, ops, program_of, rewritten, x
+from tests.random_modules.parity import port_of
 
 
 def source_of(
@@ -316,3 +317,15 @@ def test_noise_is_refused_with_what_to_do_about_it():
 
     with pytest.raises(UnsupportedError, match=r"draws random numbers.*torch\.manual_seed"):
         imported(Noisy(), x(2, 4))
+
+
+class Capitals(torch.nn.Module):
+    def forward(self, X, Y):  # noqa: N803
+        return X + Y.mean(1, keepdim=True)
+
+
+def test_dims_of_inputs_in_capitals_have_their_names():
+    ported = port_of(Capitals, [torch.randn(2, 5, 3), torch.randn(2, 7, 3)])
+    ported.check(torch.randn(3, 4, 3), torch.randn(3, 6, 3))
+    assert [given["shape"][0] for given in ported.port.inputs] == ["batch", "batch"]
+    assert "length" in ported.port.inputs[0]["shape"]
