@@ -30,6 +30,7 @@ def size_text(expression: Expr, names: dict[Symbol, str], real: bool = False) ->
         return plain(int(expression))
     if expression.is_Float:
         return plain(float(expression))
+    expression = _power(expression)
     kind = type(expression).__name__
     if isinstance(expression, (Add, Mul)) or expression.is_Rational:
         return _arithmetic(expression, names, real)
@@ -56,6 +57,20 @@ def size_text(expression: Expr, names: dict[Symbol, str], real: bool = False) ->
     if kind in ("ToFloat", "TruncToInt"):
         return call("float" if kind == "ToFloat" else "int", known)
     return None
+
+
+def _power(expression: Expr) -> Expr:
+    """torch's own roots and powers of sizes as one power: `L**-0.5` for 1 over the root of a float."""
+    if isinstance(expression, Pow) and expression.exp.is_number:
+        base = _power(expression.base)
+        if isinstance(base, Pow) and base is not expression.base and base.exp.is_number:
+            return Pow(base.base, base.exp * expression.exp, evaluate=False)
+    kind = type(expression).__name__
+    if kind not in ("FloatPow", "OpaqueUnaryFn_sqrt"):
+        return expression
+    base, exponent = expression.args if kind == "FloatPow" else (*expression.args, sympy.Float(0.5))
+    whole = type(base).__name__ == "ToFloat" and exponent.is_number
+    return Pow(base.args[0] if whole else base, exponent, evaluate=False)
 
 
 def _congruent(size: Expr, modulus: Expr) -> Expr:

@@ -7,7 +7,16 @@ import sympy
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
-from torch.utils._sympy.functions import FloatTrueDiv, FloorDiv, Max, Mod, PythonMod
+from torch.utils._sympy.functions import (
+    FloatPow,
+    FloatTrueDiv,
+    FloorDiv,
+    Max,
+    Mod,
+    OpaqueUnaryFn_sqrt,
+    PythonMod,
+    ToFloat,
+)
 
 from porter.emit.size_text import size_text
 from tests.passes.programs import x
@@ -36,6 +45,9 @@ NAMES = {H: "H", W: "W"}
         (PythonMod(4 - PythonMod(H, 3), 4), False, "-(H % 3) % 4"),
         (Max(H, W), False, "max(H, W)"),
         (H**2, False, "H**2"),
+        (FloatPow(ToFloat(H), sympy.Float(0.5)), True, "H**0.5"),
+        (1 / FloatPow(ToFloat(H), sympy.Float(0.5)), True, "H**(-0.5)"),
+        (OpaqueUnaryFn_sqrt(H * W), True, "(H * W)**0.5"),
     ],
 )
 def test_expressions(size, real, code):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from porter.passes.fuse.fold_scale import fold_scale
 from porter.passes.fuse.fuse_attention import CAPPED, fuse_attention
@@ -295,3 +296,44 @@ def test_values_that_heads_share_are_no_call():
     ported = port_of(SharedValues, inputs)
     ported.check(*inputs)
     assert "scaled_dot_product_attention" not in ported.port.model_py
+
+
+class ByLength(nn.Module):
+    """Scores divided by the root of the number of tokens: Mega."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, a):
+        length = a.shape[1]
+        scores = self.q(a) @ self.k(a).transpose(1, 2) / length**0.5
+        return scores.softmax(-1) @ a
+
+
+def test_a_scale_by_the_length_holds_at_any():
+    ported = port_of(ByLength, [torch.randn(2, 9, 6)])
+    ported.check(torch.randn(3, 13, 6))
+    assert "scaled_dot_product_attention" in ported.port.model_py
+    assert ported.port.inputs[0]["shape"] == ["batch", "length", 6]
+
+
+class OfPatches(nn.Module):
+    """Attention within each patch, with five axes, and a learned temperature."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.temperature = nn.Linear(6, 18), nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, a):
+        b, p, n, _ = a.shape
+        q, k, v = self.qkv(a).view(b, p, n, 3, 2, 3).permute(3, 0, 1, 4, 2, 5)
+        scores = q @ k.transpose(-1, -2) * self.temperature.exp()
+        return (scores.softmax(-1) @ v).transpose(2, 3).reshape(b, p, n, 6)
+
+
+def test_attention_in_parts_of_a_sample_with_a_learned_scale():
+    ported = port_of(OfPatches, [torch.randn(2, 3, 5, 6)])
+    ported.check(torch.randn(3, 3, 7, 6))
+    assert "scaled_dot_product_attention" in ported.port.model_py
+    assert "softmax" not in ported.port.model_py

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
+from sympy import Expr
+
 from porter.ir import Node, Program, Size, Value
 from porter.ir.builder import Builder, simplify
 from porter.passes.cleanup import remove_dead
@@ -87,7 +89,7 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         raise Missed("something else reads its weights")
     scores, scale = softmax.args[0] if sunk is None else sunk.scores, 1.0
     masks: list[Value] = []
-    factors: list[Value] = []  # what the scores of a query are multiplied with
+    factors: list[Value | Expr] = []  # what the scores of a query are multiplied with
     cap: float | None = None
     while True:
         if not alone(scores):
@@ -129,6 +131,10 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
             scale *= scaled.args[1] if scaled.op == "*" else 1 / scaled.args[1]
             scores = scaled.args[0]
             continue
+        if cap is None and scaled is not None and isinstance(scaled.args[1], Expr):  # by a length
+            factors.append(scaled.args[1] if scaled.op == "*" else 1 / scaled.args[1])
+            scores = scaled.args[0]
+            continue
         rows = _row_scale(scaled) if cap is None else None
         if rows is not None:
             scores, factor = rows
@@ -142,7 +148,7 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
     q, keys = product.args
     rank = node.output.rank
     swapped = (*range(rank - 2), rank - 1, rank - 2)
-    if rank not in (3, 4) or keys.rank != rank:
+    if rank not in (3, 4, 5) or keys.rank != rank:
         raise Missed(f"it has {rank} axes")
     flipped = producer(keys, ".transpose")
     turned = flipped is not None and tuple(flipped.args[1:]) == swapped
@@ -167,6 +173,10 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         )  # fmt: skip
     if cap is not None:
         raise Missed(f"it has a soft cap and {rank} axes")
+    if rank == 5:
+        if total is not None or k.shape[:3] != v.shape[:3] or q.shape[:3] != k.shape[:3]:
+            raise Missed("it has 5 axes and a mask, or groups of heads")
+        return _in_parts(builder, q, k, v, scale, node.output)
     if rank == 4 and k.shape[1] != v.shape[1]:  # MLX repeats both or neither
         raise Missed("its values are shared by heads that have keys of their own")
     if rank == 3:  # the batch takes the place of heads
@@ -189,8 +199,7 @@ def _row_scale(scaled: Node | None) -> tuple[Value, Value] | None:
             isinstance(factor, Value)
             and isinstance(inner, Value)
             and inner.shape == scaled.output.shape
-            and factor.rank >= 2
-            and factor.shape[-1] == 1
+            and ((factor.rank >= 2 and factor.shape[-1] == 1) or set(factor.shape) <= {1})
             and _leads_to_scores(inner)
             and not _leads_to_scores(factor)
         ):
@@ -208,6 +217,16 @@ def _both(builder: Builder, a: Value, b: Value) -> Value:
 
 def _with_batch(builder: Builder, x: Value) -> Value:
     return builder.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype)
+
+
+def _in_parts(builder: Builder, q: Value, k: Value, v: Value, scale: float, out: Value) -> Value:
+    """Attention within each part of a sample (patches, windows, frames): the parts are samples meanwhile."""
+    parts = [
+        builder.reshape(x, (simplify(x.shape[0] * x.shape[1]), *x.shape[2:])) for x in (q, k, v)
+    ]
+    shape = (parts[0].shape[0], *out.shape[2:])
+    result = builder.op(SDPA, *parts, scale=scale, mask=None, shape=shape, dtype=out.dtype)
+    return builder.reshape(result, out.shape)
 
 
 def _check_between(weights: Value) -> None:
