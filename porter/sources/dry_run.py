@@ -20,6 +20,9 @@ def dry_run(module: torch.nn.Module, method: str, kwargs: dict[str, Any]) -> Any
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.nn.utils.stateless import _reparametrize_module
 
+    stored = dict(module.named_parameters()) | dict(module.named_buffers())
+    # A copy that shares the tensors: what the module keeps for its next call must not be fake.
+    module = copy.deepcopy(module, {id(tensor): tensor for tensor in stored.values()})
     with _as_export_does(), FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
 
         def fake(tensor: torch.Tensor) -> torch.Tensor:
@@ -27,9 +30,6 @@ def dry_run(module: torch.nn.Module, method: str, kwargs: dict[str, Any]) -> Any
                 return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
             return mode.from_tensor(tensor, static_shapes=True)
 
-        stored = dict(module.named_parameters()) | dict(module.named_buffers())
-        # A copy that shares the tensors: what the module keeps for its next call must not be fake.
-        module = copy.deepcopy(module, {id(tensor): tensor for tensor in stored.values()})
         swapped = {name: fake(tensor) for name, tensor in stored.items()}
         given = torch.utils._pytree.tree_map_only(torch.Tensor, fake, kwargs)
         with _reparametrize_module(module, swapped, tie_weights=True):

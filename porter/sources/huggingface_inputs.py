@@ -27,6 +27,8 @@ _OPTIONAL = (
     "returns_to_go",
     "timesteps",
 )
+#: What a model draws at random where it is not given: its graph could not be compared.
+_NOISE = ("noise_sequence",)
 #: Shapes are tried together up to this many combinations.
 _MOST_TRIED = 32
 
@@ -146,7 +148,7 @@ def _wanted(module: Any, names: list[str], required: list[str]) -> list[str]:
     chosen = list(dict.fromkeys([*required, *mains]))
     if "input_ids" in names and (not mains or mains == ["input_ids"] or "pixel_values" in mains):
         chosen += [name for name in known if name not in chosen and name != "pixel_values_videos"]
-    return chosen or known[:1]
+    return [*(chosen or known[:1]), *(name for name in _NOISE if name in names)]
 
 
 def setting_of_decoder(config: Any) -> Any:

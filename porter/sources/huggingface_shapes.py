@@ -122,6 +122,12 @@ def _spectrogram_of(config: Any, bins: int) -> list[Shape]:
     return [*by_bins, *by_time, *images] if first_bins else [*by_time, *by_bins, *images]
 
 
+def _noise(config: Any) -> list[Shape]:
+    """A row of noise for each frame of a spectrogram."""
+    width = setting(config, "model_in_channels")
+    return [((BATCH, FRAMES, width), {0: "batch", 1: "length"})] if width else []
+
+
 def _states(config: Any) -> list[Shape]:
     """Features that another module computed, channels last or first."""
     widths = dict.fromkeys(
@@ -184,6 +190,7 @@ _RULES: dict[str, Callable[[Any], list[Shape]]] = {
     "query_embeds": _states,
     "latents": _states,
     "noise_embeds": _states,
+    "noise_sequence": _noise,
     "context_hidden_states": _states,
     "inputs": _states,
     "flattened_patches": _flat_patches,

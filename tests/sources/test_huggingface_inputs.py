@@ -43,6 +43,12 @@ KINDS = {
          "patch_embed_hidden_size": 12},
         {"flattened_patches": (2, 16, 14)},
     ),
+    "noise beside a spectrogram": (
+        "UnivNetModel", "UnivNetConfig",
+        {"model_in_channels": 4, "model_hidden_channels": 4, "num_mel_bins": 6, "kernel_predictor_hidden_channels": 4,
+         "resblock_kernel_sizes": [3], "resblock_stride_sizes": [2], "resblock_dilation_sizes": [[1]]},
+        {"input_features": (2, 128, 6), "noise_sequence": (2, 128, 4)},
+    ),
     "series": (
         "PatchTSTModel", "PatchTSTConfig", {"d_model": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 8},
         {"past_values": (2, 32, 1)},
@@ -109,3 +115,20 @@ def test_a_dry_run_leaves_nothing_fake_behind():
     assert runs(module, {"x": torch.zeros(2, 4)})
     assert module.kept is None
     assert type(module(torch.zeros(2, 4))) is torch.Tensor
+
+
+class Padding(torch.nn.Module):
+    """As codecs have it: a tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv1d(1, 2, 3)
+        self.total = torch.tensor([2])
+
+    def forward(self, x):
+        return self.conv(torch.nn.functional.pad(x, (2, 0))) + self.total
+
+
+def test_a_dry_run_takes_a_tensor_that_is_a_plain_attribute():
+    assert runs(Padding(), {"x": torch.zeros(2, 1, 8)})
+    assert not runs(Padding(), {"x": torch.zeros(2, 8)})
