@@ -354,7 +354,8 @@ class NodeText:
             count = len(self.cls.instances)
             known = self.arguments.known(vector)
             vector = vector if known else {i: v for i, v in vector.items() if i < count}
-        code = self.arguments.resolve(vector, role or "value", in_call=True, called=not role)
+        called = role in ("", "start", "stop", "step")
+        code = self.arguments.resolve(vector, role or "value", in_call=True, called=called)
         return Text(code, PRECEDENCE["neg"] if code.startswith("-") else ATOM)
 
     def _bound(self, items: list[tuple[int, Any]], node: Node, name: str) -> Text | None:

@@ -95,3 +95,30 @@ def test_a_number_that_the_author_named_is_no_other_setting_s():
     assert "self.num_frames" in clip
     assert "heads" not in clip
     ported.check(x)
+
+
+class _Thinned(nn.Module):
+    """Every fourth token, whatever the width is."""
+
+    def __init__(self, dim: int, width: int):
+        super().__init__()
+        self.fc, self.norm = nn.Linear(dim, width), nn.LayerNorm(width)
+
+    def forward(self, x):
+        return self.norm(self.fc(x))[:, ::4]
+
+
+class _Thinner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = _Thinned(6, 4), _Thinned(10, 4)
+
+    def forward(self, x):
+        return self.first(x[..., :6]) + self.second(x)
+
+
+def test_a_step_is_no_argument_that_has_its_value():
+    x = torch.randn(2, 12, 10)
+    ported = port_of(_Thinner, [x])
+    assert "[:, ::4]" in ported.port.model_py
+    ported.check(x)
