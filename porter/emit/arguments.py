@@ -225,7 +225,7 @@ class Arguments:
             for name, symbol in self.symbols.items()
             if self.takes_args and elsewhere and len({repr(symbol.get(i)) for i in vector}) == 1
         )
-        by_chance = self.takes_args and self.config.traced or called and is_constant(vector)
+        by_chance = (self.takes_args and self.config.traced) or (called and is_constant(vector))
         if by_chance and not elsewhere:
             strict = True  # of a number that no other size tells, only a name can say what it is
         found = find(vector, own, hints, made, strict, partial, unproven)
