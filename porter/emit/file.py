@@ -12,6 +12,7 @@ from porter.emit.class_names import name_classes
 from porter.emit.class_writer import ClassWriter
 from porter.emit.collect import Collection
 from porter.emit.decoder import imports_of, methods
+from porter.emit.equal_classes import merged
 from porter.emit.literals import literal
 from porter.emit.node_text import NodeText
 from porter.emit.places import Housing, children
@@ -141,6 +142,7 @@ class ModelWriter:
     def emit(self, model_type: str, title: str) -> Emission:
         takes_args = self._takes_args()
         chunks = [ClassWriter(self, cls, takes_args[cls]).write() for cls in self.order]
+        chunks = merged(self.order, chunks)
         fields = {
             "model_type": model_type,
             **{n: v for n, v in self.config.used.items() if n != "model_type"},

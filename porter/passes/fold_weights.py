@@ -175,7 +175,8 @@ def _traced(value: Value, leaves: list[Value], known: dict[Value, Recipe]) -> Re
     if value.dtype == "complex64":  # recipes are of real numbers
         raise _Other
     if node.op in _ARITHMETIC and not node.kwargs:
-        parts = [_traced(a, leaves, known) if isinstance(a, Value) else a for a in node.args]
+        plain = [_unbroadcast(node, a) for a in node.args]
+        parts = [_traced(a, leaves, known) if isinstance(a, Value) else a for a in plain]
         found = _ARITHMETIC[node.op](*parts)
     elif node.op == ".transpose":
         found = recipes.permute(_traced(node.args[0], leaves, known), node.args[1:])
@@ -200,6 +201,14 @@ def _traced(value: Value, leaves: list[Value], known: dict[Value, Recipe]) -> Re
         raise _Other
     known[value] = found
     return found
+
+
+def _unbroadcast(node: Node, operand: Any) -> Any:
+    """What arithmetic with an array of the full shape broadcasts by itself: the norms of a weight's rows."""
+    made = producer(operand, "mx.broadcast_to") if node.op != "@" else None
+    others = [a for a in node.args if isinstance(a, Value) and a is not operand]
+    wide = made is not None and any(other.shape == node.output.shape for other in others)
+    return made.args[0] if made is not None and wide else operand
 
 
 def _filled(value: Value, data: Any) -> Recipe:

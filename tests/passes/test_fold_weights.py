@@ -206,3 +206,22 @@ class Rotating(nn.Module):
 
 def test_complex_weights_are_computed_by_the_forward():
     port_of(Rotating, [torch.randn(2, 6)]).check(torch.randn(3, 6))
+
+
+class Cosine(nn.Module):
+    """A classifier by angles, as of ArcFace."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(7, 6))
+
+    def forward(self, a):
+        rows = functional.normalize(self.weight)
+        return 30 * functional.linear(functional.normalize(a), rows)
+
+
+def test_normalized_rows_are_a_weight():
+    ported = port_of(lambda: nn.Sequential(nn.Linear(5, 6), Cosine()), [torch.randn(3, 5)])
+    ported.check(torch.randn(4, 5))
+    check_source(ported.port.model_py)
+    assert "mx.square(self." not in ported.port.model_py
