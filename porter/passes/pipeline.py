@@ -42,6 +42,7 @@ from porter.passes.keep_integers import keep_integers
 from porter.passes.keep_lookups import keep_lookups
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
+from porter.passes.linearize_points import linearize_points
 from porter.passes.name_constants import name_constants
 from porter.passes.name_length import free_length, name_length
 from porter.passes.name_roles import name_roles
@@ -103,6 +104,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (drop_broadcasts, "MLX broadcasts by itself where torch's author expands"),
     (propagate_layout, "channels-last from end to end, so that no transpose stands beside a conv"),
     (fold_parameters, "what the layout moved onto parameters"),
+    (linearize_points, "a 1x1 convolution of turned tokens is nn.Linear"),
     (fold_batchnorm, "only where asked for: BatchNorm becomes part of the convolution before it"),
     (merge_reshapes, "a reshape of a reshape is one"),
     (drop_kept_dims, "a spatial mean is x.mean(axis=(1, 2))"),
