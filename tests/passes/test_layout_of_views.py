@@ -317,6 +317,18 @@ def test_pooled_channels_stand_last():
     assert ops(piped(SpatialGate(), [x(2, 3, 8, 10)]))[".transpose"] == 0
 
 
+class Turned(Modulated):
+    """The same, read in torch's order."""
+
+    def forward(self, a, style):
+        return F.pad(super().forward(a, style), (1, 2)).flatten(1).cumsum(1)
+
+
+def test_samples_that_are_groups_are_read_in_another_order():
+    a, style = torch.randn(2, 6, 5, 7), torch.randn(2, 4)
+    port_of(Turned, [a, style]).check(a, style)
+
+
 def test_samples_that_are_groups_come_back_first():
     a, style = torch.randn(2, 6, 5, 7), torch.randn(2, 4)
     ported = port_of(Modulated, [a, style])

@@ -72,8 +72,11 @@ def place_reshape(orders: StoredOrders, node: Node) -> None:
         builder = Builder(node.scope, node.location)  # samples that were groups of one convolution
         groups = builder.reshape(held, target)
         orders.nodes += builder.nodes
+        source = list(node.args)
         node.op, node.args = ".transpose", [groups, *axes_between(order, last)]
-        return orders.emit(node, last)
+        orders.emit(node, last)
+        orders.producers[node.output] = Node(".reshape", source)
+        return None
     source = list(node.args)
     node.args = [held, *target]
     orders.emit(node, order)
