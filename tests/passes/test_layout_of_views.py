@@ -335,23 +335,3 @@ def test_samples_that_are_groups_come_back_first():
     ported.check(a, style)
     assert "transpose(2, 0, 1, 3)" in ported.port.model_py
     assert not [f for f in check(ported.port.model_py) if f.check == "S5"]
-
-
-class _EachPicture(nn.Module):
-    """Maps that are taken one by one, as models for pictures of several sizes do."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 5, 2, stride=2), nn.Conv2d(5, 4, 3, padding=1)
-        self.fc = nn.Linear(5, 6)
-
-    def forward(self, a):
-        maps = list(self.conv(a))
-        tokens = torch.cat([m.flatten(1).T for m in maps])
-        return self.fc(tokens), torch.cat([self.head(m[None]) for m in maps])
-
-
-def test_samples_taken_one_by_one_keep_their_channels_last():
-    ported = port_of(_EachPicture, [torch.randn(2, 3, 8, 6)], {"a": {2: "height", 3: "width"}})
-    ported.check(torch.randn(2, 3, 12, 8))
-    assert "transpose" not in ported.port.model_py

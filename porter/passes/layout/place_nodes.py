@@ -201,17 +201,6 @@ def place_stack(orders: StoredOrders, node: Node) -> None:
     orders.emit(node, wide)
 
 
-def place_unpack(orders: StoredOrders, node: Node) -> None:
-    """Samples one by one, each with its channels where they are."""
-    value = node.args[0]
-    order = orders.order(value)
-    if order[0] != 0:
-        return orders.place_plain(node)
-    node.args[0] = orders.stored[value][0]
-    orders.emit(node, without(order, {0}))
-    return None
-
-
 def place_pad(orders: StoredOrders, node: Node) -> None:
     order = orders.order(node.args[0])
     node.args[0] = orders.stored[node.args[0]][0]
@@ -234,7 +223,6 @@ def place_roll(orders: StoredOrders, node: Node) -> None:
 
 #: What is not here needs its operands in their logical order.
 PLACEMENTS: dict[str, Callable[[StoredOrders, Node], None]] = {
-    "unpack": place_unpack,
     **dict.fromkeys((*ELEMENTWISE, *ACTIVATIONS, "nn.prelu"), place_elementwise),
     **dict.fromkeys(REDUCTIONS, place_reduction),
     **dict.fromkeys(ALONG_AXIS, place_along_axis),
