@@ -113,11 +113,13 @@ class CanonicalSizes:
             return True
         traced = {symbol: hint for symbol, (_, hint) in self._dims.items()}
         cases = [traced]
-        if any(type(part).__name__ in ("Max", "Min") for part in sympy.preorder_traversal(size)):
+        bounded = any(type(p).__name__ in ("Max", "Min") for p in sympy.preorder_traversal(size))
+        if bounded:
             lengths = [symbol for symbol, (name, _) in self._dims.items() if name == "length"]
             cases += [traced | dict.fromkeys(lengths, few) for few in _FEW]
         both = [(size.subs(case), sympy.sympify(found).subs(case)) for case in cases]
-        return all(bool(a == b) for a, b in both if a.is_number and b.is_number)
+        # a bound on a size that the data give has no number here: it is kept
+        return all(bool(a == b) for a, b in both if bounded or (a.is_number and b.is_number))
 
     def _values(self, size: sympy.Expr) -> tuple[Any, ...] | None:
         """The size at each point; None where it has no value there."""

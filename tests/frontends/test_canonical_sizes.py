@@ -29,6 +29,14 @@ def test_a_batch_over_the_windows_of_a_large_image_is_not_zero():
     assert sizes(size) != 0
 
 
+def test_the_larger_of_two_sizes_that_the_data_give_is_kept():
+    first, second = sympy.symbols("u0 u1", integer=True, nonnegative=True)
+    sizes = CanonicalSizes({S: ("length", 16)})
+    assert sizes(second - first) == second - first
+    size = sympy.Max(first, second) - first
+    assert sizes(size) == size
+
+
 def test_what_is_one_number_for_all_but_short_texts_is_kept():
     sizes = CanonicalSizes({S: ("length", 16)})
     assert sizes(sympy.Min(4, S)) == sympy.Min(4, S)
