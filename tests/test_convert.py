@@ -139,6 +139,27 @@ def test_module_with_example_inputs(tmp_path):
     assert conversion.verdict == "pass"
 
 
+class Chunked(torch.nn.Module):
+    """Whole chunks of four tokens at once, what is left over by another layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.whole, self.rest = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
+
+    def forward(self, x):
+        if x.shape[1] % 4 == 0:
+            return self.whole(x)
+        return self.rest(x)
+
+
+def test_other_sizes_are_those_that_the_port_holds_for(tmp_path):
+    conversion = convert_module(Chunked(), tmp_path / "out", example_inputs=(torch.randn(2, 8, 6),))
+    assert conversion.verdict == "pass"
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert any("length=16" in output["name"] for output in report["outputs"]), report["outputs"]
+    assert any("not compared at {'length': 6" in note for note in report["notes"])
+
+
 def test_no_proof_is_unproven_and_0(tmp_path):
     result = convert(f"{NETS}:conv", tmp_path / "out", "--no-proof")
     assert result.exit_code == 0

@@ -118,6 +118,15 @@ def branching_dims(
     return found
 
 
+def failing_guard(
+    program: ExportedProgram, named: dict[str, dict[int, str]], sizes: dict[str, int]
+) -> str | None:
+    """What the graph wants of its sizes that does not hold with these sizes of dims, in the dims' names."""
+    guards = _Guards(program, named, {*sizes})
+    guard = guards.failing(sizes, sorted(guards.codes, key=len))
+    return None if guard is None else _readable(guard, named)
+
+
 def _is_free(size: Any) -> bool:
     return isinstance(size, torch.SymInt) and not size.node.expr.is_number
 

@@ -16,7 +16,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from porter.errors import InputError
-from porter.frontends.export import export_program
+from porter.frontends.bounded_sizes import failing_guard
+from porter.frontends.export import export_program, named_dims
 from porter.frontends.functionalize import functionalized
 from porter.validate import dequantized, reference_gradients, variation
 from porter.validate.conditioning import Conditioning
@@ -57,9 +58,9 @@ class Reference:
     def prepare(self) -> None:
         """Writes the folder: runs, entries, manifest."""
         source, job = self._source, self._job
-        program, notes = export_program(source)
+        self._program, notes = export_program(source)
         self._notes += notes
-        graph = Graph.bind(functionalized(program), self._module)
+        graph = Graph.bind(functionalized(self._program), self._module)
         inputs = graph.feed(*self._inputs(torch.float32))
         names = [k for k, v in inputs.items() if isinstance(v, torch.Tensor)]
         entries = scopes(graph) if job.scopes else job.entries
@@ -221,7 +222,7 @@ class Reference:
     def _vary(
         self, sizes: dict[str, int]
     ) -> tuple[str, dict[str, int], torch.dtype, list[Any]] | None:
-        """One run with every dim in `sizes` at another size, or None if the model takes none."""
+        """One run with every dim in `sizes` at another size, or None if the model takes none that the graph holds for."""
         if not sizes:
             return None
         port = Path(self._job.directory or ".") / "model.py"
@@ -233,6 +234,9 @@ class Reference:
                 own = self._call(self._module, self._inputs(torch.float32, dims))
             except Exception as reason:  # noqa: BLE001 -- the author's code may raise anything
                 self._notes.append(f"the source does not run at {dims}: {reason}"[:200])
+                continue
+            if guard := failing_guard(self._program, named_dims(self._source), dims):
+                self._notes.append(f"not compared at {dims}: the port holds where {guard}")
                 continue
             return ", ".join(f"{d}={n}" for d, n in dims.items()), dims, torch.float32, own
         return None

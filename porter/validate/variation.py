@@ -48,11 +48,11 @@ def proposals(dim: str, size: int, carries: bool = False) -> list[int]:
         return [size + 1]
     step = 32 if size >= 64 else max(1, size // 4)
     if dim == "width":
-        return [size + 2 * step, size + step, size - step]
+        return [size + 2 * step, size + step, size - step, 2 * size]
     if dim == "length":
         long = [PAST_CHUNKS] if carries else []
-        return [*long, *(n for n in (size - max(1, size // 4), size + 1) if n > 0)]
-    return [size + step, size - step]
+        return [*long, *(n for n in (size - max(1, size // 4), size + 1, 2 * size) if n > 0)]
+    return [size + step, size - step, 2 * size]
 
 
 def resized(args: Any, kwargs: Any, axes: Axes, sizes: dict[str, int]) -> tuple[Any, Any]:
