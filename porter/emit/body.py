@@ -9,11 +9,13 @@ from porter.emit.cache_statements import STATEMENTS, UNWRITTEN
 from porter.emit.literals import Vector, literal
 from porter.emit.loop_statement import write_loop
 from porter.emit.statements import Statements
+from porter.emit.steps_statement import write_steps
 from porter.emit.syntax import Text, call, sequence
 from porter.ir import Node
 from porter.passes.factor.blocks import Block, Item, Loop, reads
 from porter.passes.factor.branches import Branches, is_given
 from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.find_steps import find_steps
 
 
 class Body:
@@ -27,12 +29,18 @@ class Body:
         self.places = places
         self.branches = Branches(cls)
         self.statements = Statements(cls, arguments, places, self.branches, inputs)
+        self.steps = find_steps(self.template, self._fixed())
 
     def write(self) -> list[str]:
         """The statements of the forward."""
+        written: set[Item] = set()
         for item in self.template.items:
-            if item not in self.branches.inside:
-                self._item(item)
+            if item in self.steps and write_steps(self, self.steps[item]):
+                written |= {i for turn in self.steps[item].turns for i in turn} | {
+                    *self.steps[item].rest
+                }
+            elif item not in self.branches.inside and item not in written:
+                self.write_item(item)
         self._return()
         inputs = zip(self.template.inputs, self.statements.names_of_inputs, strict=True)
         given = {item.attrs["given"] for item in self.template.items if is_given(item)}  # type: ignore[union-attr]
@@ -62,7 +70,20 @@ class Body:
             f"{name} = {name} or {self.places.no_caches(caches)}",
         ]
 
-    def _item(self, item: Item) -> None:
+    def _fixed(self) -> set[Item]:
+        """The items that are no step of a loop: what some instances lack, what keeps a state, and loops themselves."""
+        return {
+            item
+            for item in self.template.items
+            if item in self.branches.inside
+            or self.cls.is_optional(item)
+            or not isinstance(item, (Node, Block))
+            or is_given(item)
+            or (isinstance(item, Node) and (item.op in UNWRITTEN or item.op in STATEMENTS))
+        }
+
+    def write_item(self, item: Item) -> None:
+        """The statements of one item."""
         if isinstance(item, Node) and item.op in UNWRITTEN:
             pass
         elif isinstance(item, Node) and item.op == "size":

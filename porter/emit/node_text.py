@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sympy import Expr
@@ -41,6 +43,7 @@ from porter.ir import Node, Value
 from porter.ir.builder import simplify
 from porter.ir.ops import INFIX
 from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.find_steps import find_part
 from porter.passes.hand_sizes import handed
 
 
@@ -317,6 +320,8 @@ class NodeText:
         first = items[0][1]
         if isinstance(first, Value):
             return self.statements.read(first)
+        if isinstance(first, (list, tuple)) and first and isinstance(first[0], Value):
+            return self._arrays(first)
         if isinstance(first, (list, tuple)):
             width = {len(item) for _, item in items}
             parts = [
@@ -339,6 +344,27 @@ class NodeText:
         if isinstance(first, str) and role == "dtype" and (first in DTYPES or first == "bool"):
             return Text(dtype_text(first))
         return self._scalar(vector, role)
+
+    def _arrays(self, values: Sequence[Value]) -> Text:
+        """A list of arrays; `outputs` or `*outputs` for those that a loop has put into one."""
+        parts = self._parts([*values])
+        whole = len(parts) == 1 and parts[0].code.startswith("*")
+        if whole:
+            return replace(parts[0], code=parts[0].code[1:])
+        return sequence(parts, "[]" if isinstance(values, list) else "()")
+
+    def _parts(self, values: list[Value]) -> list[Text]:
+        for column, name in self.statements.collected:
+            found = find_part(values, column)
+            if found is None:
+                continue
+            start, backward = found
+            for value in column:
+                self.statements.left[value] = self.statements.left.get(value, 1) - 1
+            text = Text(f"*{name}[::-1]" if backward else f"*{name}", names={name})
+            rest = values[start + len(column) :]
+            return [*self._parts(values[:start]), text, *self._parts(rest)]
+        return [self.statements.read(value) for value in values]
 
     def _scalar(self, vector: Vector, role: str) -> Text:
         value = next(iter(vector.values()))

@@ -37,6 +37,8 @@ class Statements:
         self.names: dict[Value, str] = {}
         self.pending: dict[Value, Text] = {}
         self.reserved: set[str] = set()  # what the body of a loop must leave alone
+        self.targets: dict[Value, str] = {}  # the names under which the next turn of a loop reads
+        self.collected: list[tuple[list[Any], str]] = []  # what loops have put into lists
         self.left = self._count_reads()
         self.functions = {
             item.op.removeprefix("fn.")
@@ -121,9 +123,8 @@ class Statements:
         """Holds the expression back for the one place that reads it, or gives it a name."""
         last = value in self.template.outputs and len(self.template.outputs) == 1
         readable = (len(text.code) <= _LONG and text.depth <= _DEEP) or value in self.fetched
-        free = not self.nodes.is_measured(value) and (
-            value in self.branch or not self._is_named(value)
-        )
+        named = self._is_named(value) and value not in self.branch
+        free = not (named or self.nodes.is_measured(value) or value in self.targets)
         if self.left.get(value, 0) == 1 and (readable or last or value in self.unpacked) and free:
             self.pending[value] = text
         else:
@@ -183,11 +184,15 @@ class Statements:
         busy = {name for value, name in self.names.items() if self.left.get(value, 0) > 0}
         for text in self.pending.values():
             busy |= text.names
+        busy |= {n for column, n in self.collected if any(self.left.get(v, 0) > 0 for v in column)}
         return busy | self.nodes.dim_names() | self.functions | self.reserved
 
     def free_name(self, value: Value, more: set[str]) -> str:
         spare: tuple[str, ...] = ("x", "y", "h", "r", "z", "u", "w", "s", "t")
         hint = value.name if value.name not in ("_", None) else None
+        target = self.targets.get(value)
+        if target is not None and target not in self.busy() | more:
+            return target
         if value.dtype == "bool" and hint is None:
             spare = ("mask", "keep", *spare)
         return variable(hint, self.busy() | more, spare)

@@ -11,6 +11,8 @@ _BINARY_MX = (
     "maximum minimum power logical_and logical_or logaddexp arctan2 where clip add subtract multiply divide floor_divide "
     "remainder equal not_equal less less_equal greater greater_equal bitwise_and bitwise_or bitwise_xor left_shift right_shift"
 )
+#: What makes an array of one number.
+FILLED = ("mx.zeros", "mx.ones", "mx.full")
 #: Functions of mlx.nn without parameters that act on each element.
 ACTIVATIONS = {
     f"nn.{name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from porter.ir import Node, Program, Size, Value, values_in
 from porter.ir.builder import Builder, broadcast_shapes, simplify
+from porter.ir.ops import FILLED
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.match import replace_node
 
@@ -55,6 +57,8 @@ class _Facts:
         self.program = program
         self.fills: dict[Value, Any] = {}
         self.counts: dict[Value, Count] = {}
+        #: how many layers each weight serves
+        self.served = Counter(v.path for node in program.nodes for v in node.params.values())
         for value in program.parameters.values():
             self._constant(value)
 
@@ -84,7 +88,7 @@ class _Facts:
         fill = self._fill(node)
         if fill is not None:
             self.fills[out] = fill
-            if node.op not in ("mx.zeros", "mx.ones", "mx.full"):
+            if node.op not in FILLED:
                 node.op, node.args, node.kwargs, node.attrs = _creation(fill, out)
                 node.params = {}
                 return 1
@@ -113,7 +117,8 @@ class _Facts:
         if node.op == "@" and any(self.fills.get(a) == 0 for a in arrays):
             return 0  # the state that a recurrence starts with
         if node.op == "nn.Linear" and "bias" not in node.params and self.fills.get(arrays[0]) == 0:
-            return 0
+            # one of many steps does what the others do
+            return 0 if self.served[node.params["weight"].path] == 1 else None
         if node.op in (">=", "<", ">", "<=") and len(arrays) == 1 and arrays[0] in self.counts:
             return self._compare_count(node, self.counts[arrays[0]])
         if node.op in ("&", "mx.logical_and") and any(self.fills.get(a) is False for a in arrays):

@@ -8,6 +8,7 @@ from typing import Any
 
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
+from porter.ir.ops import FILLED
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.match import producer, replace_node
 
@@ -89,7 +90,7 @@ def _number(item: Any) -> int | float | None:
     """A number, or what an array of no axes is filled with."""
     if isinstance(item, (int, float)):
         return item
-    made = producer(item, "mx.zeros", "mx.ones", "mx.full")
+    made = producer(item, *FILLED)
     if made is None or made.output.rank:
         return None
     if made.op == "mx.full":

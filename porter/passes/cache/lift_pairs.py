@@ -11,7 +11,7 @@ import sympy
 from porter.ir import Frame, Node, Program, Value, values_in
 from porter.ir.builder import simplify
 from porter.ir.evaluate import Unknown
-from porter.ir.ops import ELEMENTWISE, REDUCTIONS
+from porter.ir.ops import ELEMENTWISE, FILLED, REDUCTIONS
 from porter.passes.cache.check_pairs import check_pairs
 from porter.passes.cache.divide_mask import parts_of
 from porter.passes.cache.plan import NotLifted, Plan
@@ -23,7 +23,6 @@ from porter.passes.positions import as_array, at_length
 QUERIES, KEYS = "queries", "keys"
 Labels = tuple[str | None, ...]
 
-_CREATIONS = ("mx.zeros", "mx.ones", "mx.full")
 _VIEWS = (".transpose", ".reshape", "mx.expand_dims", ".squeeze", "mx.broadcast_to", ".astype")
 _ALONG = {
     f"mx.{name}"
@@ -274,7 +273,7 @@ class LiftPairs:
             return [(v, labels[len(labels) - v.rank :]) for v in values_in(args)], args, node.attrs
         if op == "mx.arange":
             return [], [self._size(item, labels[0]) for item in args], node.attrs
-        if op in _CREATIONS:
+        if op in FILLED:
             return [], [self._sizes(args[0], labels), *args[1:]], node.attrs
         source = args[0] if args and isinstance(args[0], Value) else None
         if source is None:

@@ -60,7 +60,7 @@ def factor_classes(root: Block) -> dict[Block, BlockClass]:
         for block in level:
             roll_loops(block, same)
         roll_single_turns(level, same)
-        for block in sorted(level, key=lambda b: -len(b.items)):
+        for block in sorted(level, key=lambda b: (-len(b.items), -len(b.inputs))):
             for candidate in known.setdefault(block.cls, []):
                 if _joins(candidate, block, same):
                     assigned[block] = candidate

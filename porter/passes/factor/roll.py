@@ -62,8 +62,8 @@ def _single(
     first = turn[0]
     if not isinstance(first, Block) or not same_class(first, like.blocks[0]):
         return None
-    code, slots = _encoded(turn)
-    if code != _encoded(like.turns[0])[0]:
+    code, slots = encoded(turn)
+    if code != encoded(like.turns[0])[0]:
         return None
     written = [value for item in turn for value in item.outputs]
     after = {v for item in block.items[block.items.index(turn[-1]) + 1 :] for v in reads(item)}
@@ -117,7 +117,7 @@ def _has_cache(block: Block) -> bool:
 
 
 def _rolled(block: Block, turns: list[list[Item]], start: int, stop: int) -> Loop | None:
-    codes = [_encoded(turn) for turn in turns]
+    codes = [encoded(turn) for turn in turns]
     if any(code[0] != codes[0][0] for code in codes):
         return None
     slots = [code[1] for code in codes]
@@ -171,8 +171,12 @@ def _counts_up(numbers: list[int]) -> bool:
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def _encoded(turn: list[Item]) -> tuple[Any, list[Value]]:
-    """The turn's structure with slots in the place of the arrays from outside, and these arrays."""
+def encoded(turn: list[Item], numbers: list[Any] | None = None) -> tuple[Any, list[Value]]:
+    """The turn's structure with slots in the place of the arrays from outside, and these arrays.
+
+    With `numbers` the numbers are put there and not into the structure, layers of the module's own may be called, and each
+    place that reads an array is a slot.
+    """
     outside: list[Value] = []
     inside: dict[Value, tuple[int, int]] = {}
 
@@ -182,8 +186,9 @@ def _encoded(turn: list[Item]) -> tuple[Any, list[Value]]:
                 return ("in", inside[item])
             if item.is_parameter:
                 return ("parameter", item.path)
-            if item not in outside:
+            if item not in outside or numbers is not None:
                 outside.append(item)
+                return ("slot", len(outside) - 1)
             return ("slot", outside.index(item))
         if isinstance(item, (list, tuple)):
             return tuple(map(code, item))
@@ -191,15 +196,21 @@ def _encoded(turn: list[Item]) -> tuple[Any, list[Value]]:
             return tuple((key, code(value)) for key, value in item.items())
         if isinstance(item, slice):
             return ("slice", code(item.start), code(item.stop), code(item.step))
+        if numbers is not None and type(item) in (int, float):
+            numbers.append(item)
+            return "number"
         return item
 
     parts: list[tuple[Any, ...]] = []
     for position, item in enumerate(turn):
         if isinstance(item, Node):
-            if item.is_layer or item.params:
+            if numbers is None and (item.is_layer or item.params):
                 return (object(),), []
-            parts.append((item.op, code(item.args), code(item.kwargs), code(item.attrs)))
+            parts.append(
+                tuple(map(code, (item.op, item.args, item.kwargs, item.attrs, item.params)))
+            )
         else:
-            parts.append(("call", code(item.inputs), len(item.outputs)))
+            path = item.path if numbers is not None and isinstance(item, Block) else ""
+            parts.append(("call", path, code(item.inputs), len(item.outputs)))
         inside.update({value: (position, place) for place, value in enumerate(item.outputs)})
     return tuple(parts), outside

@@ -274,8 +274,24 @@ def _connect(block: Block, wanted: set[Value]) -> None:
         read = _external(item)
         if isinstance(item, Block):
             item.inputs = sorted(read, key=_state_last)
-            item.outputs = [
-                value for node in _nodes(item) for value in node.outputs if value in later
-            ]
-            _connect(item, set(item.outputs))
+            item.outputs = [value for value in _written(item) if value in later]
         later.update(read)
+    calls = [item for item in block.items if isinstance(item, Block)]
+    _give_alike(calls)
+    for call in calls:
+        _connect(call, set(call.outputs))
+
+
+def _give_alike(calls: list[Block]) -> None:
+    """Calls of one module that do the same give the same: the last step of a loop its state too, which nobody reads."""
+    same: dict[tuple[Any, ...], list[Block]] = {}
+    for call in calls:
+        same.setdefault((call.path, *(node.op for node in _nodes(call))), []).append(call)
+    for group in same.values():
+        places = {_written(call).index(value) for call in group for value in call.outputs}
+        for call in group if len(group) > 1 else ():
+            call.outputs = [_written(call)[place] for place in sorted(places)]
+
+
+def _written(block: Block) -> list[Value]:
+    return [value for node in _nodes(block) for value in node.outputs]

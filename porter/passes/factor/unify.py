@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from porter.ir import Node, Value
-from porter.ir.ops import ACTIVATIONS, ELEMENTWISE, LAST_AXIS_LAYERS
+from porter.ir.ops import ACTIVATIONS, ELEMENTWISE, FILLED, LAST_AXIS_LAYERS
 from porter.passes.factor.blocks import Block, Item, Loop, reads
 from porter.passes.factor.expand_views import RESHAPES, Chain, chain_to, expanded
 from porter.passes.factor.layer_names import layer_path, variant
@@ -83,7 +83,7 @@ class Unifier:
                 and item_b is None
                 and (a.rank == b.rank or self._any_rank)
                 and a.dtype == b.dtype
-                and b not in self.values.values()
+                and (b not in self.values.values() or self._serves_several(b))
             ):
                 self.values[a] = b
                 return True
@@ -94,6 +94,11 @@ class Unifier:
                 return True
             self.values, self.items = dict(saved[0]), dict(saved[1])
         return self._skip(a, item_a, b)
+
+    def _serves_several(self, value: Value) -> bool:
+        """Whether an array may be given for several inputs: the first step of a loop starts from one of zeros, say."""
+        filled = value.node is not None and value.node.op in FILLED
+        return filled or self.template.path == self.block.path
 
     def _same(self, a: Value, item_a: Item, b: Value, item_b: Item) -> bool:
         return self._item(item_a, item_b) and item_a.outputs.index(a) == item_b.outputs.index(b)

@@ -69,5 +69,18 @@ def _axes_after(user: Node, current: Value, axes: Axes) -> Axes | None:
     if user.op == ".reshape":  # frames become samples; or patches and pixels of blocks
         joins = current.rank == len(axes) > 4 and out.shape[1:] == current.shape[2:]
         return (axes[0] + axes[1], *axes[2:]) if joins else axes
-    flows = user.op in ELEMENTWISE or user.op in ("mx.pad", "mx.roll")
+    if user.op == "[]" and all(isinstance(k, (int, slice)) for k in user.attrs["key"]):
+        kept: list[tuple[int, ...]] = []
+        gone: tuple[int, ...] = ()  # a frame of a video: its axis stays beside the one before it
+        for axis, own in enumerate(axes):
+            picked = axis < len(user.attrs["key"]) and isinstance(user.attrs["key"][axis], int)
+            if picked and kept:
+                kept[-1] += own
+            elif picked:
+                gone += own
+            else:
+                kept.append(gone + own)
+                gone = ()
+        return tuple(kept) if current.rank == len(axes) else axes
+    flows = user.op in ELEMENTWISE or user.op in ("mx.pad", "mx.roll", "mx.concatenate")
     return axes if flows and out.rank == len(axes) else None

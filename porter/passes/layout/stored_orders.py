@@ -7,7 +7,7 @@ from typing import Any
 
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
-from porter.ir.ops import ELEMENTWISE
+from porter.ir.ops import ELEMENTWISE, FILLED
 from porter.lowering.parameters import permuted, reshaped
 from porter.passes.layout.permutations import (
     Permutation,
@@ -105,6 +105,8 @@ class StoredOrders:
         producer = self.producers.get(value)
         if producer is None:
             return None
+        if producer.op in FILLED:
+            return self._filled(value, order, producer)
         source = producer.args[0]
         node = self._beside(value, node)
         if producer.op == ".transpose":
@@ -143,6 +145,19 @@ class StoredOrders:
             result.origin, result.permute, result.name = value.origin, order, value.name
             return result
         return None
+
+    def _filled(self, value: Value, order: Permutation, producer: Node) -> Value:
+        """An array of one number in another order, made in the place of the first."""
+        shape = [self.shape(value)[axis] for axis in order]
+        builder = Builder(producer.scope, producer.location)
+        args = (type(producer.args[0])(shape), *producer.args[1:])
+        result = builder.node(
+            producer.op, *args, shapes=[tuple(shape)], dtypes=[value.dtype], **producer.kwargs
+        ).output
+        place = self.nodes.index(producer)
+        self.nodes[place:place] = builder.nodes
+        result.origin, result.permute, result.name = value.origin, order, value.name
+        return result
 
     @staticmethod
     def _beside(value: Value, node: Node) -> Node:
