@@ -193,17 +193,21 @@ class Body:
         return {i: found is not None for i, found in enumerate(self.cls.of(item))}
 
     def _return(self) -> None:
-        texts = [self.statements.read(value) for value in self.template.outputs]
+        outputs = self.template.outputs
         kind = self.places.output_kind(self.cls)
         if isinstance(kind, list):
+            texts = [self.statements.read(value) for value in outputs]
             pairs = ", ".join(
                 f"{literal(name)}: {text.code}" for name, text in zip(kind, texts, strict=True)
             )
             self.statements.say(f"return {{{pairs}}}")
-        elif len(texts) == 1:
-            self.statements.say(f"return {texts[0].code}")
+        elif len(outputs) == 1:
+            self.statements.say(f"return {self.statements.read(outputs[0]).code}")
         else:
-            self.statements.say(f"return {sequence(texts, '()').code[1:-1]}")
+            texts = self.statements.nodes.arrays(outputs)
+            code = sequence(texts, "()").code
+            whole = len(texts) == 1  # a list that a loop has made
+            self.statements.say(f"return {f'tuple({code[2:-2]})' if whole else code[1:-1]}")
 
 
 def join_branches(lines: list[str]) -> list[str]:

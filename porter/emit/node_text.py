@@ -346,14 +346,15 @@ class NodeText:
         return self._scalar(vector, role)
 
     def _arrays(self, values: Sequence[Value]) -> Text:
-        """A list of arrays; `outputs` or `*outputs` for those that a loop has put into one."""
-        parts = self._parts([*values])
+        """A list or tuple of arrays."""
+        parts = self.arrays([*values])
         whole = len(parts) == 1 and parts[0].code.startswith("*")
         if whole:
             return replace(parts[0], code=parts[0].code[1:])
         return sequence(parts, "[]" if isinstance(values, list) else "()")
 
-    def _parts(self, values: list[Value]) -> list[Text]:
+    def arrays(self, values: list[Value]) -> list[Text]:
+        """The arrays one by one, or `*outputs` for those that a loop has put into a list."""
         for column, name in self.statements.collected:
             found = find_part(values, column)
             if found is None:
@@ -363,7 +364,7 @@ class NodeText:
                 self.statements.left[value] = self.statements.left.get(value, 1) - 1
             text = Text(f"*{name}[::-1]" if backward else f"*{name}", names={name})
             rest = values[start + len(column) :]
-            return [*self._parts(values[:start]), text, *self._parts(rest)]
+            return [*self.arrays(values[:start]), text, *self.arrays(rest)]
         return [self.statements.read(value) for value in values]
 
     def _scalar(self, vector: Vector, role: str) -> Text:

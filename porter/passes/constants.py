@@ -29,6 +29,8 @@ _KEEPS_FILL = {
     "mx.take",
     ".astype",
 }
+#: A layer that is called as often is one of the steps of a loop.
+_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,8 @@ class _Facts:
         if node.op == "@" and any(self.fills.get(a) == 0 for a in arrays):
             return 0  # the state that a recurrence starts with
         if node.op == "nn.Linear" and "bias" not in node.params and self.fills.get(arrays[0]) == 0:
-            # one of many steps does what the others do
-            return 0 if self.served[node.params["weight"].path] == 1 else None
+            # the first of many steps does what the others do
+            return 0 if self.served[node.params["weight"].path] < _STEPS else None
         if node.op in (">=", "<", ">", "<=") and len(arrays) == 1 and arrays[0] in self.counts:
             return self._compare_count(node, self.counts[arrays[0]])
         if node.op in ("&", "mx.logical_and") and any(self.fills.get(a) is False for a in arrays):

@@ -54,25 +54,32 @@ def find_steps(block: Block, fixed: set[Item]) -> dict[Item, Steps]:
     found: dict[Item, Steps] = {}
     taken: set[int] = set()
     for start, stride, length in sorted(_runs(keys), key=lambda run: (-run[2], run[1])):
-        for first, count in _phases(items, start, stride, length):
-            if count < LEAST or taken & {*range(first, first + count * stride)}:
-                continue
-            steps = _steps(block, first, stride, count)
-            if steps is not None:
-                found[items[first]] = steps
-                taken |= {*range(first, first + count * stride + len(steps.rest))}
-                break
+        if taken & {*range(start, start + length)}:
+            continue
+        steps = _best(block, start, stride, length)
+        if steps is not None:
+            first = items.index(steps.turns[0][0])
+            found[items[first]] = steps
+            taken |= {*range(first, first + len(steps.turns) * stride + len(steps.rest))}
     return found
 
 
-def _phases(items: list[Item], start: int, stride: int, length: int) -> list[tuple[int, int]]:
-    """Where turns may start, and how many there are: first where the fewest arrays are passed on, as the author's turn does."""
+def _best(block: Block, start: int, stride: int, length: int) -> Steps | None:
+    """The run as steps: as a whole, or in a phase in which it ends with a turn that passes on little."""
+    whole = _steps(block, start, stride, length // stride)
+    if whole is not None and len(whole.turns) * stride + len(whole.rest) >= length:
+        return whole
     phases = []
-    for first in range(start, start + stride + 1):
+    for first in range(start + 1, start + stride + 1):
         count, left_over = divmod(length - (first - start), stride)
-        passed_on = _passed_on(items, first + stride, stride)
-        phases.append((passed_on, -count, left_over > 0, first))
-    return [(first, -count) for _, count, _, first in sorted(phases)]
+        passed_on = _passed_on(block.items, first + stride, stride)
+        phases.append((-count, left_over, passed_on, first))
+    tried = (
+        _steps(block, first, stride, -count)
+        for count, _, _, first in sorted(phases)
+        if -count >= LEAST
+    )
+    return next((steps for steps in tried if steps is not None), whole)
 
 
 def _key(item: Item) -> Any:
