@@ -204,7 +204,7 @@ class Body:
         elif len(outputs) == 1:
             self.statements.say(f"return {self.statements.read(outputs[0]).code}")
         else:
-            texts = self.statements.nodes.arrays(outputs)
+            texts = self.statements.read_all(outputs)
             code = sequence(texts, "()").code
             whole = len(texts) == 1  # a list that a loop has made
             self.statements.say(f"return {f'tuple({code[2:-2]})' if whole else code[1:-1]}")

@@ -43,7 +43,6 @@ from porter.ir import Node, Value
 from porter.ir.builder import simplify
 from porter.ir.ops import INFIX
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.find_steps import find_part
 from porter.passes.hand_sizes import handed
 
 
@@ -347,25 +346,10 @@ class NodeText:
 
     def _arrays(self, values: Sequence[Value]) -> Text:
         """A list or tuple of arrays."""
-        parts = self.arrays([*values])
-        whole = len(parts) == 1 and parts[0].code.startswith("*")
-        if whole:
+        parts = self.statements.read_all([*values])
+        if len(parts) == 1 and parts[0].code.startswith("*"):
             return replace(parts[0], code=parts[0].code[1:])
         return sequence(parts, "[]" if isinstance(values, list) else "()")
-
-    def arrays(self, values: list[Value]) -> list[Text]:
-        """The arrays one by one, or `*outputs` for those that a loop has put into a list."""
-        for column, name in self.statements.collected:
-            found = find_part(values, column)
-            if found is None:
-                continue
-            start, backward = found
-            for value in column:
-                self.statements.left[value] = self.statements.left.get(value, 1) - 1
-            text = Text(f"*{name}[::-1]" if backward else f"*{name}", names={name})
-            rest = values[start + len(column) :]
-            return [*self.arrays(values[:start]), text, *self.arrays(rest)]
-        return [self.statements.read(value) for value in values]
 
     def _scalar(self, vector: Vector, role: str) -> Text:
         value = next(iter(vector.values()))
@@ -401,18 +385,16 @@ _METHODS = {
 }
 
 
+#: What a number is among a function's arguments.
+_ROLES = {
+    ".transpose": "axis", "mx.expand_dims": "axis", ".squeeze": "axis", "mx.pad": "pad", "mx.roll": "shift",
+    "mx.broadcast_to": "size", "mx.split": "size", "mx.tile": "size", "fn.resize_linear": "size", "fn.resize_cubic": "size",
+    "mx.arange": "length", "fn.chunked_mask": "attention_chunk_size",
+}  # fmt: skip
+
+
 def _role(node: Node, position: int) -> str:
     """What a number in an argument's place is, to name it."""
-    if node.op in (".transpose", "mx.expand_dims", ".squeeze"):
-        return "axis"
-    if node.op in ("mx.pad", "mx.roll"):
-        return "pad" if node.op == "mx.pad" else "shift"
-    if node.op in ("mx.broadcast_to", "mx.split", "mx.tile"):
-        return "size"
-    if node.op == "mx.arange":
-        return "length"
-    if node.op in ("fn.resize_linear", "fn.resize_cubic"):
-        return "size"
-    if node.op == "fn.chunked_mask":
-        return "attention_chunk_size"
+    if node.op in _ROLES:
+        return _ROLES[node.op]
     return "scale" if node.op in ("*", "/") and isinstance(node.args[position], float) else ""

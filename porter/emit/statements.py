@@ -13,6 +13,7 @@ from porter.ir import Node, Value
 from porter.passes.factor.blocks import Loop, reads
 from porter.passes.factor.branches import Branches
 from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.find_steps import find_part
 
 #: An expression longer or deeper than this gets a name.
 _LONG, _DEEP = 74, 4
@@ -170,6 +171,20 @@ class Statements:
         if value in self.pending:
             return self.pending.pop(value)
         return Text(self.names[value], ATOM, 0, {self.names[value]})
+
+    def read_all(self, values: list[Value]) -> list[Text]:
+        """The arrays one by one, or `*outputs` for those that a loop has put into a list."""
+        for column, name in self.collected:
+            found = find_part(values, column)
+            if found is None:
+                continue
+            start, backward = found
+            for value in column:
+                self.left[value] = self.left.get(value, 1) - 1
+            text = Text(f"*{name}[::-1]" if backward else f"*{name}", names={name})
+            rest = values[start + len(column) :]
+            return [*self.read_all(values[:start]), text, *self.read_all(rest)]
+        return [self.read(value) for value in values]
 
     def name(self, value: Value) -> str:
         """The value under a name, given now if it had none."""

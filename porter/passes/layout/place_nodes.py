@@ -34,8 +34,6 @@ def place(orders: StoredOrders, node: Node) -> None:
         PLACEMENTS.get(node.op, StoredOrders.place_plain)(orders, node)
     elif node.op == ".reshape":
         place_after_transpose(orders, node)
-    elif node.op in _MADE:
-        place_made(orders, node)
     elif node.op == "mx.expand_dims" and _is_channel(orders, node):
         place_expand_dims(orders, node, last=True)
     else:
@@ -47,22 +45,6 @@ def _is_channel(orders: StoredOrders, node: Node) -> bool:
     rank, axis = node.output.rank, node.args[1]
     order = (0, *range(2, rank), 1)
     return rank > 2 and axis in (1, 1 - rank) and comes_back(orders, node.output, order)
-
-
-#: One number everywhere, so in any order.
-_MADE = {"mx.zeros", "mx.ones", "mx.full"}
-
-
-def place_made(orders: StoredOrders, node: Node) -> None:
-    """A map that is made here is made as its readers want it."""
-    rank = node.output.rank
-    order = (0, *range(2, rank), 1)
-    single = node.op != "mx.full" or not isinstance(node.args[1], Value)
-    if rank < 3 or not single or not comes_back(orders, node.output, order):
-        return orders.place_plain(node)
-    node.args[0] = tuple(node.args[0][axis] for axis in order)
-    orders.emit(node, order)
-    return None
 
 
 def place_elementwise(orders: StoredOrders, node: Node) -> None:

@@ -155,7 +155,7 @@ def place_after_transpose(orders: StoredOrders, node: Node) -> None:
 def _reshape_for_readers(orders: StoredOrders, node: Node) -> bool:
     """A map whose readers want channels last is turned before it is put together, of heads or of pixels."""
     source, out = node.args[0], node.output
-    if source.is_parameter or out.rank < 3:
+    if source.is_parameter or out.rank < 4:
         return False
     order = (0, *range(2, out.rank), 1)
     back = permuted_reshape(out.shape, orders.shape(source), order)
