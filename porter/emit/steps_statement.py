@@ -284,6 +284,7 @@ def _size_gone_through(statements: Statements, text: str, counter: str, count: i
     for name, axes in re.findall(rf"\b(\w+)\[((?::, )*){counter}[\],]", text):
         axis = axes.count(":")
         for value, own in statements.names.items():
-            if own == name and value.rank > axis and value.shape[axis] == count:
+            likes = [m[value] for m in statements.cls.values if value in m] or [value]
+            if own == name and all(v.rank > axis and v.shape[axis] == count for v in likes):
                 return f"{name}.shape[{axis}]"
     return None

@@ -137,6 +137,29 @@ class Growing(Net):
         return total
 
 
+class Five(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.state = nn.Linear(6, 6)
+
+    def forward(self, x):
+        h = x.new_zeros(x.shape[0], 6)
+        for k in range(5):
+            h = torch.tanh(self.state(h) + x[:, k])
+        return h
+
+
+class OfTwoLengths(nn.Module):
+    """One class goes through all of an array in one instance, and through a part in another."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = Five(), Five()
+
+    def forward(self, x):
+        return self.a(x[:, :5]) + self.b(x)
+
+
 class Uneven(Net):
     """The numbers follow no line: the steps stay apart."""
 
@@ -164,6 +187,7 @@ LOOPS = {
     Cells: "for row in outputs:",
     Swapped: "for _ in range(7):",
     Anchored: "for _ in range(6):",
+    OfTwoLengths: "for t in range(5):",
     Growing: "- (3 * t + 3) + x[:, t + 1])",
 }
 
