@@ -195,18 +195,21 @@ class Statements:
         return self.names[value]
 
     def busy(self) -> set[str]:
+        """Names that are not free: what is still read, sizes, functions, and what a loop keeps for itself."""
+        return self._live() | self.nodes.dim_names() | self.functions | self.reserved
+
+    def _live(self) -> set[str]:
         """Names that are still read: by what comes later, or by an expression held back."""
-        busy = {name for value, name in self.names.items() if self.left.get(value, 0) > 0}
+        live = {name for value, name in self.names.items() if self.left.get(value, 0) > 0}
         for text in self.pending.values():
-            busy |= text.names
-        busy |= {n for column, n in self.collected if any(self.left.get(v, 0) > 0 for v in column)}
-        return busy | self.nodes.dim_names() | self.functions | self.reserved
+            live |= text.names
+        return live | {n for col, n in self.collected if any(self.left.get(v, 0) > 0 for v in col)}
 
     def free_name(self, value: Value, more: set[str]) -> str:
         spare: tuple[str, ...] = ("x", "y", "h", "r", "z", "u", "w", "s", "t")
         hint = value.name if value.name not in ("_", None) else None
         target = self.targets.get(value)
-        if target is not None and target not in self.busy() | more:
+        if target is not None and target not in self._live() | more:
             return target
         if value.dtype == "bool" and hint is None:
             spare = ("mask", "keep", *spare)

@@ -30,9 +30,9 @@ def write_steps(body: Any, steps: Steps) -> bool:
         busy = statements.busy() | {*lists.values(), *(name for name in names if name is not None)}
         lists[place] = variable("outputs", busy, ("collected", "results", "rows", "columns"))
         statements.say(f"{lists[place]} = []")
-    lasting = statements.busy() | {*lists.values()} | {n for n in names if n is not None}
-    bodies, ends = _write_turns(body, steps, names, lists, lasting)
-    lines = _loop(statements, steps, bodies, lasting)
+    reserved = statements.busy() | {*lists.values()} | {n for n in names if n is not None}
+    bodies, ends = _write_turns(body, steps, names, lists, reserved)
+    lines = _loop(statements, steps, bodies, reserved)
     if lines is None:
         (
             statements.lines, statements.names, statements.pending, statements.left,
@@ -45,10 +45,11 @@ def write_steps(body: Any, steps: Steps) -> bool:
     for place, name in lists.items():
         column = steps.column(place)
         statements.collected.append((column, name))
+        entries = {value: f"{name}[{k}]" for k, value in enumerate(column[:-1])} | {
+            column[-1]: f"{name}[-1]"
+        }
         statements.names |= {
-            value: f"{name}[{k}]"
-            for k, value in enumerate(column)
-            if value not in ends and value is not None
+            v: text for v, text in entries.items() if v is not None and v not in ends
         }
     return True
 
@@ -58,8 +59,6 @@ def _write_turns(
 ) -> tuple[list[list[str]], dict[Value, str]]:
     """The statements of each turn, and the names of what the last one leaves."""
     statements: Statements = body.statements
-    carried = {names[slot] for slot, place in enumerate(steps.carried) if place is not None}
-    statements.reserved = reserved - carried
     kept = dict(statements.names)
     start = len(statements.lines)
     # one array that several states start from has one name: such a first turn is not written
@@ -72,24 +71,29 @@ def _write_turns(
             statements.pending.pop(value, None)
     inside = Counter(v for turn in (*steps.turns, steps.rest) for i in turn for v in _reads(i))
     made = [value for row in steps.written for value in row if value is not None]
-    behind = {value: statements.left.get(value, 0) - inside[value] for value in made}
-    lasting = {
-        place
-        for place, end in enumerate(steps.written[-1])
-        if end is not None and behind[end] > (place in steps.collected)
-    }
+    starts_of = [
+        v for v, place in zip(steps.slots[0], steps.carried, strict=True) if place is not None
+    ]
+    counted = made if skipped else [*made, *starts_of]
+    behind = {value: statements.left.get(value, 0) - inside[value] for value in counted}
+    carried = zip(steps.carried, names, strict=True)
+    targets = {place: name for place, name in carried if place is not None and name is not None}
+    statements.reserved = reserved
+    for place, end in enumerate(steps.written[-1]):
+        if end is None or place in targets or place in lists or behind[end] == 0:
+            continue
+        targets[place] = statements.free_name(end, {*targets.values()})  # read behind the loop
+    statements.reserved = reserved | {*targets.values()}
     bodies: list[list[str]] = []
     statements.indent += 1
     for k in range(skipped, len(steps.turns)):
         statements.names = dict(kept)
-        _write_turn(body, steps, k, names, lists, lasting)
+        _write_turn(body, steps, k, names, lists, targets)
         bodies.append(statements.lines[start:])
         del statements.lines[start:]
     statements.indent -= 1
-    ends: dict[Value, str] = {}
-    for last, end in zip(steps.written[len(steps.turns) - 1], steps.written[-1], strict=True):
-        if end is not None and last in statements.names:
-            ends[end] = statements.names[last]
+    row = steps.written[-1]
+    ends = {end: targets[p] for p, end in enumerate(row) if end is not None and p in targets}
     statements.names = kept
     statements.left |= behind
     return bodies, ends
@@ -125,10 +129,6 @@ def _growing(parts: list[list[str]]) -> list[list[int]] | None:
         for k, n in enumerate(column)
     )
     return columns if even else None
-
-
-def _produced(steps: Steps, k: int) -> list[Value]:
-    return [value for value in steps.written[k] if value is not None]
 
 
 def _name_arrays(statements: Statements, steps: Steps) -> list[str | None]:
@@ -172,50 +172,31 @@ def _write_turn(
     k: int,
     names: list[str | None],
     lists: dict[int, str],
-    lasting: set[int],
+    targets: dict[int, str],
 ) -> None:
-    """The statements of one turn; the arrays in the places of `lasting` are read behind the loop."""
+    """The statements of one turn; the arrays in the places of `targets` are read later, under these names."""
     statements: Statements = body.statements
-    written = _produced(steps, k)
-    targets = {
-        written[place]: names[slot] for slot, place in enumerate(steps.carried) if place is not None
-    }
+    read = Counter(value for item in steps.turns[k] for value in _reads(item))
     for slot, (value, name) in enumerate(zip(steps.slots[k], names, strict=True)):
         if name is not None:
             statements.names[value] = name
         if steps.carried[slot] is not None:
-            statements.left[value] = sum(_reads(item).count(value) for item in steps.turns[k])
+            statements.left[value] = read[value]
+    written = [value for item in steps.turns[k] for value in item.outputs]
     for place, value in enumerate(written):
-        inside = sum(_reads(item).count(value) for item in steps.turns[k])
-        statements.left[value] = inside + (value in targets) + (place in lists) + (place in lasting)
-    statements.targets = {value: name for value, name in targets.items() if name is not None}
+        statements.left[value] = read[value] + (place in targets) + (place in lists)
+    statements.targets = {written[place]: name for place, name in targets.items()}
     for item in steps.turns[k]:
         body.write_item(item)
-    statements.targets = {}
     for place, name in lists.items():
         statements.say(f"{name}.append({statements.read(written[place]).code})")
-    _pass_on(statements, targets)
-
-
-def _pass_on(statements: Statements, targets: dict[Value, str | None]) -> None:
-    """Gives what the next turn reads the names under which it does."""
-    for value, name in targets.items():
-        if value in statements.pending:
-            assert name is not None
-            others = {n for v, n in targets.items() if v is not value}
-            if statements.pending[value].names & others:
-                statements.name(value)
-    left: list[tuple[str, str]] = []
-    for value, name in targets.items():
-        assert name is not None
-        if value in statements.pending:
-            statements.assign(value, statements.pending.pop(value), name)
-        elif statements.names[value] != name:
-            left.append((name, statements.names[value]))
-            statements.names[value] = name
-    if left:
-        to, of = zip(*left, strict=True)
+    late = [
+        (n, statements.names[v]) for v, n in statements.targets.items() if statements.names[v] != n
+    ]
+    if late:  # what the turn before gave was still read
+        to, of = zip(*late, strict=True)
         statements.say(f"{', '.join(to)} = {', '.join(of)}")
+    statements.targets = {}
 
 
 def _reads(item: Any) -> list[Value]:

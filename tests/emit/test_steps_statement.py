@@ -160,6 +160,33 @@ class OfTwoLengths(nn.Module):
         return self.a(x[:, :5]) + self.b(x)
 
 
+class Last(Net):
+    """What is read behind the loop has no name that the next turn's start takes."""
+
+    def forward(self, x):
+        y, z = x.mean(1) * 0.5, x.amax(1)
+        kept = []
+        for k in range(8):
+            y = torch.tanh(y - self.state(y))
+            w = torch.tanh(y - z) * 0.5 + z * 0.1
+            z = torch.tanh(w + y)
+            y = torch.sigmoid(x[:, k] * y)
+            kept.append(y)
+            y = y * y
+        return kept[-1] + kept[1], z, w, y
+
+
+class OneStart(Net):
+    """The array that the state starts from is read behind the loop."""
+
+    def forward(self, x):
+        zeros = x.new_zeros(x.shape[0], 6)
+        h = zeros
+        for k in range(7):
+            h = torch.tanh(self.state(h) + x[:, k])
+        return torch.cat([zeros, h], 1), zeros + 1
+
+
 class Uneven(Net):
     """The numbers follow no line: the steps stay apart."""
 
@@ -188,6 +215,8 @@ LOOPS = {
     Swapped: "for _ in range(7):",
     Anchored: "for _ in range(6):",
     OfTwoLengths: "for t in range(5):",
+    OneStart: "for t in range(7):",
+    Last: "outputs[-1] + outputs[1]",
     Growing: "- (3 * t + 3) + x[:, t + 1])",
 }
 
