@@ -136,14 +136,15 @@ def _name_arrays(statements: Statements, steps: Steps) -> list[str | None]:
     names: list[str | None] = []
     for slot, value in enumerate(steps.slots[0]):
         place = steps.carried[slot]
+        name: str | None = None
         if place is not None and place in steps.carried[:slot]:
-            names.append(names[steps.carried.index(place)])
+            name = names[steps.carried.index(place)]
         elif place is not None:
-            names.append(_name_carried(statements, steps, slot, place, names))
-        elif slot in steps.rows or (value.is_parameter and value not in statements.names):
-            names.append(None)
-        else:
-            names.append(statements.name(value))
+            name = _name_carried(statements, steps, slot, place, names)
+        elif slot not in steps.rows and (not value.is_parameter or value in statements.names):
+            name = statements.name(value)
+        names.append(name)
+        statements.reserved = statements.reserved | ({name} if name is not None else set())
     return names
 
 

@@ -89,7 +89,7 @@ def compare(seed: int) -> str:
     return ported.port.model_py
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", [*range(16), 270])
 def test_random_loops(seed: int) -> None:
     compare(seed)
 
