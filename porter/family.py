@@ -10,6 +10,7 @@ from porter.emit import Emission, emit
 from porter.frontends.import_graph import module_table
 from porter.ir import Program, Variant
 from porter.ir.align import align
+from porter.sources.fitted_inputs import fitted_inputs
 from porter.sources.variants import WANTED, OtherSizes, tensors_of
 from porter.time_limit import time_limit
 
@@ -100,7 +101,7 @@ class Family:
         for others in again or self._sizes.same_graph(self._free):
             for other in others:
                 started = time.process_time()
-                found = _traced_alike(program, other, trace, ways)
+                found = self._traced_alike(program, other, trace, ways)
                 if found is None:
                     break
                 graph, way = found
@@ -111,6 +112,17 @@ class Family:
             if self._traced[1]:
                 self._alike = others
                 break
+
+    def _traced_alike(
+        self, program: Program, other: Source, trace: Trace, ways: list[bool]
+    ) -> tuple[Program, bool] | None:
+        """The graph of another size, by the example inputs or by such as are as wide as it is."""
+        widths = _widths(config_of(self._source), config_of(other))
+        for source in (other, *fitted_inputs(other, widths)):
+            found = _traced_alike(program, source, trace, ways)
+            if found is not None:
+                return found
+        return None
 
 
 def _traced_alike(
@@ -126,6 +138,15 @@ def _traced_alike(
     except Exception:  # noqa: BLE001 -- it does not take the example inputs, and the author's code raises anything
         return None
     return None
+
+
+def _widths(config: dict[str, Any], other: dict[str, Any]) -> dict[int, int]:
+    """What each number among the settings is in another size; not those that are several."""
+    found: dict[int, set[int]] = {}
+    for name, value in config.items():
+        if type(value) is int and type(other.get(name)) is int:
+            found.setdefault(value, set()).add(other[name])
+    return {own: new.pop() for own, new in found.items() if len(new) == 1}
 
 
 def _followed(

@@ -110,3 +110,29 @@ def swin() -> Made:
 
 def swin_other() -> Made:
     return _swin(img_size=128, embed_dim=48, depths=(2, 2, 6), num_heads=(3, 6, 6))
+
+
+class PooledKeys(torch.nn.Module):
+    """A block that takes features: its width is a size of its input, and 16 tokens are left as it is 16 wide."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.qkv = torch.nn.Linear(dim, 3 * dim)
+        self.pool = torch.nn.Conv2d(dim, dim, 3, stride=2, padding=1, groups=dim, bias=False)
+        self.norm, self.proj = torch.nn.LayerNorm(dim), torch.nn.Linear(dim, dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        B, N, C = x.shape  # noqa: N806
+        q, k, v = self.qkv(x).reshape(B, N, 3, 1, C).permute(2, 0, 3, 1, 4).unbind(0)
+        k, v = (self.pool(a.reshape(B, 8, 8, C).permute(0, 3, 1, 2)) for a in (k, v))
+        k, v = (self.norm(a.reshape(B, 1, C, 16).transpose(2, 3)) for a in (k, v))
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(y.transpose(1, 2).reshape(B, N, C))
+
+
+def pooled_keys(dim: int = 16):
+    return PooledKeys(dim), (torch.randn(2, 64, dim),)
+
+
+def pooled_keys_other():
+    return pooled_keys(24)

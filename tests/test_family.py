@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from porter.style import check
 from porter.validate import validation
 from tests import families
 from tests.porting import convert, facts
@@ -18,9 +19,8 @@ def untimed(monkeypatch):
     monkeypatch.setattr(validation, "SPEED_SECONDS", 0.0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["vit", "bert", "convnext", "resnet", "swin"])
-def test_a_second_size_is_loaded_and_proven(tmp_path, family):
+def prove_second_size(tmp_path: Path, family: str) -> str:
+    """The port's source, which serves `family` and `family_other` both."""
     first, second = tmp_path / "first", tmp_path / "second"
     assert convert(f"{SPEC}{family}", first, "--no-proof").exit_code == 0
     result = convert(f"{SPEC}{family}_other", second, "--mapping", first / "mapping.toml")
@@ -28,3 +28,16 @@ def test_a_second_size_is_loaded_and_proven(tmp_path, family):
     assert "another size of the model" in result.stderr
     assert (second / "model.py").read_bytes() == (first / "model.py").read_bytes()
     assert facts(second)["proof"]["verdict"] == "pass"
+    return (first / "model.py").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["vit", "bert", "convnext", "resnet", "swin"])
+def test_a_second_size_is_loaded_and_proven(tmp_path, family):
+    prove_second_size(tmp_path, family)
+
+
+def test_a_block_s_width_is_its_input_s_too(tmp_path):
+    """The other size is followed through a graph of its own, by inputs of its width."""
+    source = prove_second_size(tmp_path, "pooled_keys")
+    assert not [finding for finding in check(source) if finding.hard]

@@ -236,6 +236,33 @@ def test_a_mask_over_another_axis_of_windows_stays():
     assert ops(program)["mx.softmax"] == 1
 
 
+def test_relative_positions_by_rows_and_columns_are_a_mask():
+    """MViTv2 and SAM add a bias for the rows and one for the columns, with the scores of an image's places apart."""
+    q, k, v = (x(2, H, 12, D, seed=s) for s in (1, 2, 3))
+    rows, columns = x(2, H, 3, 4, 3, seed=4), x(2, H, 3, 4, 4, seed=5)
+
+    def forward(q, k, v, rows, columns):
+        attn = ((q * 0.5) @ t(k)).view(2, H, 3, 4, 3, 4)
+        attn = attn + rows[..., None] + columns[..., None, :]
+        return attn.view(2, H, 12, 12).softmax(-1) @ v
+
+    program, (count,) = rewritten(Fn(forward), [q, k, v, rows, columns], fuse_attention)
+    assert count == 1
+    assert ops(program)["mx.softmax"] == 0
+
+
+def test_a_bias_that_repeats_over_parts_of_the_keys_stays():
+    q, k, v = (x(2, H, 12, D, seed=s) for s in (1, 2, 3))
+
+    def forward(q, k, v, rows):
+        attn = (q @ t(k)).view(2, H, 3, 4, 3, 4) + rows[..., None]
+        return attn.view(2, H, 12, 12).softmax(-1) @ v
+
+    rows = x(2, H, 3, 4, 3, seed=4)
+    _, (count,) = rewritten(Fn(forward), [q, k, v, rows], fuse_attention)
+    assert count == 0
+
+
 def test_unequal_lengths_and_grouped_values():
     """Queries and keys differ in number, values in width."""
     program, (count,) = rewritten(

@@ -143,6 +143,27 @@ def test_a_norm_over_channels_is_one_over_the_last_axis():
     assert ops(piped(module, [x(2, 4, 5, 6)])) == {"mx.fast.layer_norm": 1}
 
 
+def rms_over_channels(a, w):
+    a = a * torch.rsqrt(a.pow(2).mean(1, keepdim=True) + 1e-6)
+    return a * w.reshape(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize("size", [(2, 4, 5, 6), (2, 4, 4, 4)])
+def test_an_rms_norm_over_channels_is_one_over_the_last_axis(size):
+    program, (count,) = rewritten(Fn(rms_over_channels, torch.rand(4)), [x(*size)], fuse_norms)
+    assert count == 1
+    assert ops(program) == {".transpose": 2, "nn.RMSNorm": 1}
+    assert program.nodes[1].attrs == {"dims": 4, "eps": 1e-6}
+
+
+def test_an_rms_norm_without_weights_is_over_channels_only_of_feature_maps():
+    def normed(a):
+        return a * torch.rsqrt(a.pow(2).mean(1, keepdim=True) + 1e-6)
+
+    assert ops(piped(normed, [x(2, 4, 5, 6)])) == {"mx.fast.rms_norm": 1}
+    assert "mx.fast.rms_norm" not in ops(piped(normed, [x(2, 5, 6)]))
+
+
 def test_a_layer_norm_without_weights():
     program, (count,) = rewritten(
         lambda a: centered(a) / torch.sqrt(a.var(-1, keepdim=True, unbiased=False) + 1e-6),

@@ -68,6 +68,33 @@ def test_heads_become_an_image_with_one_transpose():
     assert ops(program)[".transpose"] == 4  # q, k, v, and the values
 
 
+class PooledHeads(nn.Module):
+    """Queries, keys and values that a convolution pools, each head as an image: MViTv2."""
+
+    def __init__(self, heads: int, dim: int = 12):
+        super().__init__()
+        self.heads, self.qkv = heads, nn.Linear(dim, 3 * dim)
+        self.pools = nn.ModuleList(nn.Conv2d(dim // heads, dim // heads, 3) for _ in range(3))
+
+    def forward(self, a):
+        b = len(a)
+        qkv = self.qkv(a).reshape(b, 30, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        pooled = [
+            pool(y.reshape(b * self.heads, 5, 6, -1).permute(0, 3, 1, 2))
+            for pool, y in zip(self.pools, qkv, strict=True)
+        ]
+        q, k, v = (y.reshape(b, self.heads, -1, 12).transpose(2, 3) for y in pooled)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_pooled_heads_are_turned_as_they_are_unpacked(heads):
+    ported = port_of(lambda: PooledHeads(heads), [x(2, 30, 12)], dynamic=None)
+    ported.check(x(2, 30, 12, seed=1))
+    assert not [f for f in check(ported.port.model_py) if f.check == "S5"]
+    assert ported.port.model_py.count(".transpose(") <= 2
+
+
 class SpaceToDepth(nn.Module):
     def __init__(self, side: int = 4):
         super().__init__()

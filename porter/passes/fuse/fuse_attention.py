@@ -7,19 +7,18 @@ from math import inf
 
 from sympy import Expr
 
-from porter.ir import Node, Program, Size, Value
+from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder, simplify
 from porter.passes.cleanup import remove_dead
-from porter.passes.fuse.keep_booleans import keep_booleans, negated
+from porter.passes.fuse.keep_booleans import keep_booleans
 from porter.passes.fuse.match import commuted, is_number, producer, replace_node
 from porter.passes.fuse.misses import Missed, note_miss
+from porter.passes.fuse.score_masks import NEVER, leads_to_scores, peel_fill, peel_mask
 
 SDPA = "mx.fast.scaled_dot_product_attention"
 CAPPED = "fn.soft_capped_attention"
 #: The ops that take queries, keys and values, and a mask.
 ATTENTION = {SDPA, CAPPED}
-#: Scores filled with this or less have no weight in float32, whatever the others are.
-_NEVER = -1e4
 
 
 def fuse_attention(program: Program) -> int:
@@ -81,7 +80,7 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
     if softmax is None:
         _check_between(weights)
         return None
-    if sunk is None and not _leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
+    if sunk is None and not leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
         return None
     if softmax.kwargs.get("axis") not in (-1, softmax.output.rank - 1):
         raise Missed("its softmax is not over the keys")
@@ -100,7 +99,7 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
                 raise Missed("its scores are scaled after their soft cap")
             scores, cap = capped
             continue
-        term = _peel_fill(scores, builder)
+        term = peel_fill(scores, builder)
         if term is not None:
             if cap is not None:
                 raise Missed("its mask comes before its soft cap")
@@ -109,7 +108,7 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
             scores, kept = term
             masks.append(kept)
             continue
-        term = _peel_mask(scores, builder, alone)
+        term = peel_mask(scores, builder, alone)
         if term is not None:
             if cap is not None:
                 raise Missed("its mask comes before its soft cap")
@@ -121,7 +120,7 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
             masks.append(mask if scale == 1.0 else builder.op("*", mask, scale))
             continue
         floor = producer(scores, "mx.maximum")
-        if floor is not None and is_number(floor.args[1]) and floor.args[1] <= _NEVER:
+        if floor is not None and is_number(floor.args[1]) and floor.args[1] <= NEVER:
             scores = floor.args[0]  # what is hidden stays hidden
             continue
         scaled = producer(scores, "*", "/")
@@ -200,8 +199,8 @@ def _row_scale(scaled: Node | None) -> tuple[Value, Value] | None:
             and isinstance(inner, Value)
             and inner.shape == scaled.output.shape
             and ((factor.rank >= 2 and factor.shape[-1] == 1) or set(factor.shape) <= {1})
-            and _leads_to_scores(inner)
-            and not _leads_to_scores(factor)
+            and leads_to_scores(inner)
+            and not leads_to_scores(factor)
         ):
             return inner, factor
     return None
@@ -234,7 +233,7 @@ def _check_between(weights: Value) -> None:
     node = producer(weights, "*", "/", "mx.where", "+")
     for side in node.args if node is not None else ():
         softmax = producer(side, "mx.softmax")
-        if softmax is not None and _leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
+        if softmax is not None and leads_to_scores(softmax.args[0], "mx.tanh", "-", "mx.maximum"):
             raise Missed(f"{node.op if node else ''} stands between its softmax and the values")
 
 
@@ -287,93 +286,3 @@ def _without_scale(x: Value, scale: float) -> tuple[Value, float]:
     if scaled is not None and is_number(scaled.args[1]):
         return scaled.args[0], scale * (scaled.args[1] if scaled.op == "*" else 1 / scaled.args[1])
     return x, scale
-
-
-def _peel_mask(scores: Value, builder: Builder, alone: object) -> tuple[Value, Value] | None:
-    """(scores without it, the mask) where a mask is added, also one that repeats over windows of the batch."""
-    added = producer(scores, "+")
-    if added is not None:
-        for inner, mask in commuted(added):
-            if (
-                isinstance(mask, Value)
-                and isinstance(inner, Value)
-                and _leads_to_scores(inner, "mx.tanh")
-                and not _leads_to_scores(mask, "mx.tanh")
-            ):
-                return inner, mask
-        return None
-    outer = producer(scores, ".reshape")
-    added = producer(outer.args[0], "+") if outer is not None else None
-    if outer is None or added is None:
-        return None
-    for inner, mask in commuted(added):
-        windows = producer(inner, ".reshape")
-        if (
-            windows is None
-            or not isinstance(mask, Value)
-            or (not mask.is_parameter and mask.rank > 5)
-        ):
-            continue
-        repeated = _repeated_mask(windows, mask, outer.output.shape, builder)
-        if (
-            repeated is not None
-            and windows.args[0].shape == outer.output.shape
-            and callable(alone)
-            and alone(windows.output)
-        ):
-            return windows.args[0], repeated
-    return None
-
-
-def _repeated_mask(
-    windows: Node, mask: Value, shape: tuple[Size, ...], builder: Builder
-) -> Value | None:
-    """A (1, W, 1, L, S) mask over (B, W, H, L, S) scores as (B W, 1, L, S)."""
-    grouped = windows.output.shape
-    if (
-        len(grouped) != 5
-        or mask.rank != 5
-        or mask.shape[0] != 1
-        or mask.shape[2] != 1
-        or mask.shape[1] != grouped[1]
-    ):
-        return None
-    if simplify(grouped[0] * grouped[1] - shape[0]) != 0:
-        return None
-    flat = builder.reshape(mask, (mask.shape[1], 1, *mask.shape[3:]))
-    return builder.op(
-        "mx.tile",
-        flat,
-        (grouped[0], 1, 1, 1),
-        shape=(shape[0], 1, *mask.shape[3:]),
-        dtype=mask.dtype,
-    )
-
-
-def _leads_to_scores(value: Value, *more: str, depth: int = 8) -> bool:
-    """Whether a matmul of queries and keys lies behind scales, masks and reshapes, and `more` ops."""
-    if producer(value, "@") is not None:
-        return True
-    node = producer(value, "*", "/", "+", ".reshape", "mx.where", *more)
-    if node is None or not depth:
-        return False
-    sides = [a for a in node.args[node.op == "mx.where" :] if isinstance(a, Value)]
-    return any(_leads_to_scores(side, *more, depth=depth - 1) for side in sides)
-
-
-def _peel_fill(scores: Value, builder: Builder) -> tuple[Value, Value] | None:
-    """(scores, which to keep) of scores that are filled with a number that their softmax takes to 0."""
-    node = producer(scores, "mx.where")
-    if node is None:
-        return None
-    condition, yes, no = node.args
-    for inner, fill, kept in ((no, yes, False), (yes, no, True)):
-        if (
-            isinstance(condition, Value)
-            and isinstance(inner, Value)
-            and is_number(fill)
-            and fill <= _NEVER
-            and inner.shape == scores.shape
-        ):
-            return inner, condition if kept else negated(builder, condition)
-    return None

@@ -21,10 +21,11 @@ def comes_back(orders: StoredOrders, value: Value, order: Permutation) -> bool:
                 return True
             if user.op in REDUCTIONS and _is_all_in_order(user, order):
                 return True
-            after = _order_after(user, order) if len(user.outputs) == 1 else None
-            if after is not None and user.output not in seen:
-                seen.add(user.output)
-                queue.append((user.output, after))
+            after = _order_after(user, order)
+            for output in user.outputs:
+                if after is not None and output not in seen:
+                    seen.add(output)
+                    queue.append((output, after))
     return False
 
 
@@ -41,7 +42,9 @@ def _is_all_in_order(reduction: Node, order: Permutation) -> bool:
 def _order_after(user: Node, order: Permutation) -> Permutation | None:
     """How the result of a node that minds no order is stored."""
     if user.op in (*ELEMENTWISE, *ACTIVATIONS, *ALONG_AXIS, "mx.pad"):
-        return order if user.output.rank == len(order) else None
+        return order if user.outputs[0].rank == len(order) else None
+    if user.op == "unpack":
+        return without(order, {0}) if order[0] == 0 else None
     if user.op == ".reshape":
         return permuted_reshape(user.args[0].shape, user.output.shape, order)
     if user.op == "[]" and all(isinstance(k, (int, slice)) for k in user.attrs["key"]):

@@ -183,6 +183,17 @@ def place_stack(orders: StoredOrders, node: Node) -> None:
     orders.emit(node, wide)
 
 
+def place_unpack(orders: StoredOrders, node: Node) -> None:
+    """Rows are stored as their array is, where its first axis is stored first."""
+    value = node.args[0]
+    order = orders.order(value)
+    if order[0] != 0:
+        return orders.place_plain(node)
+    node.args[0] = orders.stored[value][0]
+    orders.emit(node, without(order, {0}))
+    return None
+
+
 def place_pad(orders: StoredOrders, node: Node) -> None:
     order = orders.order(node.args[0])
     node.args[0] = orders.stored[node.args[0]][0]
@@ -212,6 +223,7 @@ PLACEMENTS: dict[str, Callable[[StoredOrders, Node], None]] = {
     ".reshape": place_reshape,
     "@": place_product,
     "mx.stack": place_stack,
+    "unpack": place_unpack,
     "mx.pad": place_pad,
     "mx.roll": place_roll,
     "mx.expand_dims": place_expand_dims,
