@@ -22,9 +22,13 @@ KINDS = {
     "qwen2_5_vl": {  # attention in windows of two by two features
         "hidden_size": 32, "intermediate_size": 40, "out_hidden_size": 48, "window_size": 16, "fullatt_block_indexes": [1],
     },
+    "qwen3_vl": {  # deeper features are added behind the first layers; time, height and width take turns in a head
+        "hidden_size": 32, "intermediate_size": 40, "out_hidden_size": 48, "num_position_embeddings": 16,
+        "deepstack_visual_indexes": [0, 1],
+    },
 }  # fmt: skip
 TEXT = {
-    "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": WORDS, "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
     "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]},
 }  # fmt: skip

@@ -133,6 +133,10 @@ def _completed(config: Any, fields: dict[str, Any]) -> dict[str, Any]:
     if hasattr(tower, "out_hidden_size") and hasattr(text, "hidden_size"):  # one meets the other
         wide = fields.get("text_config", {}).get("hidden_size", text.hidden_size)
         result["vision_config"] = {"out_hidden_size": wide}
+    width, named = value("hidden_size"), [name for name in names if _HEADS.search(name)]
+    if "head_dim" not in names and isinstance(width, int) and width % 8 == 0:
+        wrong = [n for n in named if isinstance(value(n), int) and width % value(n)]
+        result |= dict.fromkeys(wrong, width // 8)  # heads of 8 features where there were none left
     groups = value("n_group")
     if isinstance(groups, int) and groups > 1:  # the best two of each group are added up
         result |= {name: 2 * groups for name in experts if (value(name) or 0) < 2 * groups}

@@ -6,6 +6,7 @@ from typing import Any
 
 from porter.emit.arguments import Arguments
 from porter.emit.cache_statements import STATEMENTS, UNWRITTEN
+from porter.emit.given_branch import GivenBranches
 from porter.emit.literals import Vector, literal
 from porter.emit.loop_statement import write_loop
 from porter.emit.statements import Statements
@@ -13,9 +14,10 @@ from porter.emit.steps_statement import write_steps
 from porter.emit.syntax import Text, call, sequence
 from porter.ir import Node
 from porter.passes.factor.blocks import Block, Item, Loop, reads
-from porter.passes.factor.branches import Branches, is_given
+from porter.passes.factor.branches import Branches
 from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.find_steps import find_steps
+from porter.passes.factor.given import Given, is_given
 
 
 class Body:
@@ -29,6 +31,7 @@ class Body:
         self.places = places
         self.branches = Branches(cls)
         self.statements = Statements(cls, arguments, places, self.branches, inputs)
+        self.given = GivenBranches(self, Given.of(self.template, places.model.absent))
         self.steps = find_steps(self.template, self._fixed())
 
     def write(self) -> list[str]:
@@ -41,13 +44,13 @@ class Body:
                 }
             elif item not in self.branches.inside and item not in written:
                 self.write_item(item)
+        self.given.write_waiting(self.template.outputs)
         self._return()
         inputs = zip(self.template.inputs, self.statements.names_of_inputs, strict=True)
-        given = {item.attrs["given"] for item in self.template.items if is_given(item)}  # type: ignore[union-attr]
         shapes = [
             line
             for value, name in inputs
-            if value.origin not in given
+            if value not in self.given.absent
             for line in self.statements.nodes.shape_lines(value, name)
         ]
         return shapes + self._caches() + join_branches(self.statements.lines)
@@ -76,6 +79,7 @@ class Body:
             item
             for item in self.template.items
             if item in self.branches.inside
+            or item in self.given.inside
             or self.cls.is_optional(item)
             or not isinstance(item, (Node, Block))
             or is_given(item)
@@ -84,20 +88,28 @@ class Body:
 
     def write_item(self, item: Item) -> None:
         """The statements of one item."""
+        if item in self.given.inside:
+            self.given.waiting.append(item)
+            return
+        if not is_given(item):
+            self.given.write_waiting(reads(item))
         if isinstance(item, Node) and item.op in UNWRITTEN:
             pass
+        elif is_given(item):
+            self.given.write(item)  # type: ignore[arg-type]
         elif isinstance(item, Node) and item.op == "size":
             self.statements.names[item.output] = self.item_text(item).code
-        elif self.cls.is_optional(item) or is_given(item):
+        elif self.cls.is_optional(item):
             self._optional(item)
         elif isinstance(item, Loop):
             write_loop(self.statements, item)
         elif isinstance(item, Node) and item.op in STATEMENTS:
             STATEMENTS[item.op](self.statements, item)
         else:
-            self._plain(item)
+            self.write_plain(item)
 
-    def _plain(self, item: Node | Block) -> None:
+    def write_plain(self, item: Node | Block) -> None:
+        """The statement of a node or a call that is done in any case."""
         text = self.item_text(item)
         if isinstance(item, Node) and item.op == "[]=":
             self.statements.measure(item.output, text.code)
@@ -150,7 +162,7 @@ class Body:
         fallback = self.branches.fallback(item, [item, *inner])
         if fallback is None or isinstance(item, Loop):
             if not isinstance(item, Loop):
-                self._plain(item)
+                self.write_plain(item)
             return
         value = item.outputs[0]
         base = (
@@ -158,22 +170,15 @@ class Body:
             if not fallback.is_parameter
             else self.places.parameter(fallback)
         )
-        name = item.attrs.get("given") if isinstance(item, Node) else None
-        condition = f"{name} is not None" if name else self.places.condition(item, self._flag(item))
+        condition = self.places.condition(item, self._flag(item))
         readers_inside = sum(list(reads(i)).count(fallback) for i in (item, *inner))
         still_read = statements.left.get(fallback, 0) > readers_inside or fallback.is_parameter
         if not still_read:
             statements.flush(base, value)
         mark = len(statements.lines)
         statements.indent += 1
-        for given, own in zip(self.template.inputs, statements.names_of_inputs, strict=True):
-            if name and given.origin == name:
-                statements.measure(given, own)
         for dependent in inner:
-            if isinstance(dependent, Loop):
-                write_loop(statements, dependent)
-            else:
-                self._plain(dependent)
+            self.write_plain(dependent)  # type: ignore[arg-type]
         text = self.item_text(item)  # type: ignore[arg-type]
         statements.indent -= 1
         if still_read and len(statements.lines) == mark:

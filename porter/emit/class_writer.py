@@ -130,10 +130,10 @@ class ClassWriter:
             *(["self.sharding_group = None"] if self._adds_up() else ()),
         ]
         parameters = ", ".join(["self", *self.arguments.signature()])
-        given = self._given_inputs()
+        absent = body.given.absent
         optional = [
             bool(self.cls.lacking(value))
-            or (bool(given) and (value.origin in given or value.dtype in STATE_TYPES))
+            or (bool(absent) and (value in absent or value.dtype in STATE_TYPES))
             for value in self.template.inputs
         ]
         annotations = [
@@ -158,15 +158,6 @@ class ClassWriter:
             *(f"        {line}" for line in call_lines),
         ]
         return "\n".join(lines)
-
-    def _given_inputs(self) -> set[str]:
-        """The inputs that a call may leave out: what is done with them is done where they are given."""
-        return {
-            item.attrs["given"]
-            for block in self.template.walk()
-            for item in block.items
-            if isinstance(item, Node) and "given" in item.attrs
-        }
 
     def _adds_up(self) -> bool:
         """Whether processes that share the module each have a summand of its result."""

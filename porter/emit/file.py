@@ -23,6 +23,7 @@ from porter.functions import function_names, texts
 from porter.ir import Node, Program, Size, Value, Variant
 from porter.passes.factor.blocks import Block
 from porter.passes.factor.classes import BlockClass, factor_classes, fingerprint
+from porter.passes.factor.given import absent_values
 from porter.passes.factor.tree import build_tree
 from porter.passes.fuse.fuse_attention import ATTENTION
 from porter.passes.shard.spread import Whole
@@ -93,6 +94,7 @@ class ModelWriter:
         variants: Variants,
     ):
         self.program = program
+        self.absent = absent_values(program)
         self.root = root
         self.classes = classes
         self.config = config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from porter.emit.syntax import ATOM, Text, call, subscript
-from porter.ir import Node
+from porter.ir import Node, Value
 
 if TYPE_CHECKING:
     from porter.emit.statements import Statements
@@ -16,12 +16,17 @@ def write_part(statements: Statements, node: Node) -> Text:
     whole = node.args[0]
     nodes = statements.nodes
     key = nodes.key(node)
-    number = nodes.part([(i, other.args[1]) for i, other in nodes.likes(node)], node, "")
+    if isinstance(node.args[1], Value):
+        part = statements.read(node.args[1])
+    else:
+        part = nodes.part([(i, other.args[1]) for i, other in nodes.likes(node)], node, "")
     text = statements.read(whole)
-    if statements.left.get(whole, 0) or whole in statements.template.inputs:
-        text = call("mx.array", [text])
-    name = text.code if text.code.isidentifier() else statements.assign(whole, text)
+    held = whole.is_parameter or whole in statements.template.inputs
+    if statements.left.get(whole, 0) or held or text.code in statements.busy():
+        name = statements.assign(node.output, call("mx.array", [text]))
+    else:
+        name = text.code if text.code.isidentifier() else statements.assign(whole, text)
     statements.flush(name, node.output)  # what was read before is worked out before
-    statements.say(f"{subscript(Text(name), key).code} = {number.code}")
+    statements.say(f"{subscript(Text(name), key).code} = {part.code}")
     statements.names[node.output] = name
     return Text(name, ATOM, 0, {name})

@@ -47,7 +47,7 @@ def slice_scatter(
     end: Any = None,
     step: int = 1,
 ) -> Value:
-    """Before, the new part, after; or, with a step, a write along the axis."""
+    """Before, the new part, after; or, with a step, a statement."""
     axis = axis_of(dim, x.rank)
     size = x.shape[axis]
     start, end = bound(start, size, 0), bound(end, size, size)
@@ -55,9 +55,11 @@ def slice_scatter(
     if step == 1 and _is_part(x, source, axis, start, end):
         return x
     if step != 1:
-        length = source.shape[axis]
-        places = made(call, "mx.arange", start, end, step, shape=(length,), dtype="int32")
-        return _put(call, x, places, source, axis)
+        part = slice(None if start == 0 else start, None if end == size else end, step)
+        key = (*[slice(None)] * axis, part)
+        return call.build.node(
+            "[]=", x, source, shapes=[x.shape], dtypes=[x.dtype], attrs={"key": key}
+        ).output
     whole = [slice(None)] * axis
     parts = []
     if start != 0:

@@ -86,7 +86,8 @@ def example_inputs(module: Any, config: Any, seed: int) -> Examples:
             f"porter cannot tell {', '.join(missing) or 'the inputs'} of {type(module).__name__}.forward("
             f"{', '.join(names)}); describe them: --input NAME=float32[batch=2,3,224,224]"
         )
-    _add_floats(module, config, names, floats, generator, examples)
+    if not _add_floats(module, config, names, floats, generator, examples):
+        _leave_text(module, config, names, generator, examples)
     _add_needed(module, config, names, generator, examples)
     return examples
 
@@ -282,10 +283,10 @@ def _ids(root: Any, config: Any, length: int, generator: torch.Generator) -> tor
 def _add_floats(
     module: Any, config: Any, names: list[str], floats: dict[str, list[Any]], generator: torch.Generator,
     examples: Examples,
-) -> None:  # fmt: skip
-    """Gives each floating input the first of its shapes with which the module runs."""
+) -> bool:  # fmt: skip
+    """Gives each floating input the first of its shapes with which the module runs; False where only text is left."""
     if not floats:
-        return
+        return True
     combinations = list(islice(product(*floats.values()), _MOST_TRIED))
     chosen = combinations[0]
     if len(combinations) > 1 or _placeholder(config) is not None:
@@ -297,13 +298,26 @@ def _add_floats(
                 break
         else:
             if "input_ids" in examples.values and runs(module, examples.values):
-                examples.notes += (
+                examples.notes = (
                     f"the port takes text alone: porter cannot tell the shape of {', '.join(floats)}; "
                     "describe it with --input",
                 )
-                return
+                return False
     _fill(dict(zip(floats, chosen, strict=True)), names, generator, examples)
     _place_features(module, config, examples)
+    return True
+
+
+def _leave_text(
+    module: Any, config: Any, names: list[str], generator: torch.Generator, examples: Examples
+) -> None:
+    """A decoder that is given text alone leaves padding to the cache, as one that knows nothing else does."""
+    if not _writes_text(module, config):
+        return
+    alone = Examples()
+    _add_text(module, names, config, generator, alone, writes_text=True)
+    if runs(module, alone.values):
+        examples.values, examples.dynamic = alone.values, alone.dynamic
 
 
 def _fill(

@@ -119,5 +119,15 @@ def test_the_table_counts_and_names_each_failure(tmp_path) -> None:
     assert "### Not run by torch itself here (1)" in text
 
 
+def test_a_shrunk_width_has_whole_heads() -> None:
+    """Qwen3-VL's tower has a width of 1152 in 16 heads: a sixteenth of it has none of 4.5."""
+    from transformers import Qwen3VLConfig
+
+    from benchmarks.zoo.small_configs import SCALES, scaled
+
+    tower = scaled(Qwen3VLConfig, SCALES[0], {}).vision_config
+    assert tower.hidden_size % tower.num_heads == 0
+
+
 def test_a_reason_is_one_line() -> None:
     assert reason_of(KeyError("a\nb")) == "KeyError: 'a\\nb'"

@@ -75,6 +75,24 @@ class Copied(nn.Module):
         return out
 
 
+class Alternating(nn.Module):
+    """Every other column of a parameter, of an input and of what is read again is another array's."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(8, 3))
+
+    def forward(self, x):
+        table = self.table[: x.shape[1]].clone() if x.shape[1] < 8 else self.table.clone()
+        table[:, ::2] = x[0, :8, ::2]
+        y = x * 2
+        z = y.clone()
+        z[..., 1::2] = x[..., 1::2]
+        w = x.clone()
+        w[..., 0:2:2] = z[..., 0:2:2]
+        return y + z + w, table
+
+
 @pytest.mark.parametrize("build", [Regions, Twice, OfParameter, Seen, Stepped, Copied])
 def test_writes(build):
     x = torch.randn(2, 8, 3)
@@ -90,3 +108,12 @@ def test_a_new_array_is_painted_as_the_author_does():
         assert line in text
     assert "mx.concatenate" not in text
     assert "= 0.0" not in text
+
+
+def test_a_step_is_written_as_the_author_does():
+    x = torch.randn(2, 8, 3)
+    ported = port_of(Alternating, [x])
+    check_source(ported.port.model_py)
+    for _ in range(2):  # neither the parameter nor the input is written into
+        ported.check(x)
+    assert "[:, :, 1::2] = x[:, :, 1::2]" in ported.port.model_py

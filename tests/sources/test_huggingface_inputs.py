@@ -132,3 +132,25 @@ class Padding(torch.nn.Module):
 def test_a_dry_run_takes_a_tensor_that_is_a_plain_attribute():
     assert runs(Padding(), {"x": torch.zeros(2, 1, 8)})
     assert not runs(Padding(), {"x": torch.zeros(2, 8)})
+
+
+def test_a_decoder_whose_pictures_are_unknown_is_given_text_alone():
+    """Padding is the cache's business then, as for a decoder that knows nothing else."""
+
+    class Tiled(torch.nn.Module):
+        main_input_name = "input_ids"
+
+        def can_generate(self):
+            return True
+
+        def forward(self, input_ids, pixel_values=None, attention_mask=None):
+            if pixel_values is not None:
+                raise ValueError("tiles of pictures are wanted")
+            return input_ids
+
+    config = transformers.LlavaConfig(
+        vision_config=VISION | {"model_type": "clip_vision_model"}, text_config=TEXT
+    )
+    examples = example_inputs(Tiled(), config, 0)
+    assert list(examples.values) == ["input_ids"]
+    assert ["text alone" in note for note in examples.notes] == [True]

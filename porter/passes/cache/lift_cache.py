@@ -63,7 +63,9 @@ def lift_cache(program: Program) -> int:
             return 0
         _rewrite(program, plan)
         if pictures is not None:
-            pictures[0].attrs = {"given": program.inputs[1 - program.inputs.index(text.ids)].origin}
+            name = program.inputs[1 - program.inputs.index(text.ids)].origin
+            for merge in pictures[0]:
+                merge.attrs = {"given": name}
     except NoCache as reason:
         program.notes.append(f"no cache: {reason}")
         return 0

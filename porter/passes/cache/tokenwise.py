@@ -73,7 +73,7 @@ def mixes_tokens(node: Node, length: sympy.Symbol) -> str | None:
             return None
     if node.op == "mx.take" and not _has(node.args[0].shape, length):
         return None  # a look-up in a table without tokens
-    if node.op == "[]" and _keeps_tokens(node, length):
+    if node.op in ("[]", "[]=") and _keeps_tokens(node, length):
         return None
     return f"{node.op} may mix tokens"
 
@@ -102,10 +102,8 @@ def _counts(node: Node, length: sympy.Symbol) -> bool:
     """Whether the number of tokens enters as a number and not as a size."""
     if node.op in _VIEWS:
         return False
-    return any(_has([item], length) for item in _plain(node.args)) or node.op in (
-        "mx.arange",
-        "shape",
-    )
+    counted = node.op == "mx.arange" and _has(node.output.shape, length)
+    return counted or node.op == "shape" or any(_has([n], length) for n in _plain(node.args))
 
 
 def _plain(args: list[Any]) -> list[Size]:

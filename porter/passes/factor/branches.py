@@ -30,20 +30,12 @@ class Branches:
         inside: set[Item] = set()
         backwards = list(reversed(self.template.items))
         for place, head in enumerate(backwards):
-            given = is_given(head)
-            if (
-                head in inside
-                or isinstance(head, Loop)
-                or not (given or self.cls.is_optional(head))
-            ):
+            if head in inside or isinstance(head, Loop) or not self.cls.is_optional(head):
                 continue
             branch: list[Item] = [head]
             absent = self._absence(head)
-            own = self.fallback(head, branch) if given else None
             for item in backwards[place + 1 :]:
-                if self._absence(item) != absent or own in item.outputs:
-                    continue
-                if isinstance(item, Loop) and not given:
+                if self._absence(item) != absent or isinstance(item, Loop):
                     continue
                 users = [user for value in item.outputs for user in readers.get(value, [])]
                 needed_outside = any(value in self.template.outputs for value in item.outputs)
@@ -61,8 +53,6 @@ class Branches:
         """What takes the place of an optional item's output in every instance that lacks it and the rest of its branch."""
         if len(head.outputs) != 1:
             return None
-        if is_given(head):
-            return head.args[2]  # type: ignore[union-attr, no-any-return]
         absent = [self.cls.values[i] for i in self._absence(head)]
         targets = [mapping.get(head.outputs[0]) for mapping in absent]
         if not absent or None in targets:
@@ -93,8 +83,3 @@ class Branches:
             and all(mapping.get(value) is not None for value in given)
             for mapping in absent
         )
-
-
-def is_given(item: Item) -> bool:
-    """Whether an item is done only where an input is given, which its `given` names."""
-    return isinstance(item, Node) and "given" in item.attrs

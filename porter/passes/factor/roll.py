@@ -204,7 +204,7 @@ def encoded(turn: list[Item], numbers: list[Any] | None = None) -> tuple[Any, li
     parts: list[tuple[Any, ...]] = []
     for position, item in enumerate(turn):
         if isinstance(item, Node):
-            if numbers is None and (item.is_layer or item.params):
+            if numbers is None and (item.is_layer or item.params or "given" in item.attrs):
                 return (object(),), []
             parts.append(
                 tuple(map(code, (item.op, item.args, item.kwargs, item.attrs, item.params)))
