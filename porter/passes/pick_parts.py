@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
@@ -36,7 +35,7 @@ def pick_parts(program: Program) -> int:
 def _part(node: Node) -> tuple[Value, int] | None:
     """The part that one place along the joined axis lies in, and where in it."""
     joined = producer(node.args[0], "mx.concatenate") if node.op == "[]" else None
-    key: tuple[Any, ...] = node.attrs.get("key", ())
+    key = list(node.attrs.get("key", ()))
     if joined is None or not key or len(key) != joined.kwargs.get("axis", 0) + 1:
         return None
     *whole, place = key
