@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
 from porter.passes.cleanup import remove_dead
@@ -54,7 +53,7 @@ def _part(node: Node) -> tuple[Value, int] | None:
 def _before_cut(part: Value, place: int, axis: int) -> tuple[Value, int]:
     """The array that the part is a slice of along the axis, and the place in that."""
     cut = producer(part, "[]")
-    key = cut.attrs["key"] if cut is not None else ()
+    key = list(cut.attrs["key"]) if cut is not None else []
     if cut is None or len(key) != axis + 1 or any(other != slice(None) for other in key[:-1]):
         return part, place
     start = key[-1].start or 0 if isinstance(key[-1], slice) and key[-1].step is None else None
