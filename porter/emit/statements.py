@@ -90,7 +90,7 @@ class Statements:
             elif value.dtype == "mask" and self._masks() > 1:
                 name = identifier(value.name or "mask")
             elif value.dtype == "bool" or (value.name and "mask" in value.name):
-                hint = "memory_mask" if value.name == "memory_mask" else "mask"
+                hint = value.name if value.name in ("memory_mask", "shown") else "mask"
                 name = variable(hint, self.functions.union(names), spare)
             else:
                 name = variable(

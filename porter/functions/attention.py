@@ -48,6 +48,13 @@ def narrowed_mask(mask: mx.array | None, kept: mx.array) -> mx.array:
     return kept if mask is None else mask & kept
 
 
+def widened_mask(mask: mx.array, shown: mx.array) -> mx.array:
+    """The mask, and what is `shown` (..., L, L) among its last L tokens, but for padding: keys that no token sees."""
+    before = mask.shape[-1] - shown.shape[-1]
+    shown = mx.pad(shown, [(0, 0)] * (shown.ndim - 1) + [(before, 0)])
+    return mask | (shown & mask.any(axis=-2, keepdims=True))
+
+
 def masked(x: mx.array, mask: mx.array | None, fill: Any) -> mx.array:
     """x (B, ..., L, K) of queries and keys, with `fill` for the keys that the mask hides."""
     if mask is None:

@@ -338,15 +338,18 @@ class _Facts:
         if not key or len(key) != source.rank or any(c is None or c.start != 0 for c in counts):
             return 0
         found = [c for c in counts if c is not None]
-        ranks = {k.rank for k in key}
-        axes = [c.axis for c in found]
+        rank = max(k.rank for k in key)
+        axes = [c.axis + rank - k.rank for c, k in zip(found, key, strict=True)]
         full = all(
             simplify(c.length - size) == 0 for c, size in zip(found, source.shape, strict=True)
         )
-        if not full or len(ranks) != 1 or axes != sorted(set(axes)):
+        if not full or axes != sorted(set(axes)):
             return 0
-        rank = ranks.pop()
-        node.attrs = {"key": tuple(slice(None) if axis in axes else None for axis in range(rank))}
+        if len(axes) == rank:
+            self._stand_in(node, source)
+        else:
+            key = tuple(slice(None) if axis in axes else None for axis in range(rank))
+            node.attrs = {"key": key}
         return 1
 
 

@@ -21,6 +21,7 @@ _NOT = ("~", "mx.logical_not")
 def fold_conditions(program: Program) -> int:
     """A question about `mx.where(condition, a, b)`, a and b numbers, is the condition or its opposite. Returns how many.
 
+    So is one about a condition as a number.
     A choice in what the opposite of its condition leaves of another one is that one's other side.
     """
     count = 0
@@ -36,10 +37,10 @@ def fold_conditions(program: Program) -> int:
             count += 1
             continue
         asked = _asked(node)
-        chosen = producer(node.args[0], "mx.where") if asked is not None else None
+        chosen = producer(node.args[0], "mx.where", ".astype") if asked is not None else None
         if asked is None or chosen is None:
             continue
-        condition, *numbers = chosen.args
+        condition, *numbers = chosen.args if chosen.op == "mx.where" else (*chosen.args, 1, 0)
         known = [_number(item) for item in numbers]
         if None in known or condition.dtype != "bool" or condition.shape != node.output.shape:
             continue

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 
 from porter.ir import Node, Program, Value
@@ -14,6 +15,8 @@ from porter.passes.positions import as_array, at_length
 
 _SHORT = 40  # positions that a mask is evaluated on
 _SMALL = 5  # what stands in for a large window while its mask is evaluated on few positions
+#: Token ids of a text of some length.
+Text = Callable[[int], np.ndarray]
 HIDDEN = -1e4  # an additive mask that is lower than this hides a key
 
 
@@ -25,11 +28,14 @@ class Sight:
     chunk: int | None = None
 
 
-def sight_of(program: Program, mask: Value | str | None) -> Sight | None:
+def sight_of(
+    program: Program, mask: Value | str | None, ids: Value | None = None, texts: Sequence[Text] = ()
+) -> Sight | None:
     """What a mask of shape (..., length, length) lets each query see; None for any other mask, and for no mask at all.
 
     The mask is boolean, or added to the scores: 0 or very negative. It is evaluated; a window of many positions stands in
-    its graph as a number, in whose place a small one is tried.
+    its graph as a number, in whose place a small one is tried. Where the token ids `ids` bear on the mask: what it shows in
+    each of the texts.
     """
     if mask == "causal":
         return Sight()
@@ -39,11 +45,12 @@ def sight_of(program: Program, mask: Value | str | None) -> Sight | None:
         nodes = list(_ancestors(mask))
         stored = [v for node in nodes for v in node.inputs() if v.is_parameter and v.rank >= 2]
         longest = min([v.shape[-1] for v in [*stored, mask] if isinstance(v.shape[-1], int)] or [0])
-        seen = _evaluated(program, mask, min(longest, 1024) if longest else _SHORT)
+        given = [(ids, text) for text in texts] if ids is not None else []
+        seen = _evaluated(program, mask, min(longest, 1024) if longest else _SHORT, given)
         if seen is None:
             return None
         for number in sorted({n for node in nodes for n in _numbers(node)}):
-            with_small = _with(program, mask, nodes, number)
+            with_small = _with(program, mask, nodes, number, given)
             if with_small is None:
                 continue
             found = _sight(with_small)
@@ -74,14 +81,16 @@ def _numbers(node: Node) -> Iterator[int]:
                 yield int(item)
 
 
-def _with(program: Program, mask: Value, nodes: list[Node], number: int) -> np.ndarray | None:
+def _with(
+    program: Program, mask: Value, nodes: list[Node], number: int, given: list[tuple[Value, Text]]
+) -> np.ndarray | None:
     """The mask with a small number in the place of a large one (and of its negative)."""
     saved = [(node, node.args) for node in nodes]
     try:
         for node in nodes:
             if number in _numbers(node):
                 node.args = [_small(item, number) for item in node.args]
-        return _evaluated(program, mask, _SHORT)
+        return _evaluated(program, mask, _SHORT, given)
     finally:
         for node, args in saved:
             node.args = args
@@ -101,17 +110,30 @@ def _restored(sight: Sight, number: int) -> Sight:
     )
 
 
-def _evaluated(program: Program, mask: Value, length: int) -> np.ndarray | None:
+def _evaluated(
+    program: Program, mask: Value, length: int, given: list[tuple[Value, Text]]
+) -> np.ndarray | None:
     """(length, length) booleans: which key each query sees; None where samples or heads differ."""
-    array = as_array(at_length(program, length)(mask))
+    known = [{ids: mx.array(np.stack([text(length)] * 2))} for ids, text in given]
+    found = [shown(program, mask, length, values) for values in known or [{}]]
+    if any(x is None for x in found):
+        return None
+    flat = np.concatenate([x for x in found if x is not None])
+    if given:
+        return np.asarray(flat.all(axis=0))
+    return flat[0] if (flat == flat[0]).all() else None
+
+
+def shown(
+    program: Program, mask: Value, length: int, known: dict[Value, mx.array]
+) -> np.ndarray | None:
+    """(samples and heads, length, length) booleans: which key each query sees."""
+    array = as_array(at_length(program, length, known)(mask))
     if array.dtype != bool:  # added to the scores
         if not ((array == 0) | (array < HIDDEN)).all():
             return None
         array = array == 0
-    if array.shape[-2:] != (length, length):
-        return None
-    flat = array.reshape(-1, length, length)
-    return flat[0] if (flat == flat[0]).all() else None
+    return array.reshape(-1, length, length) if array.shape[-2:] == (length, length) else None
 
 
 def _sight(seen: np.ndarray) -> Sight | None:

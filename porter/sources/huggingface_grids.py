@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from porter.sources.dry_run import runs
-from porter.sources.huggingface_pictures import PICTURES, Inputs, texts_with_pictures
+from porter.sources.huggingface_pictures import PICTURES, Inputs, derive, texts_with_pictures
 from porter.sources.one_grid import OneGrid
 
 #: Rows and columns of a picture's features, which differ so that they are not taken for each other.
@@ -102,14 +102,6 @@ def _of_one_size(
 
     decoder = getattr(inner, "language_model", None)
     if hasattr(decoder, "_deepstack_process"):  # spelled with as many rows as there are places
-        _derive(decoder, _deepstack_process)
-    _derive(module, forward)
-    _derive(inner, get_image_features, compute_3d_position_ids)
-
-
-def _derive(module: Any, *methods: Any) -> None:
-    """Gives the module these methods; its class keeps the name that it has."""
-    cls = type(module)
-    names = {method.__name__: method for method in methods}
-    names |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    module.__class__ = type(cls.__name__, (cls,), names)
+        derive(decoder, _deepstack_process)
+    derive(module, forward)
+    derive(inner, get_image_features, compute_3d_position_ids)

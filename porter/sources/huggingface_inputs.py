@@ -12,7 +12,12 @@ import torch
 from porter.errors import UsageError
 from porter.sources.dry_run import dry_run, runs
 from porter.sources.huggingface_grids import gridded_inputs
-from porter.sources.huggingface_pictures import features, logits_alone, pictured_inputs
+from porter.sources.huggingface_pictures import (
+    features,
+    logits_alone,
+    pictured_inputs,
+    tells_pictures,
+)
 from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, setting, shapes_of
 
 #: What a model of several modalities is given, where its signature has it.
@@ -106,12 +111,16 @@ def _add_pictured(
         return False
     found, kinds = None, [name for name in names if name.endswith("token_type_ids")]
     alone = floats == ["pixel_values"] and not {*required} - {"input_ids"}
-    if alone and not kinds and hasattr(module, "get_image_features"):
+    inner = getattr(module, "model", None)
+    known = kinds and hasattr(inner, "forward") and tells_pictures(module) is not None
+    typed = kinds[0] if known else None
+    grid = "image_grid_thw" in names
+    if alone and (typed or not kinds) and not grid and hasattr(module, "get_image_features"):
         text = getattr(config, "text_config", None) or config
         ids = _ids(config, text, LENGTH, generator)
         shapes = shapes_of("pixel_values", config)
         found = pictured_inputs(module, token, ids, shapes, generator)
-    elif alone and "image_grid_thw" in names:
+    elif alone and grid:
         ids = _ids(config, config.text_config, LENGTH, generator)
         if (gridded := gridded_inputs(module, config, token, ids, generator)) is not None:
             (examples.values, examples.dynamic), note = gridded
@@ -122,7 +131,7 @@ def _add_pictured(
         examples.notes = (f"no cache: {why}, by which more than the tokens' features may differ",)
         return False
     examples.values, examples.dynamic = found
-    logits_alone(module)
+    logits_alone(module, token, typed)
     return True
 
 

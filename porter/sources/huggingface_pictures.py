@@ -72,13 +72,50 @@ def features(result: Any) -> int:
     return int(found.numel() // found.shape[-1])
 
 
-def logits_alone(module: torch.nn.Module) -> None:
-    """The module returns logits and no features beside them, as its text alone would."""
+def tells_pictures(module: Any) -> bool | None:
+    """Whether token types are 1 where a picture's features are; else they tell the prompt, 0, from what follows it.
+
+    That is the processor's to know. None where there is none.
+    """
+    import transformers
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+    name = PROCESSOR_MAPPING_NAMES.get(module.config.model_type)
+    processor = getattr(transformers, name, None) if name else None
+    return getattr(processor, "return_mm_token_type_ids", None)
+
+
+def logits_alone(module: Any, token: int, kinds: str | None = None) -> None:
+    """The module returns logits and no features beside them, as its text alone would.
+
+    With pictures the model in it is given the token types `kinds` that its processor makes of a prompt, in which `token`
+    stands for features.
+    """
     cls: Any = type(module)
 
     @functools.wraps(cls.forward)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         return {"logits": cls.forward(self, *args, **kwargs)["logits"]}
 
-    names = {"forward": forward, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    derive(module, forward)
+    if kinds is None:
+        return
+    mark, inner = tells_pictures(module), module.model
+    inner_forward = type(inner).forward
+
+    @functools.wraps(inner_forward)
+    def typed(self: Any, *, input_ids: Any, pixel_values: Any = None, **kwargs: Any) -> Any:
+        if pixel_values is not None:
+            kwargs[kinds] = (input_ids == token if mark else input_ids < 0).int()
+        return inner_forward(self, input_ids=input_ids, pixel_values=pixel_values, **kwargs)
+
+    typed.__name__ = "forward"
+    derive(inner, typed)
+
+
+def derive(module: Any, *methods: Any) -> None:
+    """Gives the module these methods; its class keeps the name that it has."""
+    cls = type(module)
+    names = {method.__name__: method for method in methods}
+    names |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     module.__class__ = type(cls.__name__, (cls,), names)

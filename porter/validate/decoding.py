@@ -17,6 +17,8 @@ STEPS = 12
 #: The longest text that is decoded to get past a window.
 LONGEST = 640
 PADDING = 3
+#: A text whose earlier logits change by more than this with the words behind it is a prefix.
+LOOKS_AHEAD = 1e-2
 
 
 def takes_cache(model: nn.Module) -> bool:
@@ -51,12 +53,20 @@ def decoded(model: nn.Module, inputs: list[mx.array]) -> dict[str, Any]:
 
 
 def _pictured(model: nn.Module, inputs: list[mx.array]) -> float:
-    """The last words behind a text with its pictures, one by one, against the whole text with its pictures."""
+    """The last words behind a text with its pictures, one by one, against the whole text with its pictures.
+
+    Where the words of such a text see those that follow (a prefix), against the words at once behind the same prefix.
+    """
     from mlx_lm.models.cache import make_prompt_cache
 
     ids, *pictures = inputs
-    whole, state = model(ids, *pictures), make_prompt_cache(model)
     start = ids.shape[1] - PADDING
+    prompt, whole = model(ids[:, :start], *pictures), model(ids, *pictures)
+    if _gap(prompt, whole[:, :start]) > LOOKS_AHEAD:
+        state = make_prompt_cache(model)
+        model(ids[:, :start], *pictures, cache=state)
+        whole = mx.concatenate([prompt, model(ids[:, start:], cache=state)], axis=1)
+    state = make_prompt_cache(model)
     found = [model(ids[:, :start], *pictures, cache=state)]
     found += [model(ids[:, i : i + 1], cache=state) for i in range(start, ids.shape[1])]
     return _gap(mx.concatenate(found, axis=1), whole)

@@ -100,6 +100,17 @@ def test_gathering_by_counts_is_placing_axes():
     assert key == (slice(None), None, None, slice(None))
 
 
+def test_gathering_everything_in_order_is_the_array():
+    """Counts of fewer axes are read along the last ones."""
+
+    def forward(m):
+        return m[torch.arange(m.shape[0])[:, None], torch.arange(m.shape[1])] + 1
+
+    program, (changed,) = rewritten(forward, [x(2, 3)], simplify_constants)
+    assert changed
+    assert ops(program) == {"+": 1}
+
+
 PARTIAL = {
     "a part": lambda m: m[torch.arange(2)[:, None], torch.arange(2)[None, :]],
     "from 1": lambda m: m[torch.arange(2)[:, None], torch.arange(1, 3)[None, :]],

@@ -14,6 +14,8 @@ CASES = {
     "not equal": (lambda a: torch.where(a > 0, 0.0, LOW) != 0, ["~"]),
     "equal": (lambda a: torch.where(a > 0, 0.0, LOW) == 0, []),
     "twice": (lambda a: ~torch.where(a > 0, 0.0, LOW).to(torch.bool), []),
+    "a number": (lambda a: (a > 0).int() == 1, []),
+    "no number": (lambda a: (a > 0).int() != 1, ["~"]),
     "always": (lambda a: torch.where(a > 0, 1.0, 2.0) != 0, None),
 }
 

@@ -43,6 +43,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     # the tower's width is not the text's, and there are fewer layers to take features from
     "qwen2_vl": {"vision_config": {"hidden_size": 512}},
     "vipllava": {"vision_feature_layer": [-2, -1]},
+    # a smaller picture has fewer patches to pool
+    "gemma3": {"mm_tokens_per_image": 4},
+    "shieldgemma2": {"mm_tokens_per_image": 4},
     # narrower heads have fewer pairs of features
     "glm4v": {"text_config": {"rope_parameters": {"mrope_section": [2, 3, 3]}}},
     "glm46v": {"text_config": {"rope_parameters": {"mrope_section": [2, 3, 3]}}},

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from porter.ir import Node, Program, Value
 from porter.passes.cache.find_text import Text
 from porter.passes.cache.plan import NoCache
 from porter.passes.factor.given import without
 
 
-def find_pictures(program: Program, text: Text) -> tuple[list[Node], set[Node]] | None:
-    """The merges and what is computed for them alone; None without other inputs than ids.
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """`name`: the input; `merges`: where features come in; `alone`: what is computed for these alone."""
+
+    name: str
+    merges: list[Node]
+    alone: set[Node]
+
+
+def find_pictures(program: Program, text: Text) -> Pictures | None:
+    """The merges and what is computed for them; None without other inputs than ids.
 
     The first merge is `mx.where(places, features, words)`; deeper features are added, `hidden + mx.where(places, features, 0)`.
     Nothing else may depend on the pictures: then a text without them is the same forward without the merges, and a cache
@@ -41,7 +52,7 @@ def find_pictures(program: Program, text: Text) -> tuple[list[Node], set[Node]] 
         v in seen and n not in merges and n not in alone for n in program.nodes for v in n.inputs()
     ):
         raise NoCache("something else than the text reads the pictures")
-    return merges, alone
+    return Pictures(others[0].origin or "pixel_values", merges, alone)
 
 
 def _merges(node: Node, seen: set[Value], text: Text) -> bool:

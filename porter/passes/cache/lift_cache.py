@@ -14,7 +14,8 @@ from porter.passes.cache.carry_states import carry_states, take_parts
 from porter.passes.cache.divide_mask import divide_mask
 from porter.passes.cache.find_memory import find_memory, name_memory
 from porter.passes.cache.find_padding import find_padding
-from porter.passes.cache.find_pictures import find_pictures
+from porter.passes.cache.find_pictures import Pictures, find_pictures
+from porter.passes.cache.find_shown import drop_guards, find_shown, shows_all
 from porter.passes.cache.find_text import Text, find_text
 from porter.passes.cache.make_masks import find_pairs, first_layer, make_masks, make_state_mask
 from porter.passes.cache.place_caches import (
@@ -34,6 +35,12 @@ from porter.passes.masks import Sight
 from porter.passes.positions import as_array, at_length, position_values
 
 _PADDING = "the source treats padding tokens apart; the port leaves padding to the cache, and takes no token for it"
+
+
+_PREFIX = (
+    "all tokens of a call that has pictures see each other; those of a call without any see the ones before them, "
+    "which is what is written behind a prompt"
+)
 
 
 def lift_cache(program: Program) -> int:
@@ -58,14 +65,13 @@ def lift_cache(program: Program) -> int:
             raise NoCache(f"with more than {program.longest} tokens the source goes another way")
         text = find_text(program) or text
         pictures = None if text.crossed else find_pictures(program, text)
-        plan = _plan(program, text, pictures[1] if pictures else set())
+        plan = _plan(program, text, pictures)
         if plan is None:
             return 0
         _rewrite(program, plan)
         if pictures is not None:
-            name = program.inputs[1 - program.inputs.index(text.ids)].origin
-            for merge in pictures[0]:
-                merge.attrs = {"given": name}
+            for merge in pictures.merges:
+                merge.attrs = {"given": pictures.name}
     except NoCache as reason:
         program.notes.append(f"no cache: {reason}")
         return 0
@@ -87,13 +93,19 @@ def _note_outputs(program: Program) -> None:
         )
 
 
-def _plan(program: Program, text: Text, once: set[Node]) -> Plan | None:
-    """The nodes `once` are run with the call that has the pictures, and may look at all its tokens."""
+def _plan(program: Program, text: Text, pictures: Pictures | None) -> Plan | None:
+    """What is to be written; what is made for pictures alone may look at all tokens of the call that has them."""
     known: dict[Any, tuple[Sight, Value | None] | None] = {}
+    wider: dict[Any, Value] = {}
     for node in text.own:
         mask = node.kwargs.get("mask")
-        if mask not in known:
+        if mask in known:
+            continue
+        ahead = find_shown(program, mask, text) if pictures else None
+        if ahead is None:
             known[mask] = divide_mask(program, mask)
+        else:
+            known[mask], wider[mask] = (ahead[0], None), ahead[1]
     if text.own and not any(known.values()) and not text.crossed:
         return None  # no decoder
     found = []
@@ -110,13 +122,19 @@ def _plan(program: Program, text: Text, once: set[Node]) -> Plan | None:
     holder = holder_of([*text.own, *text.crossed, *states])
     sights, biases = [s for s, _ in found], [bias for _, bias in found]
     plan = Plan(text, text.own, sights, biases, holder, states)
+    plan.wider = [wider.get(node.kwargs.get("mask")) for node in text.own]
+    plan.pictures = pictures.name if pictures else None
     _find_guards(program, plan)
-    plan.padding = find_padding(program, _compared_words(program, text.ids))
+    plan.passing = find_padding(program, _compared_words(program, text.ids))
+    if plan.passing:
+        program.notes.append(_PADDING)
+    plan.passing |= drop_guards(program, set(wider.values()))
     find_pairs(program, plan)
     place_caches(program, plan)
     if len(set(sights)) > 2:
         raise NoCache("its layers look back in more than two ways")
     assign_crossed(plan)
+    once = pictures.alone if pictures else set()
     live = [node for node in _live(program, plan) if node not in once]
     _claim_ropes(plan, live)
     _find_counts(program, plan, live, text.length)
@@ -149,8 +167,8 @@ def _live(program: Program, plan: Plan) -> list[Node]:
     for node in reversed(program.nodes):
         if node not in plan.guards and any(value in wanted for value in node.outputs):
             found.append(node)
-            if node in plan.padding:
-                wanted.add(plan.padding[node])
+            if node in plan.passing:
+                wanted.add(plan.passing[node])
             else:
                 wanted.update(_read(node, plan) if node in masked else node.inputs())
     return found[::-1]
@@ -195,10 +213,8 @@ def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.S
     positions = {v for v in position_values(program, words) if _counts(v, length, known)}
     stack: list[Value] = []
     own, crossed = set(plan.attentions), set(plan.text.crossed)
-    if plan.padding:
-        program.notes.append(_PADDING)
     for node in live:
-        if node in plan.padding:
+        if node in plan.passing:
             continue
         if node.outputs[0] in positions or (crossed and not _moves(node, plan)):
             continue
@@ -292,7 +308,16 @@ def _rewrite(program: Program, plan: Plan) -> None:
     )
     before: dict[Node, list[Node]] = {}
     after: dict[Node, list[Node]] = {}
-    replaced = {node.output: kept for node, kept in plan.padding.items()}
+    replaced = {node.output: kept for node, kept in plan.passing.items()}
+    for mask in dict.fromkeys(wider for wider in plan.wider if wider is not None):
+        if shows_all(program, mask, plan.text):
+            assert mask.node is not None
+            mask.shape = (plan.text.length, plan.text.length)
+            made = Node("mx.ones", [mask.shape], {"dtype": "bool"}, scope=mask.node.scope)
+            mask.node.op, mask.node.args, mask.node.kwargs = made.op, made.args, made.kwargs
+            mask.node.attrs = {}
+            program.notes.append(_PREFIX)
+        mask.name = "shown"
     offsets: dict[tuple[int, tuple[Frame, ...]], Value] = {}
 
     def offset(i: int, scope: tuple[Frame, ...], place: Node) -> Value:

@@ -48,6 +48,7 @@ def make_masks(
     shown: dict[Sight, Value] = {}
     biased: dict[tuple[Sight, Value], Value] = {}
     biases = _Biases(program, plan, kept, before)
+    widened: dict[tuple[Sight, Value], Value] = {}
     found = []
     for i, (sight, bias) in enumerate(zip(plan.sights, plan.biases, strict=True)):
         if sight not in shown:
@@ -77,8 +78,17 @@ def make_masks(
                 node.attrs = {"sight": sight, "word": word}
                 before[first].append(node)
                 shown[sight] = node.output
+        wider = plan.wider[i]
+        if wider is not None and (sight, wider) not in widened:
+            made = shown[sight].node
+            assert made is not None
+            args = [made.output, wider]
+            node = new_node("fn.widened_mask", args, "mask", made.output.name, plan.holder, first)
+            node.attrs = {"word": made.attrs["word"], "given": plan.pictures}
+            before[first].append(node)
+            widened[sight, wider] = node.output
         if bias is None:
-            found.append(shown[sight])
+            found.append(shown[sight] if wider is None else widened[sight, wider])
             continue
         attention, place, scope = plan.attentions[i], first, plan.holder
         if bias in plan.text.depends or has_weights(
@@ -111,9 +121,11 @@ def make_state_mask(
 
 def _needs_array(plan: Plan, sight: Sight) -> bool:
     """Whether something reads the mask that takes no "causal"."""
-    every = zip(plan.attentions, plan.sights, plan.biases, strict=True)
+    every = zip(plan.attentions, plan.sights, plan.biases, plan.wider, strict=True)
     return sight.chunk is not None or any(
-        a.op != SDPA or bias is not None for a, other, bias in every if other == sight
+        a.op != SDPA or bias is not None or wider is not None
+        for a, other, bias, wider in every
+        if other == sight
     )
 
 
@@ -180,8 +192,8 @@ def first_layer(program: Program, plan: Plan) -> tuple[Node, Value]:
     for node in inside:
         for value in _arrays(node):
             if value not in written and value.rank > 2 and value.shape[:2] == shape:
-                while value.node in plan.padding:
-                    value = plan.padding[value.node]
+                while value.node in plan.passing:
+                    value = plan.passing[value.node]
                 return inside[0], value
     return inside[0], plan.text.ids
 

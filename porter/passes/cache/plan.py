@@ -37,8 +37,9 @@ class Plan:
     output, and `memory` what they see of it; `states`: the functions that carry a state; `kinds`: what each cache is, by the
     words `words`; `turns`: of each attention in a list below the holder the turn through that list; `places`: which cache
     an attention or a state has, and which part of one with parts, and `kept` what `fetched` has; `guards`: what asks of an
-    attention's mask whether a query sees anything; `padding`: products that make nothing of padding tokens, and what they
-    leave of the others.
+    attention's mask whether a query sees anything; `passing`: what leaves an array as it is, but for padding tokens, of which
+    it makes nothing, and that array; `wider`: of each attention the mask of a call that has pictures, if it shows more,
+    and `pictures` the name of that input.
     """
 
     text: Text
@@ -57,7 +58,9 @@ class Plan:
     places: dict[Node, tuple[int, int | None]] = field(default_factory=dict)
     kept: dict[Value, tuple[int, int]] = field(default_factory=dict)
     guards: dict[Node, int] = field(default_factory=dict)
-    padding: dict[Node, Value] = field(default_factory=dict)
+    passing: dict[Node, Value] = field(default_factory=dict)
+    wider: list[Value | None] = field(default_factory=list)
+    pictures: str | None = None
     ropes: dict[Node, int] = field(default_factory=dict)
     counts: dict[Value, int] = field(default_factory=dict)
 

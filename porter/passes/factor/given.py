@@ -20,11 +20,26 @@ def without(node: Node) -> Value:
 
 
 def absent_values(program: Program) -> set[Value]:
-    """The arrays that there are only with the input, itself among them."""
-    names = {node.attrs["given"] for node in program.nodes if "given" in node.attrs}
-    absent = {value for value in program.inputs if value.origin in names}
+    """The arrays that there are only with the input, itself among them: what is made of it, and what is made for that alone."""
+    given = {node for node in program.nodes if "given" in node.attrs}
+    absent = {
+        value for value in program.inputs if value.origin in {n.attrs["given"] for n in given}
+    }
     for node in program.nodes:
-        if "given" not in node.attrs and any(value in absent for value in node.inputs()):
+        if node not in given and any(value in absent for value in node.inputs()):
+            absent.update(node.outputs)
+    users, outputs = program.users(), set(program.output_values())
+    for node in reversed(program.nodes if given else []):
+        readers = [(user, value) for value in node.outputs for user in users.get(value, ())]
+        if (
+            readers
+            and node not in given
+            and not outputs & set(node.outputs)
+            and all(
+                without(user) is not value if user in given else absent.issuperset(user.outputs)
+                for user, value in readers
+            )
+        ):
             absent.update(node.outputs)
     return absent
 
@@ -51,16 +66,13 @@ class Given:
         for item in block.items:
             for value in reads(item):
                 readers.setdefault(value, []).append(item)
-        inside: set[Item] = set()
-        for item in reversed(block.items):
-            if is_given(item) or (isinstance(item, Block) and has_given(item)):
-                continue
-            users = [(user, value) for value in item.outputs for user in readers.get(value, [])]
-            own = users and not any(value in block.outputs for value in item.outputs)
-            if any(value in absent for value in item.outputs) or (
-                own and all(u in inside or (is_given(u) and without(u) is not v) for u, v in users)  # type: ignore[arg-type]
-            ):
-                inside.add(item)
+        inside = {
+            item
+            for item in block.items
+            if not is_given(item)
+            and not (isinstance(item, Block) and has_given(item))
+            and any(value in absent for value in item.outputs)
+        }
         leaving = {
             value
             for item in inside
