@@ -110,8 +110,8 @@ def test_greedy_tokens_are_those_of_transformers(both):
     assert np.array(ours).tolist() == theirs.tolist()
 
 
-def test_token_types_leave_the_plain_forward():
-    """Where token types tell pictures from words, a cache that knows nothing of them would be wrong."""
+def test_token_types_of_an_unknown_form_leave_text_alone():
+    """Where token types bear on what tokens see and no inner model takes them, pictures are not guessed."""
     from transformers import Gemma3Config
 
     from porter.sources.huggingface_inputs import example_inputs
@@ -127,5 +127,6 @@ def test_token_types_leave_the_plain_forward():
 
     vision = {"hidden_size": 16, "image_size": 28, "patch_size": 14}
     config = Gemma3Config(vision_config=vision, text_config={"vocab_size": 64})
-    notes = example_inputs(Typed(), config, 0).notes
-    assert any("token_type_ids" in note and "no cache" in note for note in notes)
+    examples = example_inputs(Typed(), config, 0)
+    assert list(examples.values) == ["input_ids"]
+    assert any("text alone" in note for note in examples.notes)
