@@ -101,25 +101,25 @@ def _add_pictured(
     module: Any, config: Any, names: list[str], required: list[str], wanted: list[str],
     generator: torch.Generator, examples: Examples,
 ) -> bool:  # fmt: skip
-    """Text with pictures in it, for a decoder that takes them so; else a note that there will be no cache.
+    """Text with pictures or sounds in it, for a decoder that takes them so; else a note that there will be no cache.
 
     Where token types tell pictures from words the attention differs by them (PaliGemma, Gemma 3) or the positions (Qwen-VL).
     """
     token = _placeholder(config)
     floats = [name for name in wanted if shapes_of(name, config)]
-    if token is None or "pixel_values" not in floats or not _writes_text(module, config):
+    name = floats[0] if len(floats) == 1 else "pixel_values"
+    if token is None or name not in floats or not _writes_text(module, config):
         return False
     found, kinds = None, [name for name in names if name.endswith("token_type_ids")]
-    alone = floats == ["pixel_values"] and not {*required} - {"input_ids"}
+    alone = floats == [name] and not {*required} - {"input_ids"}
     inner = getattr(module, "model", None)
     known = kinds and hasattr(inner, "forward") and tells_pictures(module) is not None
     typed = kinds[0] if known else None
     grid = "image_grid_thw" in names
-    if alone and (typed or not kinds) and not grid and hasattr(module, "get_image_features"):
+    if alone and (typed or not kinds) and not grid:
         text = getattr(config, "text_config", None) or config
         ids = _ids(config, text, LENGTH, generator)
-        shapes = shapes_of("pixel_values", config)
-        found = pictured_inputs(module, token, ids, shapes, generator)
+        found = pictured_inputs(module, token, ids, name, shapes_of(name, config), generator)
     elif alone and grid:
         ids = _ids(config, config.text_config, LENGTH, generator)
         if (gridded := gridded_inputs(module, config, token, ids, generator)) is not None:
@@ -127,7 +127,7 @@ def _add_pictured(
             examples.notes = (note,)
             return True
     if found is None:
-        why = f"it reads {kinds[0]}" if kinds else "its pictures are more than pixels in a row"
+        why = f"it reads {kinds[0]}" if kinds else f"its {name} come with more than their tokens"
         examples.notes = (f"no cache: {why}, by which more than the tokens' features may differ",)
         return False
     examples.values, examples.dynamic = found

@@ -1,4 +1,4 @@
-"""Example inputs of a decoder that reads pictures in its text: pixels, and ids with their placeholders."""
+"""Example inputs of a decoder that reads pictures or sounds in its text: pixels or spectra, and ids with their placeholders."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ PICTURES = 3
 Inputs = tuple[dict[str, torch.Tensor], dict[str, dict[int, str]]]
 
 
+#: The method that works out the features of an input, and how many axes one picture or sound has in it.
+_FEATURES = {"pixel_values": ("get_image_features", 3), "input_features": ("get_audio_features", 2)}
+
+
 def pictured_inputs(
-    module: Any, token: int, ids: torch.Tensor, shapes: list[Shape], generator: torch.Generator
-) -> Inputs | None:
-    """Ids (2, length) with three pictures, two in the first text, and the pixels (3, channels, height, width).
+    module: Any, token: int, ids: torch.Tensor, name: str, shapes: list[Shape], generator: torch.Generator
+) -> Inputs | None:  # fmt: skip
+    """Ids (2, length) with three pictures, two in the first text, and the pixels (3, channels, height, width); or sounds.
 
     `ids` (2, n) are the words, `token` stands in the place of each of a picture's features. The words come last, so that a
     shorter text still has its pictures. None where the module takes its pictures in another form.
     """
-    takes = inspect.signature(module.get_image_features).parameters
-    if "pixel_values" not in takes:
+    method, rank = _FEATURES.get(name, ("", 0))
+    if not hasattr(module, method):
+        return None
+    takes = inspect.signature(getattr(module, method)).parameters
+    if name not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         return None
     chosen = {
         n: getattr(module.config, n)
@@ -34,12 +41,11 @@ def pictured_inputs(
         if n.startswith("vision_feature_layer") and hasattr(module.config, n)
     }
     for shape, axes in shapes:
-        if len(shape) != 4 or axes.get(0) != "batch":
+        if len(shape) != rank + 1 or axes.get(0) != "batch":
             continue
-        pixels = torch.randn((PICTURES, *shape[1:]), generator=generator)
+        given = {name: torch.randn((PICTURES, *shape[1:]), generator=generator)}
         try:
-            given = {"pixel_values": pixels}
-            found = dry_run(module, "get_image_features", {**given, **chosen})
+            found = dry_run(module, method, {**given, **chosen})
             count, rest = divmod(features(found), PICTURES)
         except Exception:  # noqa: BLE001, S112 -- the shapes are wrong, or the number depends on the data
             continue
@@ -49,7 +55,7 @@ def pictured_inputs(
         if runs(module, values):
             return values, {
                 "input_ids": {0: "batch", 1: "length"},
-                "pixel_values": {0: "pictures"},
+                name: {0: "pictures" if rank == 3 else "sounds"},
             }
     return None
 

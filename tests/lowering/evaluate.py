@@ -171,6 +171,10 @@ class _Machine:
             return OPERATORS[op](*args, **kwargs)
         if op == "[]":
             return args[0][self.resolve(node.attrs["key"])]
+        if op == "[]=":
+            whole = mx.array(args[0])
+            whole[self.resolve(node.attrs["key"])] = args[1]
+            return whole
         if op == "unpack":
             return [args[0][i] for i in range(args[0].shape[0])]
         if op == ".astype":

@@ -38,10 +38,13 @@ CHANGES: dict[str, dict[str, Any]] = {
     # the defaults have none
     "esm": {"vocab_size": 33},
     "blip-2": {"image_token_index": 150},
+    "voxtral": {"audio_token_id": 150},
     "instructblip": {"image_token_index": 150},
     "instructblipvideo": {"video_token_index": 150},
     # the tower's width is not the text's, and there are fewer layers to take features from
     "qwen2_vl": {"vision_config": {"hidden_size": 512}},
+    "granite_speech": {"projector_config": {"encoder_hidden_size": 64}},
+    "granite_speech_plus": {"projector_config": {"encoder_hidden_size": 64}},
     "vipllava": {"vision_feature_layer": [-2, -1]},
     # a smaller picture has fewer patches to pool
     "gemma3": {"mm_tokens_per_image": 4},
