@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from porter.artifact import load as load
     from porter.convert import convert as convert
     from porter.generate import generate as generate
     from porter.inspect import inspect as inspect
+    from porter.loading import load as load
     from porter.lowering import lowering as lowering
     from porter.validate import record as record
     from porter.validate import validate as validate

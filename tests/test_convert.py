@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from porter import artifact
+from porter import artifact, loading
 from porter.convert import convert as convert_module
 from porter.validate import validation
 from tests import tiny_nets
@@ -115,7 +115,7 @@ def test_loads_and_computes_the_same(ported):
         truth = source.materialize()(*source.args).numpy()
     image = mx.array(source.args[0].numpy().transpose(0, 2, 3, 1))
     for compiled in (False, True):
-        own = np.array(artifact.load(ported, compiled=compiled)(image))
+        own = np.array(loading.load(ported, compiled=compiled)(image))
         assert np.abs(own - truth).max() < 1e-5
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from porter import artifact
+from porter import loading
 from porter.convert import convert
 from porter.sources import SourceOptions
 from porter.validate import validation
@@ -76,7 +76,7 @@ def test_names_load(tmp_path, kind, monkeypatch):
             continue  # torch has that name itself
         port(module, tmp_path / "out", proof=False, overwrite=True)
         harmless(tmp_path / "out")
-        artifact.load(tmp_path / "out")
+        loading.load(tmp_path / "out")
     assert not (tmp_path / "PWNED").exists()
 
 
@@ -150,7 +150,7 @@ def test_hostile_checkpoint_keys(tmp_path):
     options = {"checkpoint": str(tmp_path / "new.safetensors"), "proof": False}
     port(Titled(8, ""), tmp_path / "first", **options)
     harmless(tmp_path / "first")
-    artifact.load(tmp_path / "first")
+    loading.load(tmp_path / "first")
     again = convert(
         str(tmp_path / "new.safetensors"),
         tmp_path / "second",

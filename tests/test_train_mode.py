@@ -11,8 +11,8 @@ import torch
 from mlx.utils import tree_flatten
 from torch import nn
 
-from porter.artifact import instantiate
 from porter.compile import compile_port
+from porter.loading import instantiate
 from porter.sources import SourceOptions
 from porter.sources.built import built_source
 from porter.weights import recipes

@@ -108,8 +108,8 @@ PEERS = {
 
 
 def _port(source: str, folder: Path) -> Any:
-    from porter.artifact import load
     from porter.convert import convert
+    from porter.loading import load
 
     if source == "bert":
         from transformers import BertConfig, BertModel

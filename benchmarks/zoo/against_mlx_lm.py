@@ -33,8 +33,8 @@ def measure(kind: str) -> Record:
     import torch
     from mlx_lm.utils import MODEL_REMAPPING
 
-    from porter.artifact import load
     from porter.convert import convert
+    from porter.loading import load
 
     with tempfile.TemporaryDirectory() as folder:
         source, sides = Path(folder) / "source", {}

@@ -16,10 +16,10 @@ from benchmarks.zoo import generation, sharded
 from benchmarks.zoo.case import Built, Case
 from benchmarks.zoo.gradients import gradient_error
 from benchmarks.zoo.weights import randomize
-from porter.artifact import Compiled, instantiate
 from porter.compile import Port, compile_port
 from porter.errors import PorterError
 from porter.frontends.export import argument_names, named_dims
+from porter.loading import Compiled, instantiate
 from porter.sources import Source, SourceOptions
 from porter.sources.built import built_source
 from porter.sources.constructors import record_constructors

@@ -24,7 +24,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
-from porter.artifact import instantiate
+from porter.loading import instantiate
 folder = Path(sys.argv[1])
 weights = mx.load(str(folder / "weights.safetensors"))
 model = instantiate((folder / "model.py").read_text(), json.loads((folder / "config.json").read_text()), weights)

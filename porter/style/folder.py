@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from porter import artifact
+from porter import artifact, loading
 from porter.errors import PorterError
 from porter.style.finding import Finding
 from porter.weights.mapping import Mapping
@@ -25,7 +25,7 @@ def check_folder(directory: str | Path) -> list[Finding]:
     """
     directory = Path(directory)
     try:
-        model = artifact.load(directory)
+        model = loading.load(directory)
     except PorterError as error:
         return [Finding("S12", 1, f"does not load: {error}")]
     return [*_unmapped(directory), *_fixed_sizes(directory, model)]
@@ -37,7 +37,7 @@ def _unmapped(directory: Path) -> Iterator[Finding]:
         return
     known = Mapping.load(path).tensors.keys()
     quantized = "quantization" in artifact.read_json(directory / artifact.CONFIG_FILE)
-    for key in artifact.weights_of(directory):
+    for key in loading.weights_of(directory):
         stem, _, leaf = key.rpartition(".")
         if key not in known and not (quantized and leaf in ("scales", "biases")):
             yield Finding("S12", 1, f"{stem}.{leaf} is not in {artifact.MAPPING_FILE}")

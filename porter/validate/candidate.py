@@ -19,7 +19,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from porter import artifact
+from porter import loading
 from porter.errors import PorterError
 from porter.validate import bugs, checks
 from porter.validate.candidate_gradients import gradients
@@ -45,7 +45,7 @@ class Candidate:
         self._folder, self._reference = Path(job.folder), Path(job.reference)
         self._manifest = read_manifest(self._reference)
         progress("port: loading")
-        self._model = artifact.load(job.directory)
+        self._model = loading.load(job.directory)
         self._names = [given["name"] for given in self._manifest["inputs"]]
         self._timer: Timer | None = None
         self._widened = False
@@ -89,7 +89,7 @@ class Candidate:
             return self._weights(str(command["path"]), Path(command["file"]))
         if self._timer is None:
             if self._widened:
-                self._model = artifact.load(self._job.directory)
+                self._model = loading.load(self._job.directory)
             self._timer = Timer(self._model, self._inputs(self._manifest["runs"][0]))
         return self._timer.measure(str(command["mode"]), int(command["count"]))
 

@@ -11,7 +11,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from porter import artifact
+from porter import loading
 from porter.generate import encodes
 from porter.validate import decoding
 from porter.validate.metrics import Array, error
@@ -149,7 +149,7 @@ def reloaded(
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "again.safetensors")
         model.save_weights(file)
-        fresh = artifact.load(directory)
+        fresh = loading.load(directory)
         fresh.load_weights(file, strict=True)
         return gaps(run(fresh, inputs), whole)
 

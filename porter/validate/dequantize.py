@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from porter import artifact
+from porter import loading
 from porter.validate.data import Job
 from porter.validate.protocol import Channel, run_child
 
@@ -21,7 +21,7 @@ from porter.validate.protocol import Channel, run_child
 def main(channel: Channel) -> None:
     job = Job.read(sys.argv[1])
     found: dict[str, Any] = {}
-    for path, module in artifact.load(job.directory).named_modules():
+    for path, module in loading.load(job.directory).named_modules():
         own = dict(tree_flatten(module.parameters()))
         if not {"weight", "scales"} <= own.keys() or not hasattr(module, "bits"):
             continue

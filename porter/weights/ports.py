@@ -9,7 +9,7 @@ from typing import Any
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from porter import artifact
+from porter import artifact, loading
 from porter.errors import InputError
 
 
@@ -22,9 +22,9 @@ def build(folder: Path, config: Mapping[str, Any]) -> nn.Module:
         from porter.mlx_lm_route import file_model
 
         return file_model.build(config)
-    code = artifact.import_model(folder, config.get("model_file", artifact.MODEL_FILE))
+    code = loading.import_model(folder, config.get("model_file", artifact.MODEL_FILE))
     try:
-        model: nn.Module = code.Model(artifact.model_args(code.ModelArgs, config))
+        model: nn.Module = code.Model(loading.model_args(code.ModelArgs, config))
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder} has a model.py that its config.json does not fit ({error}): convert again."

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from porter.artifact import model_args
 from porter.emit.names import class_name, identifier, unique, variable, words
+from porter.loading import model_args
 from tests.passes.programs import x
 from tests.random_modules.parity import check_source, port_of, to_mlx
 

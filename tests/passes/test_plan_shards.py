@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from benchmarks.zoo import sharded
 from benchmarks.zoo.suites import decoders
-from porter.artifact import instantiate
 from porter.compile import compile_port
+from porter.loading import instantiate
 from porter.sources import SourceOptions
 from porter.sources.built import built_source
 from porter.weights import recipes

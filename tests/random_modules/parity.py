@@ -18,9 +18,9 @@ import mlx.nn as nn
 import numpy as np
 import torch
 
-from porter.artifact import model_args
 from porter.compile import Port, compile_port
 from porter.emit.format import LINE_LENGTH
+from porter.loading import model_args
 from porter.sources.built import built_source
 from porter.sources.constructors import record_constructors
 from porter.weights import recipes

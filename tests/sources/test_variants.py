@@ -10,8 +10,8 @@ import mlx.core as mx
 import torch
 from mlx.utils import tree_flatten
 
-from porter.artifact import model_args
 from porter.compile import compile_port
+from porter.loading import model_args
 from porter.sources import SourceOptions, resolve
 from porter.sources.variants import WANTED, OtherSizes, _Settings, tensors_of
 

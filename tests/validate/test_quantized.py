@@ -9,7 +9,7 @@ import mlx.nn as nn
 import pytest
 from mlx.utils import tree_flatten
 
-from porter import artifact
+from porter import loading
 from porter.validate import deployed, validate
 
 
@@ -20,7 +20,7 @@ def save(port, weights):
 @pytest.fixture
 def quantized(port):
     """Made by quantizing the loaded port."""
-    model = artifact.load(port)
+    model = loading.load(port)
     pick = lambda path, part: isinstance(part, nn.Linear) and path != "head"  # noqa: E731
     nn.quantize(model, group_size=32, bits=8, class_predicate=pick)
     save(port, dict(tree_flatten(model.parameters())))

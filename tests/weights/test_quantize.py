@@ -7,7 +7,7 @@ import json
 import mlx.core as mx
 import pytest
 
-from porter import artifact
+from porter import loading
 from porter.cli.options import QUANTIZATIONS
 from porter.errors import UsageError
 from porter.validate import validation
@@ -42,7 +42,7 @@ def test_a_layer_used_as_an_array_stays(tmp_path):
     result = convert(f"{NETS}:functional", tmp_path / "out", "-q")
     assert result.exit_code == 0, result.output
     assert "not quantized: fc, whose weight model.py uses as an array" in result.stderr
-    model = artifact.load(tmp_path / "out")
+    model = loading.load(tmp_path / "out")
     assert type(model.fc).__name__ == "Linear"
     assert type(model.out).__name__ == "QuantizedLinear"
 
@@ -60,7 +60,7 @@ def test_predicate_of_the_model_and_own_settings(tmp_path):
     assert any("head" in note and "quant_predicate" in note for note in notes)
     entry = json.loads((out / "config.json").read_text())["quantization"]
     assert entry["blocks.0.fc1"] == {"group_size": 64, "bits": 8, "mode": "affine"}
-    model = artifact.load(out)
+    model = loading.load(out)
     assert (model.blocks[0].fc1.bits, model.blocks[0].fc2.bits) == (8, 4)
     with pytest.raises(UsageError, match="already"):
         quantize_folder(out, {"bits": 4})
