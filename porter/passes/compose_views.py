@@ -6,7 +6,7 @@ again; what is left of it here is one reshape and one transpose. `view_forms` sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -72,7 +72,9 @@ class _Composer:
         form = self.form(node.args[0], node.scope)
         if node.op == "unpack":
             for index, value in enumerate(node.outputs):
-                self._keep(value, self._picked(form, 0, index))
+                picked = self._picked(form, 0, index)
+                if picked is not None:
+                    self._keep(value, replace(picked, called=value.name))
         elif node.op == ".transpose":
             self._keep(
                 node.output, form.with_axes(tuple(form.axes[axis] for axis in node.args[1:]))
@@ -249,6 +251,7 @@ class _Plan:
     order: tuple[int, ...]  # of the pieces, the picked one first
     pick: int | None
     shape: tuple[Size, ...]
+    called: str | None  # what the author calls what is picked
 
     @classmethod
     def of(cls, form: Form) -> _Plan:
@@ -260,8 +263,9 @@ class _Plan:
         sizes = tuple(product(atom.size for atom in piece) for piece in pieces)
         shape = tuple(product(atom.size for atom in axis) for axis in form.axes)
         return cls(
-            form.base, sizes, (*picked, *order), form.picks[0][1] if form.picks else None, shape
-        )
+            form.base, sizes, (*picked, *order), form.picks[0][1] if form.picks else None, shape,
+            form.called,
+        )  # fmt: skip
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -301,7 +305,8 @@ class _Plan:
             and result.origin is None
             and result is not self.base
         ):
-            result.origin, result.permute, result.name = target.origin, target.permute, target.name
+            result.origin, result.permute = target.origin, target.permute
+            result.name = result.name or target.name
         return result
 
     def _pick_alone(self, builder: Builder, pick: int) -> Value:
@@ -324,6 +329,8 @@ class _Plan:
                 shared[name] = builder.node(
                     "unpack", value, shapes=[rest] * count, dtypes=[value.dtype] * count
                 ).outputs
+                for plan in group:
+                    shared[name][plan.pick or 0].name = plan.called
             return shared[name][self.pick or 0]
         return builder.index(value, (self.pick,), rest)
 

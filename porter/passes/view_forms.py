@@ -6,7 +6,7 @@ of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from porter.ir import Size, Value
@@ -26,13 +26,17 @@ Axes = tuple[tuple[Atom, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A view of `base`: the atoms of the base's axes, those of the view's, and atoms of which one index is picked."""
+    """A view of `base`: the atoms of the base's axes, those of the view's, and atoms of which one index is picked.
+
+    `called` is what the author calls what is picked.
+    """
 
     base: Value
     source: Axes
     axes: Axes
     picks: tuple[tuple[Atom, int], ...] = ()
     length: int = 0  # how many nodes made it
+    called: str | None = None
 
     @classmethod
     def of(cls, value: Value) -> Form:
@@ -47,14 +51,12 @@ class Form:
                 tuple(p for a in axis for p in (parts if a is atom else (a,))) for axis in axes
             )
 
-        return Form(
-            self.base, divided(self.source), divided(self.axes), self.picks, self.length
-        ), parts
+        form = replace(self, source=divided(self.source), axes=divided(self.axes))
+        return form, parts
 
     def with_axes(self, axes: Axes, picks: tuple[tuple[Atom, int], ...] | None = None) -> Form:
-        return Form(
-            self.base, self.source, axes, self.picks if picks is None else picks, self.length + 1
-        )
+        picks = self.picks if picks is None else picks
+        return replace(self, axes=axes, picks=picks, length=self.length + 1)
 
 
 def regrouped(form: Form, shape: tuple[Size, ...]) -> Form | None:
