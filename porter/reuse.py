@@ -19,7 +19,7 @@ from porter import artifact
 from porter.compile import Port, compile_port
 from porter.errors import InputError
 from porter.family import config_of
-from porter.frontends.export import example_inputs
+from porter.frontends.input_dims import example_inputs
 from porter.sources import Source, resolve
 from porter.sources.huggingface_config import passthrough_files
 from porter.weights import writer

@@ -18,7 +18,7 @@ from benchmarks.zoo.gradients import gradient_error
 from benchmarks.zoo.weights import randomize
 from porter.compile import Port, compile_port
 from porter.errors import PorterError
-from porter.frontends.export import argument_names, named_dims
+from porter.frontends.input_dims import argument_names, named_dims, named_tensors
 from porter.loading import Compiled, instantiate
 from porter.sources import Source, SourceOptions
 from porter.sources.built import built_source
@@ -30,7 +30,14 @@ from porter.validate.budget import UNIT_ROUNDOFF
 from porter.validate.candidate import leaves
 from porter.validate.data import permuted, restored
 from porter.validate.metrics import Array, difference, rms
-from porter.validate.variation import carries_state, named_axes, proposals, resized, sizes_of
+from porter.validate.variation import (
+    carries_state,
+    declared_axes,
+    named_axes,
+    proposals,
+    resized,
+    sizes_of,
+)
 from porter.weights import recipes
 from porter.weights.overlay import Overlay
 
@@ -196,16 +203,8 @@ def arranged(port: Port, module: torch.nn.Module, source: Source) -> list[mx.arr
 
 
 def _named(module: torch.nn.Module, args: tuple, kwargs: dict) -> dict[str, torch.Tensor]:
-
     names = argument_names(module, args, kwargs)
-    flat: dict[str, Any] = {}
-    for name, value in zip(names, [*args, *kwargs.values()], strict=True):
-        parts = [t for t in pytree.tree_leaves(value) if isinstance(t, torch.Tensor)]
-        if isinstance(value, torch.Tensor):
-            flat[name] = value
-        else:
-            flat |= {f"{name}_{i}": part for i, part in enumerate(parts)}
-    return flat
+    return named_tensors(dict(zip(names, [*args, *kwargs.values()], strict=True)))
 
 
 def _to_port(port: Port, named: dict[str, torch.Tensor]) -> list[mx.array]:
@@ -275,6 +274,8 @@ def other_sizes(model: Any, port: Port, module: torch.nn.Module, source: Source)
     """Agreement at another size of each dim that may vary in the source, and the dims that the port has fixed."""
     names = list(_named(module, source.args, source.kwargs))
     axes = named_axes(names, named_dims(source))
+    for place, dims in declared_axes(port.inputs, [name.lower() for name in names]).items():
+        axes.setdefault(place, {}).update(dims)  # what the export found to be one size has one name
     sizes = sizes_of(source.args, source.kwargs, axes)
     free = {d for given in port.inputs for d in given["shape"] if isinstance(d, str)}
     # A smaller height with a larger width: not square, and no dearer than it must be.

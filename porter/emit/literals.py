@@ -18,7 +18,10 @@ class Code:
 
 def is_constant(vector: Vector) -> bool:
     values = list(vector.values())
-    return all(type(value) is type(values[0]) and value == values[0] for value in values)
+    first = values[0]
+    if isinstance(first, float) and first != first:  # NaN is like no number, itself included
+        return all(isinstance(value, float) and value != value for value in values)
+    return all(type(value) is type(first) and value == first for value in values)
 
 
 def literal(value: Any) -> str:

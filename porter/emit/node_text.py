@@ -55,7 +55,7 @@ class NodeText:
         self.places = places
         self.statements = statements
         self.variants: Variants = places.model.variants
-        self.dims = Dims(cls, self.variants, label=self._label)
+        self.dims = Dims(cls, self.variants, label=self._label, hidden=statements.hidden)
         self.measured = Measured(self.dims, lambda: set(statements.names_of_inputs))
         self.sizes: dict[int, list[Any]] = {}
         self.planned: dict[tuple[int, Any], Text | None] = {}

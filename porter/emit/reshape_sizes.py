@@ -9,6 +9,7 @@ from porter.emit.names import words
 from porter.emit.sizes import Key, author_sizes, is_symbolic, splits
 from porter.emit.syntax import PRECEDENCE, Text, infix
 from porter.ir import Node, Value
+from porter.ir.builder import simplify
 from porter.ir.ops import ELEMENTWISE
 from porter.passes.factor.layer_names import layer_path
 from porter.passes.layout.permutations import reshape_blocks
@@ -281,10 +282,13 @@ class ReshapeSizes:
             long = [a for a in left if array.shape[a] != 1]
             if position in sides and len(sides) == 2 and len(long) == 1:
                 square = all(
-                    o.output.shape[sides[0]] == o.output.shape[sides[1]] for _, o in self.likes
+                    o.output.shape[sides[0]] == o.output.shape[sides[1]]
+                    and simplify(o.args[0].shape[long[0]] - o.output.shape[sides[0]] ** 2) == 0
+                    for _, o in self.likes
                 )
-                taken = set(self.measured.taken())
-                return self.dims.root(self._origin(array, long[0]), taken) if square else None
+                if not square or not self.dims.vector(array, long[0]):
+                    return None
+                return self.dims.root(self._origin(array, long[0]), set(self.measured.taken()))
         return None
 
     # --- numbers

@@ -33,6 +33,8 @@ class Dims:
     #: names of the sides of squares whose axes were merged
     roots: dict[Key, str] = field(default_factory=dict)
     label: Callable[[Value], str] = str
+    #: what is made inside a branch that not all instances take
+    hidden: Collection[Value] = ()
 
     def shapes(self, value: Value) -> list[tuple[Size, ...]]:
         """The value's shape in each instance that has it."""
@@ -41,7 +43,7 @@ class Dims:
     def vector(self, value: Value, axis: int) -> Vector:
         """An axis of an array in each instance that has it; empty for what an optional part makes: it has no name to read."""
         inputs = self.cls.template.inputs
-        if not value.is_parameter and value not in inputs and self.cls.lacking(value):
+        if not value.is_parameter and value not in inputs and self._may_lack(value):
             return {}
         here = {
             i: mapping[value].shape[axis]
@@ -70,12 +72,15 @@ class Dims:
 
     def name(self, value: Value, axis: int, taken: set[str]) -> str:
         key = (value, axis)
-        if value.is_parameter or self.cls.lacking(value):  # may be None: measured where it is used
+        if value.is_parameter or self._may_lack(value):  # may be None: measured where it is used
             return f"{self.label(value)}.shape[{axis}]"
         if key not in self.names:
             letters = _LETTERS.get(value.rank, "BTHWCDEF")
             self.names[key] = self._letter([letters[axis % len(letters)], *"NSMKPQRUVWXYZ"], taken)
         return self.names[key]
+
+    def _may_lack(self, value: Value) -> bool:
+        return value in self.hidden or bool(self.cls.lacking(value))
 
     def root(self, key: Key, taken: set[str]) -> str:
         """The name of the side of a square whose cells lie along an axis."""

@@ -49,6 +49,7 @@ class Statements:
         self.lists: ListCaches = places.lists()
         self.functions |= set(self.lists.names)
         self.names_of_inputs = self._name_inputs(inputs)
+        self.hidden = branches.hidden()
         self.nodes = NodeText(cls, arguments, places, self)
         self.unpacked = {
             i.args[0] for i in self.template.items if isinstance(i, Node) and i.op == "unpack"

@@ -35,18 +35,18 @@ class _Guards:
     def __init__(
         self, program: ExportedProgram, named: dict[str, dict[int, str]], dims: set[str]
     ) -> None:
-        self.codes: list[str] = list(getattr(program, "_guards_code", None) or [])
-        self.named = named
+        self.codes = [_flat(code) for code in getattr(program, "_guards_code", None) or []]
         inputs = {
             node.name: node.meta["val"].shape
             for node in program.graph.nodes
             if node.op == "placeholder" and isinstance(node.meta.get("val"), torch.Tensor)
         }
         self.shapes = {name: [_traced(size) for size in shape] for name, shape in inputs.items()}
+        self.named = {n.lower(): axes for n, axes in shared_names(program, named).items()}
         #: the traced size of each dim that is free
         self.traced = {
             dim: self.shapes[name][axis]
-            for name, axes in named.items()
+            for name, axes in self.named.items()
             for axis, dim in axes.items()
             if dim in dims and name in inputs and _is_free(inputs[name][axis])
         }
@@ -61,6 +61,27 @@ class _Guards:
             for name, shape in self.shapes.items()
         }  # fmt: skip
         return next((code for code in codes if not _holds(code, shapes)), None)
+
+
+def shared_names(
+    program: ExportedProgram, named: dict[str, dict[int, str]]
+) -> dict[str, dict[int, str]]:
+    """The names of the inputs' axes; what the export found to be one size has its first name everywhere."""
+    shapes = {
+        node.name: node.meta["val"].shape
+        for node in program.graph.nodes
+        if node.op == "placeholder" and isinstance(node.meta.get("val"), torch.Tensor)
+    }
+    first: dict[str, str] = {}
+
+    def one_name(size: Any, dim: str) -> str:
+        return first.setdefault(str(size), dim) if _is_free(size) else dim
+
+    return {
+        name: {axis: one_name(shapes[name.lower()][axis], dim) for axis, dim in axes.items()}
+        for name, axes in named.items()
+        if name.lower() in shapes  # torch writes its placeholders in lower case
+    }
 
 
 def bounded_dims(
@@ -90,7 +111,7 @@ def bounded_dims(
     together = broken(spatial) if spatial else None
     found = {dim: broken({dim}) for dim in sorted(traced)}
     return {
-        dim: _readable(guard, named)
+        dim: _readable(guard, guards.named)
         for dim, guard in found.items()
         if guard is not None and (dim not in spatial or together is not None)
     }
@@ -113,7 +134,7 @@ def branching_dims(
         for size in (traced + 1, traced + 2, traced + 3, 2 * traced + 1, 8 * traced):
             guard = guards.failing({dim: size}, shortest)
             if guard is not None and accepts({dim: size}):
-                found[dim] = _readable(guard, named)
+                found[dim] = _readable(guard, guards.named)
                 break
     return found
 
@@ -124,7 +145,7 @@ def failing_guard(
     """What the graph wants of its sizes that does not hold with these sizes of dims, in the dims' names."""
     guards = _Guards(program, named, {*sizes})
     guard = guards.failing(sizes, sorted(guards.codes, key=len))
-    return None if guard is None else _readable(guard, named)
+    return None if guard is None else _readable(guard, guards.named)
 
 
 def _is_free(size: Any) -> bool:
@@ -140,8 +161,18 @@ def _holds(guard: str, shapes: dict[str, _Shape]) -> bool:
         return bool(
             eval(guard, {"L": shapes, "min": min, "max": max, "math": math, "__builtins__": {}})
         )  # torch's own text
-    except Exception:  # noqa: BLE001 -- about a nested input, say: it says nothing here
+    except Exception:  # noqa: BLE001 -- about what is no input of the graph: it says nothing here
         return True
+
+
+def _flat(guard: str) -> str:
+    """L['data']['points'][0].size()[1] as L['data_points_0'].size()[1], the name of the placeholder."""
+
+    def name(found: re.Match[str]) -> str:
+        keys = re.findall(r"\['?(\w+)'?\]", found[0])
+        return f"L['{'_'.join(keys).lower()}'].size()"
+
+    return re.sub(r"L((?:\['?\w+'?\])+)\.size\(\)", name, guard)
 
 
 def _readable(guard: str, named: dict[str, dict[int, str]]) -> str:

@@ -16,9 +16,15 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from porter.errors import InputError, UnsupportedError
-from porter.frontends.bounded_sizes import bounded_dims, branching_dims
+from porter.frontends.bounded_sizes import bounded_dims, branching_dims, shared_names
 from porter.frontends.fakes import fake_parameters, runs
 from porter.frontends.idle_moves import idle_moves
+from porter.frontends.input_dims import (
+    argument_names,
+    example_inputs,
+    named_dims,
+    part_name,
+)
 from porter.frontends.known_buffers import known_buffers
 from porter.frontends.known_constants import known_constants
 from porter.frontends.passed_checks import passed_checks
@@ -61,8 +67,11 @@ def export_program(
     attempts: list[tuple[str, set[str]]] = []
     named = named_dims(source)
     wanted = {dim for axes in named.values() for dim in axes.values()} - fixed
-    spatial = wanted - {"batch", "length"}
+    own = {dim for dim in wanted if "_" in dim and not source.dynamic}
     attempts.append(("", wanted))
+    if own:
+        attempts.append((f"{', '.join(sorted(own))} stayed fixed", wanted := wanted - own))
+    spatial = wanted - {"batch", "length"}
     if spatial and wanted - spatial:
         attempts.append((f"{', '.join(sorted(spatial))} stayed fixed", wanted - spatial))
     if len(wanted - spatial) > 1:
@@ -110,7 +119,7 @@ def export_program(
                 )
             return program, notes + more
         if dynamic_dims is None:
-            accepts = partial(_accepts, source, named)
+            accepts = partial(_accepts, source, shared_names(program, named))
             notes += [
                 f"the port holds where {guard}: at another {dim} the source does something else"
                 for dim, guard in branching_dims(program, named, dims, accepts).items()
@@ -124,21 +133,27 @@ def export_program(
 
 
 def _accepts(source: Source, named: dict[str, dict[int, str]], sizes: dict[str, int]) -> bool:
-    """Whether the source's forward runs with these sizes of dims."""
-    assert source.module is not None
-    inputs = {
-        name: torch.empty(
-            [sizes.get(named.get(name, {}).get(axis, ""), n) for axis, n in enumerate(value.shape)],
-            dtype=value.dtype,
-            device="meta",
-        )
-        if isinstance(value, torch.Tensor)
-        else value
-        for name, value in example_inputs(source).items()
-    }
-    args = list(inputs.values())[: len(source.args)]
-    with _quiet():
-        return runs(source.module, args, {name: inputs[name] for name in source.kwargs})
+    """Whether the source's forward runs with these sizes of dims; fake tensors that it refuses at any size tell nothing."""
+
+    def runs_at(sizes: dict[str, int]) -> bool:
+        assert source.module is not None
+
+        def resized(name: str, path: tuple[Any, ...], part: Any) -> Any:
+            if not isinstance(part, torch.Tensor):
+                return part
+            axes = named.get(part_name(name, path), {})
+            shape = [sizes.get(axes.get(axis, ""), n) for axis, n in enumerate(part.shape)]
+            return torch.empty(shape, dtype=part.dtype, device="meta")
+
+        inputs = {
+            name: torch.utils._pytree.tree_map_with_path(partial(resized, name), value)
+            for name, value in example_inputs(source).items()
+        }
+        args = list(inputs.values())[: len(source.args)]
+        with _quiet():
+            return runs(source.module, args, {name: inputs[name] for name in source.kwargs})
+
+    return runs_at(sizes) or not runs_at({})
 
 
 def _concessions(source: Source) -> tuple[tuple[Any, str], ...]:
@@ -230,42 +245,6 @@ def _one_sided(
     return {dim: name for dim, name in fixed.items() if dim in free}
 
 
-#: What the axes of an input of each rank are called where nobody says: a guess that the export may overrule.
-_AXES = {
-    1: {0: "batch"},
-    2: {0: "batch", 1: "length"},
-    3: {0: "batch", 1: "length", 2: "width"},
-    4: {0: "batch", 2: "height", 3: "width"},
-    5: {0: "batch", 2: "frames", 3: "height", 4: "width"},
-}
-
-
-def example_inputs(source: Source) -> dict[str, Any]:
-    """The example inputs by the names of forward's arguments; empty for a source without a module."""
-    if source.module is None:
-        return {}
-    names = argument_names(source.module, source.args, source.kwargs)
-    return {**dict(zip(names, source.args, strict=False)), **source.kwargs}
-
-
-def named_dims(source: Source) -> dict[str, dict[int, str]]:
-    """The axes of the inputs that may change, by name: as the source says, else by each input's rank.
-
-    Two inputs share a name only where they share the size.
-    """
-    if source.dynamic or source.module is None:
-        return source.dynamic
-    inputs = example_inputs(source)
-    sizes: dict[str, int] = {}
-    result: dict[str, dict[int, str]] = {}
-    for name, value in inputs.items():
-        if isinstance(value, torch.Tensor):
-            for axis, dim in _AXES.get(value.ndim, {}).items():
-                if sizes.setdefault(dim, value.shape[axis]) == value.shape[axis] > 1:
-                    result.setdefault(name, {})[axis] = dim
-    return result
-
-
 def _fakified(mode: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     if (
         mode is None
@@ -313,27 +292,19 @@ def _author_line(error: Exception | None) -> str:
     return f"{frame.filename}:{frame.lineno}: {frame.line}"
 
 
-def argument_names(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[str]:
-    """The names of the arguments of `module.forward` that `args` and `kwargs` give, in that order."""
-    parameters = inspect.signature(module.forward).parameters
-    variadic = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL), None)
-    names = [n for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.KEYWORD_ONLY)]
-    if variadic:
-        names = names[: list(parameters).index(variadic)]
-        names += [f"{variadic}_{i}" for i in range(len(args) - len(names))]
-    return names[: len(args)] + list(kwargs)
-
-
 def _dynamic_shapes(
     names: list[str], source: Source, named: dict[str, dict[int, str]], dims: set[str]
 ) -> Any:
     def shape(name: str, value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return torch.utils._pytree.tree_map(lambda _: None, value)
-        axes = named.get(name, {})
-        return {
-            axis: Dim.AUTO for axis, dim in axes.items() if dim in dims and value.shape[axis] > 1
-        }
+        def of_part(path: tuple[Any, ...], part: Any) -> Any:
+            if not isinstance(part, torch.Tensor):
+                return None
+            axes = named.get(part_name(name, path), {})
+            return {
+                axis: Dim.AUTO for axis, dim in axes.items() if dim in dims and part.shape[axis] > 1
+            }
+
+        return torch.utils._pytree.tree_map_with_path(of_part, value)
 
     if not dims:
         return None

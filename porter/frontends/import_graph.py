@@ -13,8 +13,8 @@ import torch
 from torch.export import ExportedProgram
 
 from porter.frontends.canonical_sizes import CanonicalSizes
-from porter.frontends.export import named_dims
 from porter.frontends.functionalize import functionalized
+from porter.frontends.input_dims import named_dims
 from porter.frontends.shared_modules import SharedModules
 from porter.frontends.source_lines import assigned_names, made_by
 from porter.ir import Frame, Location, ModuleInfo, Program, Value
@@ -308,7 +308,7 @@ def _output_names(spec: Any, count: int) -> list[str]:
         name = "_".join(word for word in words if word)
         if not name:
             name = "output"
-        elif name.isdigit():
+        elif name.replace("_", "").isdigit():  # of lists in a tuple, too
             name = f"output_{name}"
         names.append(name)
     return names

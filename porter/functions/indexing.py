@@ -64,6 +64,8 @@ def scatter_reduce(
 
 def masked_put(x: mx.array, mask: mx.array, values: mx.array) -> mx.array:
     """x with the next of the values, in order, at each True of a mask over its first axes."""
+    if not len(values):
+        return x
     places = mx.maximum(mx.cumsum(mask.flatten().astype(mx.int32)) - 1, 0)
     rows = values[mx.minimum(places, len(values) - 1)].reshape(*mask.shape, *values.shape[1:])
     return mx.where(mask.reshape(*mask.shape, *[1] * (values.ndim - 1)), rows, x)

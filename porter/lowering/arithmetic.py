@@ -32,8 +32,9 @@ def rsub(call: Call, x: Any, other: Any, alpha: Any = 1) -> Value:
 
 def _sum(call: Call, op: str, x: Any, other: Any, alpha: Any) -> Value:
     x, other = promoted(call, x, other)
-    if alpha != 1:
-        other = alpha * other if is_scalar(other) else call.build.op("*", alpha, other)
+    if isinstance(alpha, Value) or alpha != 1:
+        plain = is_scalar(other) and is_scalar(alpha)
+        other = alpha * other if plain else call.build.op("*", alpha, other)
     if call.dtype == "bool":  # torch's sum of bools is a bool
         return call.build.op("mx.logical_or", x, other, shape=call.shape, dtype="bool")
     return call.build.op(op, x, other, shape=call.shape, dtype=call.dtype)

@@ -53,7 +53,10 @@ LOGICAL = {"logical_and": "mx.logical_and", "logical_or": "mx.logical_or"}
 BITWISE = {
     "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^", "__and__": "&", "__or__": "|", "__xor__": "^",
     "bitwise_left_shift": "<<", "bitwise_right_shift": ">>", "__lshift__": "<<", "__rshift__": ">>",
+    "__iand__": "&", "__ior__": "|", "__ixor__": "^", "__ilshift__": "<<", "__irshift__": ">>",
 }  # fmt: skip
+#: `1 << x` is none of an array's operators.
+AFTER_NUMBERS = {"<<": "mx.left_shift", ">>": "mx.right_shift"}
 BINARY = {
     "maximum.default": "mx.maximum",
     "minimum.default": "mx.minimum",
@@ -113,7 +116,11 @@ def _comparison(op: str) -> Callable[..., Value]:
 
 def _binary(op: str) -> Callable[..., Value]:
     def lower(call: Call, x: Any, other: Any) -> Value:
-        return call.build.op(op, *promoted(call, x, other), shape=call.shape, dtype=call.dtype)
+        first, second = promoted(call, x, other)
+        if op in ("&", "|", "^") and not isinstance(first, Value):
+            first, second = second, first  # `7 & x` finds no operator
+        name = op if isinstance(first, Value) else AFTER_NUMBERS.get(op, op)
+        return call.build.op(name, first, second, shape=call.shape, dtype=call.dtype)
 
     return lower
 
@@ -132,7 +139,9 @@ for _name, _op in LOGICAL.items():
     lowering(*names_of(_name, "default"))(_comparison(_op))
 for _name, _op in BITWISE.items():
     _overloads = (
-        ("Tensor", "Scalar") if _name.startswith("__") else ("Tensor", "Scalar", "Tensor_Scalar")
+        ("Tensor", "Scalar")
+        if _name.startswith("__")
+        else ("Tensor", "Scalar", "Tensor_Scalar", "Scalar_Tensor")
     )
     lowering(
         *(

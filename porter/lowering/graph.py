@@ -10,6 +10,7 @@ from porter.errors import Gap, UnsupportedError
 from porter.ir import Node, Program, Value
 from porter.ir.builder import Builder
 from porter.lowering.control_flow import CONTROL_FLOW, body_nodes
+from porter.lowering.data_numbers import data_number
 from porter.lowering.registry import Call, registry
 
 #: Ops by which an author orders axes; any other transpose to or from channels-last is a lowering's.
@@ -113,7 +114,11 @@ class _Lowerer:
     def lower(self, node: Any, inner: bool = False) -> None:
         """Appends the node's MLX calls to the program. `inner` nodes are no nodes of the exported graph."""
         importer = self.importer
-        if importer.is_ignored(node) or importer.is_symbolic(node):
+        if importer.is_ignored(node):
+            return
+        if importer.is_symbolic(node):
+            if (number := data_number(importer, node)) is not None:
+                importer.environment[node] = number
             return
         target = importer.target(node)
         if target == "getitem":
@@ -217,10 +222,11 @@ def _is_plain(node: Any) -> bool:
 
 
 def _unread(node: Any, count: int) -> frozenset[int]:
-    """The outputs of several that no getitem takes."""
+    """The outputs of several that no getitem takes, or one that nothing reads."""
     if any(user.op == "output" for user in node.users):
         return frozenset()
-    return frozenset(range(count)) - {user.args[1] for user in node.users if len(user.args) > 1}
+    read = {user.args[1] for user in node.users if len(user.args) > 1 and user.users}
+    return frozenset(range(count)) - read
 
 
 def _raise_refused(importer: Any, refused: tuple[Gap, ...]) -> None:

@@ -31,7 +31,7 @@ def number_of(item: Any) -> Any:
         return item
     if not (item.path or "").rpartition(".")[2].startswith("lifted_tensor"):
         return item
-    return item.data.item() if item.data.dtype.kind in "iub" else float(str(item.data))
+    return item.data.item() if item.data.dtype.kind in "iubc" else float(str(item.data))
 
 
 def is_float(dtype: str) -> bool:

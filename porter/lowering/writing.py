@@ -13,6 +13,7 @@ from porter.lowering.creation import made
 from porter.lowering.promotion import is_scalar, number_of
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
+from porter.lowering.selections import unselected
 from porter.lowering.shapes import strided
 
 _END = 2**63 - 1
@@ -52,7 +53,7 @@ def slice_scatter(
     size = x.shape[axis]
     start, end = bound(start, size, 0), bound(end, size, size)
     source = call.build.cast(source, x.dtype)
-    if step == 1 and _is_part(x, source, axis, start, end):
+    if _is_part(x, source, axis, start, end, step):
         return x
     if step != 1:
         part = slice(None if start == 0 else start, None if end == size else end, step)
@@ -74,7 +75,7 @@ def slice_scatter(
     return call.build.op("mx.concatenate", parts, shape=x.shape, dtype=x.dtype, axis=axis)
 
 
-def _is_part(x: Value, source: Value, axis: int, start: Size, end: Size) -> bool:
+def _is_part(x: Value, source: Value, axis: int, start: Size, end: Size, step: int) -> bool:
     """Whether what is written is what stands there: `x[key] += y` writes into the part, and the part into x."""
     node = source.node
     if node is None or node.op != "[]" or node.args[0] is not x:
@@ -85,7 +86,7 @@ def _is_part(x: Value, source: Value, axis: int, start: Size, end: Size) -> bool
     if any(part != slice(None) for place, part in enumerate(key) if place != axis):
         return False
     part, size = key[axis], x.shape[axis]
-    if not isinstance(part, slice) or part.step not in (None, 1):
+    if not isinstance(part, slice) or (part.step or 1) != step:
         return False
     return (bound(part.start, size, 0), bound(part.stop, size, size)) == (start, end)
 
@@ -177,6 +178,9 @@ def _put_by_mask(
     mask = build.cast(mask, "bool")
     rest = x.rank - axis - mask.rank
     wide = build.reshape(mask, (*mask.shape, *[1] * rest))
+    whole = unselected(build, values, mask) if isinstance(values, Value) else None
+    if whole is not None and whole.shape == x.shape and not accumulate:
+        return build.op("mx.where", wide, whole, x, shape=x.shape, dtype=x.dtype)
     if isinstance(values, Value) and values.rank > rest and not _is_single(values):
         if accumulate:
             nothing = build.op("mx.zeros_like", x, shape=x.shape, dtype=x.dtype)

@@ -143,8 +143,10 @@ class _Facts:
     def _arithmetic(self, node: Node) -> Any:
         """One number made of others, in the type that the array of it has."""
         operands = [self.fills.get(a) if isinstance(a, Value) else a for a in node.args]
-        if node.output.rank or node.output.dtype not in ("float32", "int32", "int64"):
+        if node.output.dtype not in ("float32", "int32", "int64"):
             return None
+        if node.output.rank and (sum(isinstance(a, Value) for a in node.args) > 1 or 0 in operands):
+            return None  # a loop's first turn, from zeros, does what the others do
         if not all(isinstance(a, (int, float)) and not isinstance(a, bool) for a in operands):
             return None
         dtype = np.dtype(node.output.dtype)

@@ -36,6 +36,9 @@ def fold_weights(program: Program) -> int:
     """
     count = 0
     parts: dict[str, Value] = {}
+    made_once: dict[
+        tuple[Recipe, str], Value
+    ] = {}  # by the loop's first turn: it is one weight for all
     for node in list(program.nodes):
         place = node.args[1] if len(node.args) > 1 else None
         if not _takes_weight(node) or not isinstance(place, Value) or place.is_parameter:
@@ -50,7 +53,10 @@ def fold_weights(program: Program) -> int:
                 recipe = _recipe(made, leaves, {})
             except _Other:
                 continue
-            weight = Value(made.shape, made.dtype, path=_path(program, node, leaves), recipe=recipe)
+            weight = made_once.get((recipe, node.op)) or Value(
+                made.shape, made.dtype, path=_path(program, node, leaves), recipe=recipe
+            )
+            made_once[recipe, node.op] = weight
         _as_layer(program, node, weight)
         count += 1
     count += sum(_fold_bias(program, node) for node in list(program.nodes) if node.op == "+")

@@ -117,6 +117,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (plain_positions, "positions that embeddings alone read need no dtype"),
     (remove_dead, "a parameter's reader that nothing reads would be one more"),
     (share_parameters, "a parameter with several readers is kept once"),
+    (fold_parameters, "the weight of a product that is no layer is stored as it is multiplied"),
     (remove_dead, "what the passes left unused"),
     (fuse_prelu, "slopes that the checkpoint holds belong to nn.PReLU"),
     (plan_shards, "processes can share a decoder's layers where parts are computed by themselves"),

@@ -17,8 +17,9 @@ from torch.utils import _pytree as pytree
 
 from porter.errors import InputError
 from porter.frontends.bounded_sizes import failing_guard
-from porter.frontends.export import export_program, named_dims
+from porter.frontends.export import export_program
 from porter.frontends.functionalize import functionalized
+from porter.frontends.input_dims import named_dims
 from porter.validate import dequantized, reference_gradients, variation
 from porter.validate.conditioning import Conditioning
 from porter.validate.constants import kept_buffers

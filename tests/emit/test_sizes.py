@@ -10,6 +10,7 @@ from torch import nn
 from porter.emit.sizes import Dims, author_sizes, flatten_axes, splits, squeezed_axes
 from porter.ir import Location, Node, Value
 from porter.style import check
+from tests.passes.factoring import ported
 from tests.passes.programs import Fn, x
 from tests.random_modules.parity import check_source, port_of
 
@@ -201,6 +202,29 @@ def test_no_reshape_has_a_number_that_an_array_or_a_name_gives():
     check_source(source)
     assert not [f for f in check(source) if f.check == "S4"], source
     assert "int(L**0.5)" in source
+
+
+class Radial(nn.Module):
+    """Weights for pairs of channels and some frequencies: with one of these, a square."""
+
+    def __init__(self, frequencies: int):
+        super().__init__()
+        self.frequencies, self.net = frequencies, nn.Linear(5, 36 * frequencies)
+
+    def forward(self, x):
+        return self.net(x).reshape(x.shape[0], x.shape[1], 6, 1, 6, 1, self.frequencies).sum(-1)
+
+
+def test_a_square_is_one_in_every_instance():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.more = Radial(1), Radial(3)
+
+        def forward(self, x):
+            return self.one(x) + self.more(x)
+
+    ported(Net, 2, 4, 5)  # runs and compares
 
 
 def test_a_size_of_no_instance_is_no_axis():

@@ -1,5 +1,7 @@
 """Arithmetic, comparisons, casts and activations against torch."""
 
+import operator
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -121,6 +123,12 @@ BINARY = [
     Case("bitwise_and", lambda x, y: x & y, [INT, INT]),
     Case("bitwise_not", lambda x: ~x, [bools(4)]),
     Case("bitwise_or-scalar", lambda x: x | 5, [INT]),
+    Case("bitwise_and-behind a number", lambda x: torch.tensor(5) & x, [INT]),
+    Case("bitwise_xor-behind a number", lambda x: 5 ^ x, [INT]),
+    Case("left_shift-behind a number", lambda x: 1 << x.abs(), [INT]),
+    Case("right_shift-behind a number", lambda x: torch.tensor(64) >> x.abs(), [INT]),
+    Case("iand", lambda x, y: operator.iand(x > 0, y > 0), [INT, INT]),
+    Case("ior", lambda x, y: operator.ior(x.clone(), y), [INT, INT]),
     Case("shift", lambda x: (x << 2) + (x >> 1), [integers(5, low=0)]),
     *[
         Case(f"{op}-scalar", lambda x, op=op: getattr(torch, op)(x, 1), [INT])

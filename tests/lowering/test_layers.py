@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from lowering.check import Case, bools, check, integers, rows
+from lowering.evaluate import lower
 from torch import nn
 
 IMAGE = (2, 4, 9, 11)
@@ -243,6 +244,7 @@ POOLING = [
     Case("adaptive_avg1d", nn.AdaptiveAvgPool1d(4), [(2, 4, 9)], axes=(0, 2), n=4),
     Case("adaptive_avg3d", nn.AdaptiveAvgPool3d((2, 3, 1)), [(1, 2, 5, 7, 6)], n=60),
     Case("adaptive_max", nn.AdaptiveMaxPool2d((4, 3)), [IMAGE], axes=(0,)),
+    Case("adaptive_max1d-1", nn.AdaptiveMaxPool1d(1), [(2, 4, 9)], axes=(0, 2)),
     Case("adaptive_max-1", nn.AdaptiveMaxPool2d(1), [IMAGE], axes=(0, 2, 3)),
 ]
 Q = (2, 4, 5, 8)
@@ -337,3 +339,8 @@ CASES = LINEAR + CONVOLUTION + NORMS + POOLING + ATTENTION
 @pytest.mark.parametrize("case", rows(CASES))
 def test_layers(case):
     check(case)
+
+
+def test_places_that_nothing_reads_are_not_found():
+    program = lower(nn.AdaptiveMaxPool1d(1), (torch.randn(2, 4, 9),)).program
+    assert [node.op for node in program.nodes] == ["mx.max"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from lowering.check import Case, bools, check, integers, rows
+from lowering.check import Case, _Function, bools, check, integers, rows
 from lowering.evaluate import lower
 
 X = (5, 4)
@@ -31,6 +31,9 @@ CASES = [
     Case("mask-put-many", lambda x, m, y: x.index_put((m,), y), [X, MASK, (int(MASK.sum()),)]),
     Case("mask-put-adds", lambda x, m: x.index_put((m,), x[0, :1], accumulate=True), [X, MASK]),
     Case("mask-set-by-read", lambda x, m: assigned(x, m, x[m] * 2), [X, bools(5)]),  # torch checks its size twice
+    Case("mask-put-nowhere", lambda x: assigned(x, x > 99, (x * 2)[x > 99].exp()), [X]),
+    Case("mask-put-of-selected", lambda x, y: assigned(x, y < x, y[y < x]), [X, X]),
+    Case("mask-adds-selected", lambda x, m, y: assigned(x, m, x[m] + y[m].clamp(min=0)), [X, MASK, X]),
     Case("masked-scatter", torch.masked_scatter, [X, MASK, (20,)]),
     Case("masked-scatter-broadcast", torch.masked_scatter, [X, bools(4), (20,)]),
     Case("scatter-part", lambda x, i: x.scatter(0, i[:2, :3], 1.5), [X, PLACES]),
@@ -68,6 +71,11 @@ CASES = [
          n=4, kappa=4),
     *(Case(f"scatter-{how}-int-{own}", reduced(how, own), [integers(5, 4), PLACES, integers(3, 4)])
       for how in ("sum", "prod", "amax", "amin") for own in (True, False)),
+    Case("number-of-data", lambda x: x / x.abs().max().item(), [X], axes=(0,)),
+    Case("numbers-of-data", lambda x: x.clamp(min=x.max().item() - 0.5) + 2 * x.min().item() ** 2, [X], n=2),
+    Case("chosen-by-number-of-data", lambda x: torch.where(x > x.mean().item(), x, 0.0).masked_fill(x < 0, x.max().item()),
+         [X], n=20, kappa=4),
+    Case("filled-by-number-of-data", lambda x: torch.full_like(x, x.max().item()) + x.add(1, alpha=x.max().item()), [X]),
     Case("nanmedian", lambda x: torch.where(x > 0.5, float("nan"), x).nanmedian(1), [X], probes=(1.0, 8.0)),
     Case("histc-own-bounds", lambda x: torch.histc(x, 5), [X]),
     Case("bincount", lambda i: torch.bincount(i.flatten(), minlength=7), [PLACES]),
@@ -100,3 +108,21 @@ def test_numbers_are_numbers():
 @pytest.mark.parametrize("case", rows(CASES))
 def test_writing(case):
     check(case)
+
+
+@pytest.mark.parametrize(
+    ("write", "waits"),
+    [
+        (lambda x, y: assigned(x, y < x, y[y < x]), False),
+        (lambda x, y: assigned(x, y < x, torch.tanh(x[y < x]) - 2 * y[y < x]), False),
+        (
+            lambda x, y: assigned(x, x > 0, x[x > 0].log()),
+            True,
+        ),  # its gradient is NaN for the others
+        (lambda x, y: assigned(x, x > 0, x[y > 0]), True),
+    ],
+)
+def test_what_is_selected_by_the_mask_of_a_write_is_chosen(write, waits):
+    x = torch.arange(-10.0, 10.0).reshape(5, 4)
+    lowered = lower(_Function(write), (x, x.flip(0).contiguous()))
+    assert any(node.op == "fn.masked_put" for node in lowered.program.nodes) == waits

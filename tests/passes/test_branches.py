@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
@@ -140,3 +141,31 @@ def test_activations_in_a_sequential_may_differ_by_instance():
     ported.check(x(2, 6))
     check_source(ported.port.model_py)
     assert ported.port.model_py.count("class Part") == 1
+
+
+class PooledAttention(nn.Module):
+    """Queries are pooled in some blocks, keys in all."""
+
+    def __init__(self, pooled: bool):
+        super().__init__()
+        self.q, self.k = nn.Linear(6, 6), nn.Linear(6, 6)
+        if pooled:
+            self.pool_q, self.norm_q = nn.Conv2d(6, 6, 3, padding=1), nn.LayerNorm(6)
+        self.pool_k, self.norm_k = nn.Conv2d(6, 6, 3, padding=1), nn.LayerNorm(6)
+
+    def pool(self, a, conv, norm):
+        if conv is None:
+            return a
+        first, rest = a[:, :1], a[:, 1:]
+        rest = conv(rest.reshape(a.shape[0], 4, 4, a.shape[2]).permute(0, 3, 1, 2))
+        return norm(torch.cat([first, rest.flatten(2).transpose(1, 2)], 1))
+
+    def forward(self, a):
+        q = self.pool(self.q(a), getattr(self, "pool_q", None), getattr(self, "norm_q", None))
+        k = self.pool(self.k(a), self.pool_k, self.norm_k)
+        return a + torch.tanh(q) * k
+
+
+def test_behind_a_branch_no_size_is_read_off_what_it_makes():
+    result = ported(net(lambda: PooledAttention(True), lambda: PooledAttention(False)), 2, 17, 6)
+    assert classes(result) == ["PooledAttention"]

@@ -40,6 +40,13 @@ def test_operands_that_are_not_neutral_stay(forward):
     assert program.nodes
 
 
+def test_ones_times_a_number_are_the_number():
+    program, _ = rewritten(
+        lambda a: torch.where(a > 0, a, torch.ones(2, 3) * 1e10), [x(2, 3)], simplify_constants
+    )
+    assert [node.args[2] for node in program.nodes if node.op == "mx.where"] == [1e10]
+
+
 def test_a_neutral_operand_that_widens_leaves_the_width():
     program, _ = rewritten(lambda a: a + torch.zeros(4, 2, 3), [x(2, 3)], simplify_constants)
     assert ops(program) == {"mx.broadcast_to": 1}

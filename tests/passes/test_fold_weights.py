@@ -225,3 +225,42 @@ def test_normalized_rows_are_a_weight():
     ported.check(torch.randn(4, 5))
     check_source(ported.port.model_py)
     assert "mx.square(self." not in ported.port.model_py
+
+
+class Decay(nn.Module):
+    """A weight without the rest of its matrix, in each step of a loop: GRU-D."""
+
+    def __init__(self):
+        super().__init__()
+        self.W, self.b = nn.Parameter(torch.randn(6, 6)), nn.Parameter(torch.randn(6))
+
+    def forward(self, a):
+        for _ in range(3):
+            a = torch.tanh(functional.linear(a, self.W * self.W, self.b))
+        return a
+
+
+def test_a_weight_that_every_step_computes_is_one():
+    ported = port_of(Decay, [torch.randn(2, 6)])
+    ported.check(torch.randn(3, 6))
+    check_source(ported.port.model_py)
+    assert set(ported.port.recipes) == {"W", "b"}
+
+
+class OwnNames(nn.Module):
+    """Weights that are called nothing that a layer's are."""
+
+    def __init__(self):
+        super().__init__()
+        self.W, self.b = nn.Parameter(torch.randn(5, 6)), nn.Parameter(torch.randn(5))
+        self.weight_mu = nn.Parameter(torch.randn(4, 5))
+
+    def forward(self, a):
+        return functional.linear(functional.linear(a, self.W, self.b), self.weight_mu)
+
+
+def test_a_weight_of_no_layer_is_stored_as_it_is_multiplied():
+    ported = port_of(OwnNames, [torch.randn(2, 6)])
+    ported.check(torch.randn(3, 6))
+    assert "transpose" not in ported.port.model_py
+    assert "@ self.W + self.b" in ported.port.model_py

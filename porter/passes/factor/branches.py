@@ -46,6 +46,16 @@ class Branches:
                 inside |= set(branch[1:])
         return result
 
+    def hidden(self) -> set[Value]:
+        """What is made inside the branches that not all instances take: nothing behind these may read it."""
+        return {
+            value
+            for head, items in self.dependents.items()
+            if not is_given(head)
+            for item in items
+            for value in item.outputs
+        }
+
     def _absence(self, item: Item) -> frozenset[int]:
         return frozenset(i for i, found in enumerate(self.cls.of(item)) if found is None)
 
