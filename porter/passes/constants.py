@@ -42,6 +42,9 @@ class Count:
     length: Size
 
 
+_COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+
+
 def simplify_constants(program: Program) -> int:
     """Propagates fills and counts; masks that keep all, adds of 0 and indexing by a count go. Returns how many changed."""
     facts = _Facts(program)
@@ -175,6 +178,7 @@ class _Facts:
             "mx.logical_and": True,
             "|": False,
             "mx.logical_or": False,
+            "^": 0,
             "+": 0,
             "*": 1,
             "-": 0,
@@ -202,7 +206,8 @@ class _Facts:
 
     def _write_number(self, node: Node) -> int:
         """mx.minimum(x, mx.full(x.shape, 3)) is mx.minimum(x, 3)."""
-        first = {"mx.minimum": 0, "mx.maximum": 0, "mx.where": 1}.get(node.op)
+        asks = node.op in _COMPARISONS
+        first = {"mx.minimum": 0, "mx.maximum": 0, "mx.where": 1}.get(node.op, 0 if asks else None)
         if first is None:
             return 0
         for place in range(first, len(node.args)):
@@ -212,7 +217,8 @@ class _Facts:
             if (
                 isinstance(fill, Value)
                 and fill in self.fills
-                and fill.dtype == node.output.dtype != "bool"
+                and (asks or fill.dtype == node.output.dtype)
+                and fill.dtype != "bool"
                 and all(isinstance(a, Value) and a.dtype == fill.dtype for a in typed)
                 and broadcast_shapes(*(a.shape for a in others)) == node.output.shape
             ):

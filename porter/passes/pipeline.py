@@ -48,6 +48,7 @@ from porter.passes.name_length import free_length, name_length
 from porter.passes.name_roles import name_roles
 from porter.passes.pick_parts import pick_parts
 from porter.passes.plain_positions import plain_positions
+from porter.passes.read_parts import read_parts
 from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, keep_rows, merge_reshapes
 from porter.passes.row_guards import drop_row_guards
 from porter.passes.shard.plan_shards import plan_shards
@@ -67,6 +68,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
         "masks of ones, gathers by arange and fills of one number become what they are",
     ),
     (pick_parts, "what is put beside others and taken out again needs no array around it"),
+    (read_parts, "what an author writes piece by piece into an array of zeros is joined once"),
     (keep_lookups, "rows are looked up by indices of any number of axes"),
     (inline_scalars, "a tensor of one number is a number in MLX"),
     (keep_integers, "distances between positions are whole numbers all the way to their table"),

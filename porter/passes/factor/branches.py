@@ -50,8 +50,7 @@ class Branches:
         """What is made inside the branches that not all instances take: nothing behind these may read it."""
         return {
             value
-            for head, items in self.dependents.items()
-            if not is_given(head)
+            for items in self.dependents.values()
             for item in items
             for value in item.outputs
         }

@@ -1,0 +1,95 @@
+"""read_parts: arrays that are written piece by piece are joined once, and read where their parts are."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.passes.programs import Fn, x
+from tests.random_modules.parity import check_source, port_of
+
+
+class Decoder(nn.Module):
+    """Steps are written into an array of zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.GRUCell(4, 6), nn.Linear(6, 4)
+
+    def forward(self, a):
+        hidden, token = a.new_zeros(a.shape[0], 6), a[:, 0]
+        written = a.new_zeros(a.shape[0], 5, 4)
+        for t in range(5):
+            hidden = self.cell(token, hidden)
+            token = self.out(hidden)
+            written[:, t] = token
+        return written
+
+
+def test_steps_that_are_written_into_zeros_are_stacked():
+    ported = port_of(Decoder, [x(2, 3, 4)])
+    ported.check(x(3, 3, 4))
+    check_source(ported.port.model_py)
+    assert "outputs.append(" in ported.port.model_py
+    assert "concatenate" not in ported.port.model_py
+
+
+def farthest(points):
+    """Farthest point sampling: distances are kept where a point is nearer, places are written one by one."""
+    batch, count, _ = points.shape
+    rows = torch.arange(batch)
+    places = torch.zeros(batch, 6, dtype=torch.long)
+    distance, last = (
+        torch.ones(batch, count).to(points) * 1e10,
+        torch.zeros(batch, dtype=torch.long),
+    )
+    for i in range(6):
+        places[:, i] = last
+        found = ((points - points[rows, last].view(batch, 1, 3)) ** 2).sum(-1)
+        nearer = found < distance
+        distance[nearer] = found[nearer]
+        last = distance.max(-1)[1]
+    return places
+
+
+def test_farthest_points_wait_for_no_count():
+    ported = port_of(lambda: Fn(farthest), [x(2, 12, 3)])
+    ported.check(x(3, 12, 3))
+    source = ported.port.model_py
+    assert "item()" not in source
+    assert "concatenate" not in source
+    assert "for _ in range(" in source
+
+
+def hashed(cells):
+    result = torch.zeros_like(cells)[..., 0]
+    for i, prime in enumerate((1, 7919, 104729)):
+        result ^= cells[..., i] * prime
+    return result
+
+
+def written_beyond(a):
+    b = a.clone()
+    b[:, 1:3] = a[:, :2] * 2
+    return b[:, 2:5], b[:, :1], b[:, -1]
+
+
+def written_twice(a):
+    b = torch.zeros_like(a)
+    b[:, :2] = a[:, 2:4]
+    b[:, 2:] = b[:, :2].repeat(1, 2, 1)[:, :3]
+    return b
+
+
+READS = {
+    "a view that is written through": (hashed, torch.arange(15).reshape(5, 3), {}),
+    "across parts": (written_beyond, x(2, 5, 3), {"mx.concatenate": 1}),
+    "halves": (written_twice, x(2, 5, 3), None),
+}
+
+
+@pytest.mark.parametrize(("forward", "given", "left"), READS.values(), ids=READS)
+def test_reads_of_what_was_written(forward, given, left):
+    ported = port_of(lambda: Fn(forward), [given])
+    ported.check(given)
+    if left is not None:
+        assert ported.port.model_py.count("mx.concatenate(") == sum(left.values())
