@@ -120,10 +120,10 @@ def _merged_operands(node: Node) -> dict[Value, Value]:
 
 
 def drop_broadcasts(program: Program) -> int:
-    """An expand goes where every reader broadcasts by itself to the same shape. Returns how many went."""
+    """An expand, or a copy of what has size 1, goes where every reader broadcasts to the same shape. Returns how many went."""
     count = 0
     for node in list(program.nodes):
-        if node.op != "mx.broadcast_to" or node.output in program.output_values():
+        if not _is_expand(node) or node.output in program.output_values():
             continue
         narrow, wide = node.args[0], node.output
         users = program.users().get(wide, [])
@@ -140,6 +140,11 @@ def drop_broadcasts(program: Program) -> int:
             elif user.op in ELEMENTWISE:
                 others = [narrow if value is wide else value for value in user.inputs()]
                 fits &= broadcast_shapes(*(value.shape for value in others)) == user.output.shape
+            elif user.op == "[]" and user.args[0] is not wide:
+                indices = values_in(user.attrs["key"])
+                others = [narrow if value is wide else value for value in indices]
+                shapes = [broadcast_shapes(*(v.shape for v in vs)) for vs in (indices, others)]
+                fits &= shapes[0] == shapes[1]
             else:
                 fits = False
         if fits:
@@ -148,6 +153,15 @@ def drop_broadcasts(program: Program) -> int:
             program.nodes.remove(node)
             count += 1
     return count
+
+
+def _is_expand(node: Node) -> bool:
+    if node.op != "mx.tile":
+        return node.op == "mx.broadcast_to"
+    sizes, times = node.args[0].shape, node.args[1]
+    return len(sizes) == len(times) and all(
+        n == 1 or size == 1 for size, n in zip(sizes, times, strict=True)
+    )
 
 
 def _swapped(old: Value, new: Value, value: Value) -> Value:

@@ -153,3 +153,32 @@ def test_fixtures_hold_what_the_passes_look_for():
     lowered = program_of(lambda a: a.mean(1, keepdim=True).flatten(0), x(2, 3)).program
     assert ops(lowered)["mx.mean"] == 1
     assert lowered.nodes[0].kwargs["keepdims"] is True
+
+
+def test_index_arrays_broadcast_by_themselves():
+    """`points[batch_indices, idx]`, as of PointNet++."""
+
+    def forward(points, idx):
+        rows = torch.arange(points.shape[0]).view(-1, 1, 1).repeat(1, *idx.shape[1:])
+        return points[rows, idx, :]
+
+    idx = torch.randint(0, 7, (2, 3, 4))
+    program, (count,) = rewritten(Fn(forward), [x(2, 7, 3), idx], drop_broadcasts)
+    assert count == 1
+    assert "mx.tile" not in ops(program)
+
+
+def test_the_only_index_array_keeps_its_copies():
+    program, (count,) = rewritten(
+        Fn(lambda a: a[torch.arange(2).view(2, 1).repeat(1, 3)]), [x(4, 3)], drop_broadcasts
+    )
+    assert count == 0
+    assert "mx.tile" in ops(program)
+
+
+def test_an_axis_that_is_repeated_is_no_broadcast():
+    program, (count,) = rewritten(
+        Fn(lambda a, b: a.repeat(1, 2) + b), [x(2, 3), x(2, 6)], drop_broadcasts
+    )
+    assert count == 0
+    assert "mx.tile" in ops(program)
