@@ -21,7 +21,9 @@ def read_parts(program: Program) -> int:
     count = 0
     for node in list(program.nodes):
         joined = producer(node.args[0], "mx.concatenate") if node.op == "[]" else None
-        if joined is not None and homes.home(joined.scope) == homes.home(node.scope):
+        if _drop_axis(program, node):
+            count += 1
+        elif joined is not None and homes.home(joined.scope) == homes.home(node.scope):
             count += _read(program, node, joined)
     if count:
         remove_dead(program)
@@ -58,6 +60,26 @@ def _read(program: Program, node: Node, joined: Node) -> int:
     else:
         program.nodes.remove(node)
         program.replace({node.output: part})
+    return 1
+
+
+def _drop_axis(program: Program, node: Node) -> int:
+    """`x[:, None][:, 0]` is x."""
+    wide = producer(node.args[0], "mx.expand_dims") if node.op == "[]" else None
+    if wide is None or not isinstance(wide.args[1], int):
+        return 0
+    axis, key = wide.args[1] % wide.output.rank, list(node.attrs["key"])
+    plain = all(isinstance(cut, (slice, int)) for cut in key) and axis < len(key)
+    if not plain or isinstance(key[axis], slice) or node.output in program.output_values():
+        return 0
+    del key[axis]
+    build = Builder(node.scope, node.location)
+    if any(cut != slice(None) for cut in key):
+        narrow = build.index(wide.args[0], key, node.output.shape)
+        replace_node(program, node, build.nodes, narrow)
+    else:
+        program.nodes.remove(node)
+        program.replace({node.output: wide.args[0]})
     return 1
 
 

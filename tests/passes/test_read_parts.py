@@ -93,3 +93,13 @@ def test_reads_of_what_was_written(forward, given, left):
     ported.check(given)
     if left is not None:
         assert ported.port.model_py.count("mx.concatenate(") == sum(left.values())
+
+
+def test_an_axis_that_is_taken_away_again_is_not_made():
+    def forward(a, b):
+        wide = a[..., None]
+        return wide[:, :, 0].tanh() + wide[0, :, 0] + b[:, None][:, 0, 1:].tanh()
+
+    ported = port_of(lambda: Fn(forward), [x(2, 3), x(2, 4)])
+    ported.check(x(2, 3), x(2, 4))
+    assert "None" not in ported.port.model_py
