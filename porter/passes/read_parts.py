@@ -127,13 +127,22 @@ def _piece(build: Builder, part: Value, key: list[Any], shape: list[Size]) -> Va
             filled.op, tuple(shape), *filled.args[1:], shapes=[tuple(shape)], dtypes=[part.dtype],
             **filled.kwargs,
         ).output  # fmt: skip
-    wide = producer(part, "mx.expand_dims")
     single = [axis for axis, cut in enumerate(key) if cut == 0 and not isinstance(cut, slice)]
-    if wide is not None and single == [wide.args[1]] and all(k in (0, slice(None)) for k in key):
-        return wide.args[0]  # type: ignore[no-any-return]
+    plain = len(single) == 1 and all(cut in (0, slice(None)) for cut in key)
+    if plain and (narrow := _narrow(part, single[0])) is not None:
+        return narrow
     while key and key[-1] == slice(None):
         key.pop()
     return build.index(part, key, shape)
+
+
+def _narrow(part: Value, axis: int) -> Value | None:
+    """The array that got an axis of size 1 there."""
+    node = producer(part, "mx.expand_dims", ".reshape")
+    if node is None or part.shape[axis] != 1:
+        return None
+    source: Value = node.args[0]
+    return source if source.shape == (*part.shape[:axis], *part.shape[axis + 1 :]) else None
 
 
 def _flatten(program: Program, homes: Homes) -> int:
@@ -167,20 +176,17 @@ def _stack(program: Program, node: Node) -> int:
     if node.op != "mx.concatenate" or not isinstance(node.kwargs.get("axis"), int):
         return 0
     axis = node.kwargs["axis"] % node.output.rank
-    wide = [producer(part, "mx.expand_dims", *FILLED) for part in node.args[0]]
-    made = [w for w in wide if w is not None and w.op == "mx.expand_dims"]
-    if len(made) < 2 or any(
-        w is None or (w.args[1] != axis if w.op == "mx.expand_dims" else w.output.shape[axis] != 1)
-        for w in wide
+    wide = [_narrow(part, axis) for part in node.args[0]]
+    filled = [part.shape[axis] == 1 and producer(part, *FILLED) for part in node.args[0]]
+    if sum(w is not None for w in wide) < 2 or not all(
+        w is not None or fill for w, fill in zip(wide, filled, strict=True)
     ):
         return 0
     build = Builder(node.scope, node.location)
+    shape = [n for a, n in enumerate(node.output.shape) if a != axis]
     narrow = [
-        w.args[0]
-        if w.op == "mx.expand_dims"
-        else _piece(build, w.output, [], [n for a, n in enumerate(w.output.shape) if a != axis])
-        for w in wide
-        if w is not None
+        _piece(build, part, [], shape) if w is None else w
+        for w, part in zip(wide, node.args[0], strict=True)
     ]
     out = node.output
     result = build.op("mx.stack", narrow, shape=out.shape, dtype=out.dtype, axis=axis)
