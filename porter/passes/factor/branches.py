@@ -49,10 +49,7 @@ class Branches:
     def hidden(self) -> set[Value]:
         """What is made inside the branches that not all instances take: nothing behind these may read it."""
         return {
-            value
-            for items in self.dependents.values()
-            for item in items
-            for value in item.outputs
+            value for items in self.dependents.values() for item in items for value in item.outputs
         }
 
     def _absence(self, item: Item) -> frozenset[int]:
