@@ -27,17 +27,7 @@ def attention(
     build = call.build
     q4, k4, v4 = (_with_four_axes(call, x) for x in (q, k, v))
     batch = broadcast_shapes(*(x.shape[:-2] for x in (q4, k4, v4)))
-    if any(x.shape[0] != batch[0] for x in (q4, k4, v4)):
-        q4, k4, v4 = (
-            build.op(
-                "mx.broadcast_to",
-                x,
-                (batch[0], *x.shape[1:]),
-                shape=(batch[0], *x.shape[1:]),
-                dtype=x.dtype,
-            )
-            for x in (q4, k4, v4)
-        )
+    q4, k4, v4 = (_with_samples(call, x, batch[0]) for x in (q4, k4, v4))
     given: Any = mask
     if is_causal:
         given = _causal(call, q.shape[-2], k.shape[-2])
@@ -61,6 +51,14 @@ def attention(
     ):
         result = _zero_where_all_masked(call, result, given)
     return build.reshape(result, call.shape)
+
+
+def _with_samples(call: Call, x: Value, samples: Size) -> Value:
+    """The same for all samples, where it is one sample's: MLX wants as many of queries as of keys."""
+    if x.shape[0] == samples:
+        return x
+    shape = (samples, *x.shape[1:])
+    return call.build.op("mx.broadcast_to", x, shape, shape=shape, dtype=x.dtype)
 
 
 def _with_four_axes(call: Call, x: Value) -> Value:

@@ -13,6 +13,7 @@ from porter.errors import UsageError
 from porter.sources.dry_run import dry_run, runs
 from porter.sources.huggingface_grids import gridded_inputs
 from porter.sources.huggingface_pictures import (
+    drop_decoder_states,
     features,
     logits_alone,
     pictured_inputs,
@@ -94,6 +95,8 @@ def example_inputs(module: Any, config: Any, seed: int) -> Examples:
     if not _add_floats(module, config, names, floats, generator, examples):
         _leave_text(module, config, names, generator, examples)
     _add_needed(module, config, names, generator, examples)
+    if "decoder_input_ids" in examples.values:
+        drop_decoder_states(module, examples.values)
     return examples
 
 
@@ -108,7 +111,7 @@ def _add_pictured(
     token = _placeholder(config)
     floats = [name for name in wanted if shapes_of(name, config)]
     name = floats[0] if len(floats) == 1 else "pixel_values"
-    if token is None or name not in floats or not _writes_text(module, config):
+    if token is None or name not in floats or not _writes_text(module, config, ("input_ids", name)):
         return False
     found, kinds = None, [name for name in names if name.endswith("token_type_ids")]
     alone = floats == [name] and not {*required} - {"input_ids"}
@@ -169,12 +172,15 @@ def setting_of_decoder(config: Any) -> Any:
     )  # fmt: skip
 
 
-def _writes_text(module: Any, config: Any) -> bool:
-    """Whether it is a decoder that continues a text: its padding is the cache's business, not an input."""
+def _writes_text(module: Any, config: Any, main: tuple[str, ...] = ("input_ids",)) -> bool:
+    """Whether it is a decoder that continues a text: its padding is the cache's business, not an input.
+
+    `main` is what its main input may be: that of one that is told of a picture in its text is the picture.
+    """
     can_generate = getattr(module, "can_generate", None)
     if can_generate is None or getattr(config, "is_encoder_decoder", False):
         return False
-    return bool(can_generate()) and getattr(module, "main_input_name", None) == "input_ids"
+    return bool(can_generate()) and getattr(module, "main_input_name", None) in main
 
 
 def _add_text(

@@ -119,6 +119,27 @@ def logits_alone(module: Any, token: int, kinds: str | None = None) -> None:
     derive(inner, typed)
 
 
+def drop_decoder_states(module: Any, values: dict[str, torch.Tensor]) -> None:
+    """An encoder-decoder that writes text returns no hidden states of its decoder beside the logits they are made into."""
+    states = "decoder_hidden_states"
+    if not getattr(module, "can_generate", lambda: False)():
+        return
+    try:
+        found = dry_run(module, "__call__", values)
+        if found["logits"] is None or found[states] is None:
+            return
+    except Exception:  # noqa: BLE001 -- it has no such outputs, or its run depends on the data
+        return
+    cls: Any = type(module)
+
+    @functools.wraps(cls.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = cls.forward(self, *args, **kwargs)
+        return type(result)(**{name: result[name] for name in result if name != states})
+
+    derive(module, forward)
+
+
 def derive(module: Any, *methods: Any) -> None:
     """Gives the module these methods; its class keeps the name that it has."""
     cls = type(module)

@@ -193,6 +193,22 @@ def test_what_the_encoder_gave_is_projected_once():
     close(np.array(again), np.array(model.decode(text[:, :4], memory, mask)[:, 3:], np.float64))
 
 
+class Bounded(EncoderDecoder):
+    """With a long text to read it does something else."""
+
+    def forward(self, input_ids, attention_mask, decoder_input_ids):
+        factor = 1.0 if input_ids.shape[1] <= 20 else 2.0
+        result = super().forward(input_ids, attention_mask, decoder_input_ids)
+        return {"logits": result["logits"], "memory": result["memory"] * factor}
+
+
+def test_a_bound_of_what_is_read_is_none_of_what_is_written():
+    ported = port_of(Bounded, _inputs(), DIMS)
+    assert any(note.startswith("length: the port holds") for note in ported.port.notes)
+    inputs = [to_mlx(x) for x in _inputs(1, 6, 24)]
+    assert decoded_after(ported.model, inputs)["gaps"][0] < 1e-5
+
+
 def test_a_model_that_does_not_encode_is_refused():
     with pytest.raises(UsageError, match="no cache to decode with"):
         porter.generate(mlx.nn.Linear(2, 2), {}, mx.zeros((1, 1), dtype=mx.int32))

@@ -364,3 +364,13 @@ def test_attention_in_parts_of_a_sample_with_a_learned_scale():
     ported.check(torch.randn(3, 3, 7, 6))
     assert "scaled_dot_product_attention" in ported.port.model_py
     assert "softmax" not in ported.port.model_py
+
+
+def test_queries_of_one_sample_are_given_to_all_and_keys_stay():
+    """Learned queries (a Q-Former's) look at the features of each sample."""
+
+    def forward(q, k, v):
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+    program, _ = rewritten(forward, [x(1, 2, 3, 4), x(5, 2, 7, 4), x(5, 2, 7, 4)])
+    assert [node.op for node in program.nodes] == ["mx.broadcast_to", SDPA]

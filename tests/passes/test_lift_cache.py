@@ -332,6 +332,31 @@ def test_a_factor_for_padding_is_the_caches_business():
     assert decoded(ported.model, [to_mlx(ids)])["gaps"][0] < 1e-5
 
 
+class Hiding(Decoder):
+    """As T5Gemma has it: keys of padding are hidden, and the mask is added to the scores."""
+
+    def forward(self, ids):
+        place = torch.arange(ids.shape[1])
+        seen = (place[None] <= place[:, None]) & (ids != PAD)[:, None, None, :]
+        mask = torch.where(seen, torch.tensor(0.0), torch.finfo(torch.float32).min)
+        x = self.embed(ids)
+        for layer in self.layers:
+            heads = layer.attention.qkv(x).view(*ids.shape, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+            found = functional.scaled_dot_product_attention(*heads.unbind(0), attn_mask=mask)
+            x = x + layer.attention.out(found.transpose(1, 2).reshape(x.shape))
+        return self.head(x)
+
+
+def test_a_mask_that_hides_padding_is_the_caches_business():
+    ids = _ids().clamp(min=PAD + 1)
+    ported = port_of(lambda: Hiding(rope=False), [ids], TOKENS)
+    assert any("leaves padding to the cache" in note for note in ported.port.notes)
+    with torch.no_grad():
+        expected = ported.module(ids).numpy()
+    close(np.array(ported.model(to_mlx(ids))), expected)
+    assert decoded(ported.model, [to_mlx(ids)])["gaps"][0] < 1e-5
+
+
 class Stack(nn.Module):
     def __init__(self, layers):
         super().__init__()

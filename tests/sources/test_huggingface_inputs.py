@@ -154,3 +154,14 @@ def test_a_decoder_whose_pictures_are_unknown_is_given_text_alone():
     examples = example_inputs(Tiled(), config, 0)
     assert list(examples.values) == ["input_ids"]
     assert ["text alone" in note for note in examples.notes] == [True]
+
+
+def test_an_encoder_decoder_that_writes_text_returns_no_states_of_its_decoder():
+    """T5Gemma returns the last of them whatever it is asked for."""
+    text = TEXT | {"num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
+    config = transformers.T5GemmaConfig(encoder=dict(text), decoder=dict(text), vocab_size=60)
+    module = transformers.T5GemmaForConditionalGeneration(config).eval()
+    module.config.use_cache = config.encoder.use_cache = config.decoder.use_cache = False
+    values = example_inputs(module, config, 0).values
+    with torch.no_grad():
+        assert sorted(module(**values)) == ["encoder_last_hidden_state", "logits"]

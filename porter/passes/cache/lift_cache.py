@@ -13,7 +13,7 @@ from porter.ir.evaluate import Unknown
 from porter.passes.cache.carry_states import carry_states, take_parts
 from porter.passes.cache.divide_mask import divide_mask
 from porter.passes.cache.find_memory import find_memory, name_memory
-from porter.passes.cache.find_padding import find_padding
+from porter.passes.cache.find_padding import PADDING, compared_words, find_padding, unpadded
 from porter.passes.cache.find_pictures import Pictures, find_pictures
 from porter.passes.cache.find_shown import drop_guards, find_shown, shows_all
 from porter.passes.cache.find_text import Text, find_text
@@ -30,12 +30,8 @@ from porter.passes.cache.tokenwise import COUNTING, STATEFUL, mixes_tokens
 from porter.passes.cache.widen_positions import widen_positions
 from porter.passes.cleanup import remove_dead, share_equal, written_first
 from porter.passes.fuse.fuse_attention import ATTENTION, SDPA
-from porter.passes.fuse.match import is_number
 from porter.passes.masks import Sight
-from porter.passes.positions import as_array, at_length, position_values
-
-_PADDING = "the source treats padding tokens apart; the port leaves padding to the cache, and takes no token for it"
-
+from porter.passes.positions import as_array, at_length, length_symbol, position_values
 
 _PREFIX = (
     "all tokens of a call that has pictures see each other; those of a call without any see the ones before them, "
@@ -61,7 +57,7 @@ def lift_cache(program: Program) -> int:
         return 0
     widen_positions(program, text.length)
     try:
-        if program.longest is not None:
+        if program.longest is not None and text.length is length_symbol(program):
             raise NoCache(f"with more than {program.longest} tokens the source goes another way")
         text = find_text(program) or text
         pictures = None if text.crossed else find_pictures(program, text)
@@ -103,7 +99,7 @@ def _plan(program: Program, text: Text, pictures: Pictures | None) -> Plan | Non
             continue
         ahead = find_shown(program, mask, text) if pictures else None
         if ahead is None:
-            known[mask] = divide_mask(program, mask)
+            known[mask] = divide_mask(program, mask) or unpadded(program, mask, text)
         else:
             known[mask], wider[mask] = (ahead[0], None), ahead[1]
     if text.own and not any(known.values()) and not text.crossed:
@@ -125,9 +121,9 @@ def _plan(program: Program, text: Text, pictures: Pictures | None) -> Plan | Non
     plan.wider = [wider.get(node.kwargs.get("mask")) for node in text.own]
     plan.pictures = pictures.name if pictures else None
     _find_guards(program, plan)
-    plan.passing = find_padding(program, _compared_words(program, text.ids))
+    plan.passing = find_padding(program, compared_words(program, text.ids))
     if plan.passing:
-        program.notes.append(_PADDING)
+        program.notes.append(PADDING)
     plan.passing |= drop_guards(program, set(wider.values()))
     find_pairs(program, plan)
     place_caches(program, plan)
@@ -209,7 +205,7 @@ def _moves(node: Node, plan: Plan) -> bool:
 def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.Symbol) -> None:
     """Positions that the model reads, and the check that nothing but attention looks at other tokens."""
     known: dict[Value, bool] = {}
-    words, plain = _compared_words(program, plan.text.ids), position_values(program)
+    words, plain = compared_words(program, plan.text.ids), position_values(program)
     positions = {v for v in position_values(program, words) if _counts(v, length, known)}
     stack: list[Value] = []
     own, crossed = set(plan.attentions), set(plan.text.crossed)
@@ -236,7 +232,7 @@ def _find_counts(program: Program, plan: Plan, live: list[Node], length: sympy.S
         if start is not None:
             plan.counts[value] = start
             if value not in plain:
-                program.notes.append(_PADDING)
+                program.notes.append(PADDING)
             continue
         if value in words:
             continue  # which stands as it is
@@ -255,15 +251,6 @@ def _counts(value: Value, length: sympy.Symbol, known: dict[Value, bool]) -> boo
         if not known[value] and value.node is not None:
             known[value] = any(_counts(v, length, known) for v in value.node.inputs())
     return known[value]
-
-
-def _compared_words(program: Program, ids: Value) -> set[Value]:
-    """Which tokens are not a certain one: positions that leave out padding are counted from that."""
-    return {
-        node.output
-        for node in program.nodes
-        if node.op in ("!=", "mx.not_equal") and node.args[0] is ids and is_number(node.args[1])
-    }
 
 
 def _start(program: Program, value: Value, words: set[Value]) -> int | None:
