@@ -30,9 +30,10 @@ def pictured_inputs(
     shorter text still has its pictures. None where the module takes its pictures in another form.
     """
     method, rank = _FEATURES.get(name, ("", 0))
-    if not hasattr(module, method):
+    owner = next((m for m in (module, getattr(module, "model", None)) if hasattr(m, method)), None)
+    if owner is None:
         return None
-    takes = inspect.signature(getattr(module, method)).parameters
+    takes = inspect.signature(getattr(owner, method)).parameters
     if name not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         return None
     chosen = {
@@ -45,7 +46,7 @@ def pictured_inputs(
             continue
         given = {name: torch.randn((PICTURES, *shape[1:]), generator=generator)}
         try:
-            found = dry_run(module, method, {**given, **chosen})
+            found = dry_run(owner, method, {**given, **chosen})
             count, rest = divmod(features(found), PICTURES)
         except Exception:  # noqa: BLE001, S112 -- the shapes are wrong, or the number depends on the data
             continue

@@ -165,3 +165,17 @@ def test_an_encoder_decoder_that_writes_text_returns_no_states_of_its_decoder():
     values = example_inputs(module, config, 0).values
     with torch.no_grad():
         assert sorted(module(**values)) == ["encoder_last_hidden_state", "logits"]
+
+
+def test_pictures_whose_features_an_inner_model_works_out():
+    vision = VISION | {"model_type": "siglip_vision_model"}
+    config = transformers.DeepseekVLConfig(
+        text_config=TEXT | {"model_type": "llama"}, vision_config=vision, image_token_id=55
+    )
+    module = transformers.DeepseekVLForConditionalGeneration(config).eval()
+    module.config.use_cache = config.text_config.use_cache = False
+    values = example_inputs(module, config, 0).values
+    assert values["pixel_values"].shape == (3, 3, 16, 16)
+    assert (values["input_ids"] == 55).sum() == 3 * 4
+    with torch.no_grad():
+        assert list(module(**values)) == ["logits"]

@@ -46,6 +46,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "granite_speech": {"projector_config": {"encoder_hidden_size": 64}},
     "granite_speech_plus": {"projector_config": {"encoder_hidden_size": 64}},
     "vipllava": {"vision_feature_layer": [-2, -1]},
+    # the default's text is as wide as no published one's, which the projector meets
+    "janus": {"text_config": {"hidden_size": 128}, "vq_config": {"base_channels": 32}},
     # a smaller picture has fewer patches to pool
     "gemma3": {"mm_tokens_per_image": 4},
     "shieldgemma2": {"mm_tokens_per_image": 4},
