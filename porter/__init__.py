@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["convert", "generate", "inspect", "load", "lowering", "record", "validate"]
 
-FUNCTIONS = {"load": "porter.artifact", "record": "porter.validate"}
+FUNCTIONS = {"load": "porter.loading", "record": "porter.validate"}
 CALLABLE_MODULES = ("convert", "generate", "inspect", "lowering", "validate")
 
 
