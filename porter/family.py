@@ -12,14 +12,15 @@ from porter.ir import Program, Variant
 from porter.ir.align import align
 from porter.sources.fitted_inputs import fitted_inputs
 from porter.sources.variants import WANTED, OtherSizes, tensors_of
-from porter.time_limit import time_limit
+from porter.time_limit import TimeLimitExceeded, time_limit
 
 if TYPE_CHECKING:
     from porter.sources import Source
 
 #: CPU seconds after which one traced size has to do.
 QUICK = 2.0
-#: CPU seconds that one traced size may take; a deeper model may be many times the size of the source's.
+#: CPU seconds that one traced size may take, and after which no more are tried; a deeper model may be many times the size
+#: of the source's.
 MOST = 20.0
 
 Trace = Callable[["Source", bool], Program]
@@ -95,49 +96,64 @@ class Family:
 
         Graphs without symbolic sizes come first: they take a fraction of the time, and do where no setting has to do with one.
         """
-        self._traced = (program, [])
-        ways = [False, True] if program.dims else [True]
-        again = [self._alike] if self._alike is not None else None
-        for others in again or self._sizes.same_graph(self._free):
-            for other in others:
-                started = time.process_time()
-                found = self._traced_alike(program, other, trace, ways)
-                if found is None:
-                    break
-                graph, way = found
-                ways = ways[ways.index(way) :]
-                self._traced[1].append((other, graph))
-                if time.process_time() - started > QUICK:
-                    break
-            if self._traced[1]:
-                self._alike = others
-                break
+        found: list[tuple[Source, Program]] = []
+        self._traced = (program, found)
+        begun = time.process_time()
+        candidates: Iterable[list[Source]] = self._sizes.same_graph(self._free)
+        if self._alike is not None:
+            candidates = [self._alike]
+        for symbolic in (False, True) if program.dims else (True,):
+
+            def traced(source: Source, by: bool = symbolic) -> Program:
+                return trace(source, by)
+
+            again = []
+            for others in candidates:
+                again.append(others)
+                for other in others:
+                    started = time.process_time()
+                    if started - begun > MOST:
+                        return
+                    graph = self._traced_alike(program, other, traced)
+                    if graph is None:
+                        break
+                    found.append((other, graph))
+                    if time.process_time() - started > QUICK:
+                        break
+                if found:
+                    self._alike = others
+                    return
+            candidates = again
 
     def _traced_alike(
-        self, program: Program, other: Source, trace: Trace, ways: list[bool]
-    ) -> tuple[Program, bool] | None:
-        """The graph of another size, by the example inputs or by such as are as wide as it is."""
+        self, program: Program, other: Source, trace: Callable[[Source], Program]
+    ) -> Program | None:
+        """The graph of another size, by the example inputs or, where it refuses them, by such as are as wide as it is."""
         widths = _widths(config_of(self._source), config_of(other))
         for source in (other, *fitted_inputs(other, widths)):
-            found = _traced_alike(program, source, trace, ways)
-            if found is not None:
-                return found
+            try:
+                return _traced_alike(program, source, trace)
+            except _Refused:
+                continue
         return None
+
+
+class _Refused(Exception):
+    """A model of another size does not take the example inputs."""
 
 
 def _traced_alike(
-    program: Program, other: Source, trace: Trace, ways: list[bool]
-) -> tuple[Program, bool] | None:
-    """A graph of another size with the program's steps, and whether it has symbolic sizes; None where there is none."""
+    program: Program, other: Source, trace: Callable[[Source], Program]
+) -> Program | None:
+    """A graph of another size with the program's steps; None where it has others. Raises _Refused."""
     try:
         with time_limit(MOST):
-            for symbolic in ways:
-                graph = trace(other, symbolic)
-                if align(program, graph) is not None:
-                    return graph, symbolic
-    except Exception:  # noqa: BLE001 -- it does not take the example inputs, and the author's code raises anything
+            graph = trace(other)
+            return graph if align(program, graph) is not None else None
+    except TimeLimitExceeded:
         return None
-    return None
+    except Exception as error:  # the author's code raises anything
+        raise _Refused from error
 
 
 def _widths(config: dict[str, Any], other: dict[str, Any]) -> dict[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sympy import Expr
+from sympy import Expr, Mul
 
 from porter.ir.program import Node, Program, Value
 
@@ -18,8 +18,8 @@ def align(program: Program, other: Program) -> tuple[dict[Node, Node], dict[Valu
 
     The like may differ in its numbers and in the sizes of its arrays, not in ops, modules, ranks or the symbols of sizes.
     `other` may have been traced with the traced sizes of `program` as numbers, which takes a fraction of the time: its sizes
-    are then made the expressions that they are in `program`. Where one is another number there, a setting has to do with
-    it, and there is no like.
+    are then made the expressions that they are in `program`, or such with another factor. Where one is another number
+    there, a setting has to do with it, and there is no like.
     """
     nodes = [node for node in program.nodes if node.op != "size"]  # which were put in since
     unlike = bool(other.dims) and program.dims.keys() != other.dims.keys()
@@ -58,9 +58,9 @@ class _Pairs:
         if isinstance(a, Value):
             return self._value(a, b)
         if isinstance(a, Expr) and not isinstance(b, Expr):
-            if not self.traced or type(b) not in (int, float) or a.subs(self.traced) != b:
+            if not self.traced or type(b) not in (int, float):
                 raise _Unlike
-            return a
+            return a if a.subs(self.traced) == b else self._multiple(a, b)
         if isinstance(a, (list, tuple)):
             if type(a) is not type(b) or len(a) != len(b):
                 raise _Unlike
@@ -76,6 +76,17 @@ class _Pairs:
         if (a is None) != (b is None):
             raise _Unlike
         return b
+
+    def _multiple(self, a: Expr, b: float) -> Expr:
+        """`12` as `6 * batch` for `2 * batch`: heads beside the samples, of which the other size has more."""
+        number, symbols = a.as_coeff_Mul()
+        factors = Mul.make_args(symbols)
+        unit = symbols.subs(self.traced)
+        if not (number.is_Integer and number > 1 and all(f.is_Symbol for f in factors)):
+            raise _Unlike
+        if type(b) is not int or not unit.is_Integer or b % int(unit):
+            raise _Unlike
+        return (b // int(unit)) * symbols
 
     def _value(self, a: Value, b: Any) -> Value:
         if a in self.values:

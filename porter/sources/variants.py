@@ -335,7 +335,9 @@ def _changed(name: str, value: Any, draw: random.Random, alike: bool) -> Any:
         factors = list(_LARGE if min(value) > 7 else _SMALL)
         draw.shuffle(factors)
         several = 1 if alike or len(set(value)) == 1 else len(factors)
-        return type(value)(item * factors[k % several] for k, item in enumerate(value))
+        return type(value)(  # one head stays one, as where it is a setting of its own
+            item * factors[k % several] if item > 1 else item for k, item in enumerate(value)
+        )
     return value * draw.choice(_LARGE if value > 31 else _SMALL)
 
 

@@ -80,7 +80,22 @@ def test_numbers_of_a_graph_without_symbolic_sizes_become_sizes_again():
     assert list(nodes.values()) == b.nodes
 
 
-def test_a_setting_within_a_symbolic_size_wants_a_symbolic_graph():
+def test_a_number_of_heads_beside_the_samples_is_followed():
     a = traced(Patches(8, 2, by_batch=True), 8, symbolic=True)
-    assert align(a, traced(Patches(12, 4, by_batch=True), 12, symbolic=False)) is None
-    assert align(a, traced(Patches(12, 4, by_batch=True), 12, symbolic=True)) is not None
+    for symbolic in (False, True):
+        b = traced(Patches(12, 4, by_batch=True), 12, symbolic=symbolic)
+        assert align(a, b) is not None
+        assert b.output_values()[0].shape[0] / b.inputs[0].shape[0] == 4
+
+
+class Shifted(Patches):
+    """As many rows more than samples as there are heads."""
+
+    def forward(self, x):
+        return torch.cat([self.out(x), x.new_zeros(self.heads, *x.shape[1:])])
+
+
+def test_another_number_in_a_symbolic_size_wants_a_symbolic_graph():
+    a = traced(Shifted(8, 2), 8, symbolic=True)
+    assert align(a, traced(Shifted(12, 4), 12, symbolic=False)) is None
+    assert align(a, traced(Shifted(12, 4), 12, symbolic=True)) is not None
