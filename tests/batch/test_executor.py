@@ -184,7 +184,8 @@ def test_junit(tmp_path, calls):
 
 
 OUTER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path.insert(0, sys.argv[1])
 from porter.cli import main
 main(["batch", sys.argv[2], "--jobs", "2"])

@@ -10,7 +10,8 @@ import pytest
 
 # A convert that writes into a folder beside, as porter.artifact.stage does, and never ends.
 SCRIPT = """
-import sys, time, types
+import signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from porter.cli import main
 from porter.artifact import stage
 
