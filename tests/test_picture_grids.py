@@ -153,3 +153,26 @@ def test_positions_are_those_of_transformers(both, pieces):
         found.append(picture_positions(part, PICTURE, ROWS, COLUMNS, cache))
         start += size
     assert np.array_equal(np.array(mx.concatenate(found, axis=2)), theirs.numpy())
+
+
+def test_a_tower_with_a_projector_behind_it_leaves_text_alone():
+    """Its features are not what stands in the places of pictures (Cosmos 3 Edge): porter would take the wrong ones."""
+    from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
+
+    from porter.sources.huggingface_inputs import example_inputs
+
+    def unmerged(tower, args, found):
+        found.pooler_output = found.last_hidden_state
+        return found
+
+    config = CONFIG_MAPPING["qwen2_vl"](
+        vision_config=VISION | KINDS["qwen2_vl"], text_config=TEXT, **TOKENS
+    )
+    module = AutoModelForImageTextToText.from_config(config).eval()
+    config.text_config.use_cache = False
+    assert "pixel_values" in example_inputs(module, config, 0).values
+    module = AutoModelForImageTextToText.from_config(config).eval()
+    module.model.visual.register_forward_hook(unmerged)
+    examples = example_inputs(module, config, 0)
+    assert list(examples.values) == ["input_ids"]
+    assert any("text alone" in note for note in examples.notes)

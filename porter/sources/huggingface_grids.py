@@ -10,8 +10,14 @@ from typing import Any
 
 import torch
 
-from porter.sources.dry_run import runs
-from porter.sources.huggingface_pictures import PICTURES, Inputs, derive, texts_with_pictures
+from porter.sources.dry_run import dry_run, runs
+from porter.sources.huggingface_pictures import (
+    PICTURES,
+    Inputs,
+    derive,
+    features,
+    texts_with_pictures,
+)
 from porter.sources.one_grid import OneGrid
 
 #: Rows and columns of a picture's features, which differ so that they are not taken for each other.
@@ -44,7 +50,7 @@ def gridded_inputs(
     parts = [module, inner, getattr(inner, "language_model", None)]
     plain = [type(part) for part in parts]
     _of_one_size(module, inner, token, grid, merged)
-    if not runs(module, values):
+    if not (_has_features(inner, pixels, grid) and runs(module, values)):
         for part, cls in zip(parts, plain, strict=True):
             if type(part) is not cls:
                 part.__class__ = cls
@@ -55,6 +61,16 @@ def gridded_inputs(
         "the graph is that of one size"
     )
     return (values, axes), note
+
+
+def _has_features(inner: Any, pixels: torch.Tensor, grid: tuple[int, int, int]) -> bool:
+    """Whether the tower itself gives what stands in the places of its pictures, and no module behind it."""
+    given = {"pixel_values": pixels, "image_grid_thw": grid}
+    try:
+        found = dry_run(inner, "get_image_features", given)
+    except Exception:  # noqa: BLE001 -- it is another tower
+        return False
+    return features(found) == len(pixels) * ROWS * COLUMNS
 
 
 def _of_one_size(
