@@ -342,7 +342,7 @@ class NodeText:
             return Text(self._traced(vector, node)) if text is None else text
         if isinstance(first, str) and role == "dtype" and (first in DTYPES or first == "bool"):
             return Text(dtype_text(first))
-        return self._scalar(vector, role)
+        return self._scalar(vector, role, node)
 
     def _arrays(self, values: Sequence[Value]) -> Text:
         """A list or tuple of arrays."""
@@ -351,7 +351,7 @@ class NodeText:
             return replace(parts[0], code=parts[0].code[1:])
         return sequence(parts, "[]" if isinstance(values, list) else "()")
 
-    def _scalar(self, vector: Vector, role: str) -> Text:
+    def _scalar(self, vector: Vector, role: str, node: Node) -> Text:
         value = next(iter(vector.values()))
         if isinstance(value, str) and value.startswith("mx."):
             return Text(value)
@@ -366,7 +366,8 @@ class NodeText:
             known = self.arguments.known(vector)
             vector = vector if known else {i: v for i, v in vector.items() if i < count}
         called = role in ("", "start", "stop", "step")
-        code = self.arguments.resolve(vector, role or "value", in_call=True, called=called)
+        name = role or _OPERANDS.get(node.op, "value")
+        code = self.arguments.resolve(vector, name, in_call=True, called=called)
         return Text(code, PRECEDENCE["neg"] if code.startswith("-") else ATOM)
 
     def _bound(self, items: list[tuple[int, Any]], node: Node, name: str) -> Text | None:
@@ -390,6 +391,12 @@ _ROLES = {
     ".transpose": "axis", "mx.expand_dims": "axis", ".squeeze": "axis", "mx.pad": "pad", "mx.roll": "shift",
     "mx.broadcast_to": "size", "mx.split": "size", "mx.tile": "size", "fn.resize_linear": "size", "fn.resize_cubic": "size",
     "mx.arange": "length", "fn.chunked_mask": "attention_chunk_size",
+}  # fmt: skip
+
+
+#: What a number that differs between the instances of a class is called, where it has no role.
+_OPERANDS = {
+    "+": "offset", "-": "offset", "*": "factor", "/": "divisor", "//": "divisor", "**": "exponent", "mx.repeat": "repeats",
 }  # fmt: skip
 
 

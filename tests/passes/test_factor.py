@@ -29,6 +29,26 @@ def test_blocks_that_differ_by_numbers_are_one_class():
     assert "hidden: int" in init_of(result, "Mlp")
 
 
+class Shift(nn.Module):
+    """Numbers of a formula that no setting gives."""
+
+    def __init__(self, by: str):
+        super().__init__()
+        self.fc, self.by = nn.Linear(6, 6), by
+
+    def forward(self, a):
+        return (self.fc(a) + float(self.by)).repeat_interleave(round(float(self.by)), 0)
+
+
+def test_numbers_without_a_name_are_called_by_what_they_do():
+    numbers = ("2.5", "3.25", "5.75")
+    result = port_of(net(*[lambda by=by: Shift(by) for by in numbers]), (x(2, 6),), dynamic=None)
+    result.check(x(2, 6))
+    init = init_of(result, "Shift")
+    assert "offset: float" in init
+    assert "repeats: int" in init
+
+
 def test_a_number_that_grows_evenly_is_an_expression_of_the_index():
     result = ported(net(*[lambda h=h: Mlp(6, h) for h in (8, 12, 16, 20)]), 2, 6)
     assert "i * " in init_of(result, "Model") or "* i" in init_of(result, "Model")
