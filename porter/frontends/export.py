@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.backends.opt_einsum
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -209,6 +210,7 @@ def _conceded(
     module = source.module
     assert module is not None
     with (
+        torch.backends.opt_einsum.flags(enabled=False),  # its search makes numbers of sizes
         whole_functions(),
         whole_recurrences(),
         TracedData(),

@@ -5,7 +5,7 @@ from torch import nn
 
 from porter.frontends.export import export_program
 from porter.sources import SourceOptions
-from porter.sources.built import built_source
+from porter.sources.built import built_source, from_module
 
 
 class OneSize(nn.Module):
@@ -32,3 +32,31 @@ def test_an_attempt_that_fails_leaves_nothing_on_the_inputs():
     program, notes = export_program(source)
     assert notes == ["every dim stayed fixed: this size is not to be a symbol"]
     assert not program.range_constraints
+
+
+def test_the_order_of_an_einsum_fixes_no_size(monkeypatch):
+    """Where opt_einsum is installed, torch asks it for the cheapest order, and that compares sizes."""
+
+    class Search:
+        @staticmethod
+        def contract_path(equation, *operands, optimize):
+            for operand in operands:
+                if operand.shape[0] != 3:
+                    raise ValueError(equation)
+            return [(0, 1), (0, 1)], None
+
+    backend = torch.backends.opt_einsum.m
+    monkeypatch.setattr(backend, "is_available", lambda: True)
+    monkeypatch.setattr(backend, "get_opt_einsum", lambda: Search)
+    monkeypatch.setattr(backend, "enabled", True)
+
+    class Low(nn.Module):
+        def forward(self, a, b, c):
+            return torch.einsum("bi,bir,bjr->bj", a, b, c)
+
+    args = (torch.randn(3, 4), torch.randn(3, 4, 2), torch.randn(3, 5, 2))
+    program, notes = export_program(from_module(Low(), args))
+    assert notes == []
+    given = [n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"]
+    assert "3" not in {str(value.shape[0]) for value in given}
+    assert backend.enabled
