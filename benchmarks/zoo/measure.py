@@ -69,6 +69,9 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
     send({"stage": "load"})
     tensors = Overlay(source.tensors, port.kept) if port.kept else source.tensors
     weights = {path: recipes.evaluate(recipe, tensors) for path, recipe in port.recipes.items()}
+    for path, array in weights.items():
+        if array.dtype == mx.float64:  # the writer stores it so
+            weights[path] = array.astype(mx.float32)
     model = instantiate(port.model_py, port.config, weights)
     send({"stage": "run"})
     inputs = arranged(port, module, source)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Any
 
 from porter.emit.arguments import Arguments
@@ -53,7 +55,7 @@ class Body:
             if value not in self.given.absent
             for line in self.statements.nodes.shape_lines(value, name)
         ]
-        return shapes + self._caches() + join_branches(self.statements.lines)
+        return read_sizes(shapes + self._caches() + join_branches(self.statements.lines))
 
     def _caches(self) -> list[str]:
         """Where a forward starts without a cache, each layer gets None, or a None for each part of its cache."""
@@ -213,6 +215,13 @@ class Body:
             code = sequence(texts, "()").code
             whole = len(texts) == 1  # a list that a loop has made
             self.statements.say(f"return {f'tuple({code[2:-2]})' if whole else code[1:-1]}")
+
+
+def read_sizes(lines: list[str]) -> list[str]:
+    """Without `N = x.shape[1]` where no line reads N: a reshape that was planned with it went with its transpose."""
+    count = Counter(word for line in lines for word in re.findall(r"\w+", line))
+    sizes = [re.fullmatch(r" *([A-Z]+) = \w+\.shape\[\d+\]", line) for line in lines]
+    return [line for line, size in zip(lines, sizes, strict=True) if not size or count[size[1]] > 1]
 
 
 def join_branches(lines: list[str]) -> list[str]:
