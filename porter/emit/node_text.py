@@ -12,6 +12,7 @@ from porter.emit.arguments import Arguments
 from porter.emit.decoder import STATE
 from porter.emit.literals import Code, Vector, is_constant
 from porter.emit.measured import Measured
+from porter.emit.number_roles import OPERANDS, number_role
 from porter.emit.numbered_sizes import with_number
 from porter.emit.part_statement import write_part
 from porter.emit.reshape_sizes import ReshapeSizes
@@ -201,7 +202,7 @@ class NodeText:
             return self._size(node)
         scale = self._head_scale(node, others)
         args = [
-            self.part([(i, o.args[p]) for i, o in others], node, _role(node, p))
+            self.part([(i, o.args[p]) for i, o in others], node, number_role(node, p))
             for p in range(len(node.args))
         ]
         kwargs = {
@@ -366,7 +367,7 @@ class NodeText:
             known = self.arguments.known(vector)
             vector = vector if known else {i: v for i, v in vector.items() if i < count}
         called = role in ("", "start", "stop", "step")
-        name = role or _OPERANDS.get(node.op, "value")
+        name = role or OPERANDS.get(node.op, "value")
         code = self.arguments.resolve(vector, name, in_call=True, called=called)
         return Text(code, PRECEDENCE["neg"] if code.startswith("-") else ATOM)
 
@@ -384,24 +385,3 @@ class NodeText:
 _METHODS = {
     f"mx.{name}" for name in "sum mean max min prod all any var std argmax argmin squeeze".split()
 }
-
-
-#: What a number is among a function's arguments.
-_ROLES = {
-    ".transpose": "axis", "mx.expand_dims": "axis", ".squeeze": "axis", "mx.pad": "pad", "mx.roll": "shift",
-    "mx.broadcast_to": "size", "mx.split": "size", "mx.tile": "size", "fn.resize_linear": "size", "fn.resize_cubic": "size",
-    "mx.arange": "length", "fn.chunked_mask": "attention_chunk_size",
-}  # fmt: skip
-
-
-#: What a number that differs between the instances of a class is called, where it has no role.
-_OPERANDS = {
-    "+": "offset", "-": "offset", "*": "factor", "/": "divisor", "//": "divisor", "**": "exponent", "mx.repeat": "repeats",
-}  # fmt: skip
-
-
-def _role(node: Node, position: int) -> str:
-    """What a number in an argument's place is, to name it."""
-    if node.op in _ROLES:
-        return _ROLES[node.op]
-    return "scale" if node.op in ("*", "/") and isinstance(node.args[position], float) else ""

@@ -46,7 +46,6 @@ from porter.passes.linearize_points import linearize_points
 from porter.passes.name_constants import name_constants
 from porter.passes.name_length import free_length, name_length
 from porter.passes.name_roles import name_roles
-from porter.passes.pick_parts import pick_parts
 from porter.passes.plain_positions import plain_positions
 from porter.passes.read_parts import read_parts
 from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, keep_rows, merge_reshapes
@@ -67,8 +66,10 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
         simplify_constants,
         "masks of ones, gathers by arange and fills of one number become what they are",
     ),
-    (pick_parts, "what is put beside others and taken out again needs no array around it"),
-    (read_parts, "what an author writes piece by piece into an array of zeros is joined once"),
+    (
+        read_parts,
+        "what an author writes piece by piece is joined once, and what is put beside others read where it is",
+    ),
     (keep_lookups, "rows are looked up by indices of any number of axes"),
     (inline_scalars, "a tensor of one number is a number in MLX"),
     (keep_integers, "distances between positions are whole numbers all the way to their table"),

@@ -49,7 +49,7 @@ def _read(program: Program, node: Node, joined: Node) -> int:
     part, rest = found
     shape = list(part.shape)
     key = [*key, *[slice(None)] * (axis + 1 - len(key))]
-    key[axis] = rest if isinstance(cut, slice) else 0
+    key[axis] = rest if isinstance(cut, slice) else rest.start or 0
     if any(k != slice(None) for k in key):
         shape = list(node.output.shape)
         part = _piece(build, part, key, shape)
@@ -111,7 +111,7 @@ def _within(
             return part, slice(before or None, end)
     first = next((i for i, end in enumerate(ends) if simplify(end - start) == 0), None)
     last = next((i for i, end in enumerate(ends) if simplify(end - stop) == 0), None)
-    if first is None or last is None or last - first < 2:
+    if first is None or last is None or not 1 < last - first < len(parts):
         return None
     some = parts[first:last]
     shape = tuple(simplify(stop - start) if a == axis else n for a, n in enumerate(some[0].shape))
@@ -133,7 +133,21 @@ def _piece(build: Builder, part: Value, key: list[Any], shape: list[Size]) -> Va
         return narrow
     while key and key[-1] == slice(None):
         key.pop()
+    if key and isinstance(key[-1], int) and all(cut == slice(None) for cut in key[:-1]):
+        part, key[-1] = _before_cut(part, key[-1], len(key) - 1)
     return build.index(part, key, shape)
+
+
+def _before_cut(part: Value, place: int, axis: int) -> tuple[Value, int]:
+    """The array that a part is a slice of along the axis, and the place in that."""
+    cut = producer(part, "[]")
+    key = list(cut.attrs["key"]) if cut is not None else []
+    if cut is None or len(key) != axis + 1 or any(other != slice(None) for other in key[:-1]):
+        return part, place
+    start = key[-1].start or 0 if isinstance(key[-1], slice) and key[-1].step is None else None
+    if not isinstance(start, int) or start < 0:
+        return part, place
+    return cut.args[0], place + start
 
 
 def _narrow(part: Value, axis: int) -> Value | None:

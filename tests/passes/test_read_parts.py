@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.passes.programs import Fn, x
+from porter.passes.read_parts import read_parts
+from tests.passes.programs import Fn, rewritten, x
 from tests.random_modules.parity import check_source, port_of
 
 
@@ -103,3 +104,36 @@ def test_an_axis_that_is_taken_away_again_is_not_made():
     ported = port_of(lambda: Fn(forward), [x(2, 3), x(2, 4)])
     ported.check(x(2, 3), x(2, 4))
     assert "None" not in ported.port.model_py
+
+
+A, B = x(2, 4), x(3, 2, 4)
+
+
+def test_an_array_with_a_new_axis():
+    program, counts = rewritten(lambda a, b: torch.cat([a[None], b])[0] + 1, [A, B], read_parts)
+    assert counts == [1]
+    assert [node.op for node in program.nodes if node.op == "mx.concatenate"] == []
+
+
+def test_a_place_in_a_later_part_and_before_its_cut():
+    program, counts = rewritten(lambda a, b: torch.cat([a[None], b[1:]])[2] * 2, [A, B], read_parts)
+    assert counts == [1]
+    (picked,) = [node for node in program.nodes if node.op == "[]"]
+    assert picked.args[0] is program.inputs[1]
+    assert picked.attrs["key"] == (2,)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_any_place_is_read_where_it_is(place):
+    def forward(a, b):
+        return torch.cat([a.sin(), b.cos()], 1)[:, place, :2] * 2
+
+    _, counts = rewritten(forward, [x(3, 2, 4), x(3, 3, 4)], read_parts)
+    assert counts == [1]
+
+
+def test_another_axis_stays():
+    _, counts = rewritten(
+        lambda a, b: torch.cat([a[None], b], dim=1)[0] * 2, [x(3, 4), x(1, 2, 4)], read_parts
+    )
+    assert counts == [0]
