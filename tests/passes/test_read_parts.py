@@ -1,5 +1,7 @@
 """read_parts: arrays that are written piece by piece are joined once, and read where their parts are."""
 
+import random
+
 import pytest
 import torch
 from torch import nn
@@ -137,3 +139,34 @@ def test_another_axis_stays():
         lambda a, b: torch.cat([a[None], b], dim=1)[0] * 2, [x(3, 4), x(1, 2, 4)], read_parts
     )
     assert counts == [0]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_reads_and_writes(seed):
+    """Parts put side by side, cut, written into and read anew, by places from the front and from the end."""
+    draw = random.Random(seed)
+
+    def cut(length):
+        start = draw.randrange(length)
+        stop = draw.randrange(start + 1, length + 1)
+        start, stop = (end - length if draw.random() < 0.3 else end for end in (start, stop))
+        if draw.random() < 0.3:
+            return start
+        return slice(start, stop or None)
+
+    plans = [(draw.choice(("join", "write", "read")), cut(6), draw.random()) for _ in range(5)]
+
+    def forward(a, b):
+        y, found = torch.cat([a[:, :2].sin(), b.new_zeros(2, 1, 3), b[:, None, 0], b[:, :2]], 1), []
+        for what, key, chance in plans:
+            if what == "write":
+                y = y.clone()
+                part = y[:, key]
+                y[:, key] = part.cos() if chance < 0.5 else a[:, :1].expand(2, 6, 3)[:, key]
+            elif what == "join":
+                y = torch.cat([y[:, 1:], a[:, -1:]], 1)
+            else:
+                found.append(y[:, key, :2] if chance < 0.5 else y[:, key])
+        return (*found, y)
+
+    rewritten(forward, [x(2, 4, 3), x(2, 3, 3, seed=1)], read_parts)
