@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from porter.emit.format import format_source
 from porter.errors import Gap, PorterError, UnsupportedError
 from porter.family import Family, model_type
-from porter.frontends.export import export_program
+from porter.frontends.export import HOLDS, export_program
 from porter.frontends.import_graph import import_program
 from porter.ir import Program, Value
 from porter.passes import run_pipeline
@@ -109,6 +109,7 @@ def compile_port(
         lap("export")
         progress("lowering to MLX")
         program = lowered(exported, source, input_layout, dump, fold_batchnorm, fixed)
+        program.holds = [note for note in notes if note.startswith(HOLDS)]
         lap("passes")
         progress("writing model.py")
         slow = time.process_time() - started > TRACED_AGAIN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from porter.emit.class_writer import ClassWriter
 from porter.emit.collect import Collection
 from porter.emit.decoder import imports_of, methods
 from porter.emit.equal_classes import merged
+from porter.emit.format import LINE_LENGTH
 from porter.emit.literals import literal
 from porter.emit.node_text import NodeText
 from porter.emit.places import Housing, children
@@ -228,6 +230,7 @@ class ModelWriter:
             f'"""{_docstring(title)}',
             "",
             *self._interface(),
+            *self._limits(),
             '"""',
             "",
             *filter(None, imports),
@@ -241,6 +244,11 @@ class ModelWriter:
             for name, value in fields.items()
         ]
         return "\n".join(lines) + "\n\n\n" + body + "\n"
+
+    def _limits(self) -> list[str]:
+        """Where the file holds, for the docstring."""
+        lines = [_docstring(f"{note[0].upper()}{note[1:]}.") for note in self.program.holds]
+        return [row for line in lines for row in ("", *textwrap.wrap(line, LINE_LENGTH))]
 
     def _interface(self) -> list[str]:
         """What goes in and out, for the docstring."""

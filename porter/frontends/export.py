@@ -44,6 +44,8 @@ from porter.time_limit import TimeLimitExceeded, time_limit
 if TYPE_CHECKING:
     from porter.sources import Source
 
+#: How a note on sizes begins at which alone the graph holds.
+HOLDS = "the port holds where"
 #: CPU seconds that an export with dynamic dims may take before fixed ones are tried (symbolic image sizes can cost minutes).
 EXPORT_SECONDS = 30
 
@@ -122,7 +124,7 @@ def export_program(
         if dynamic_dims is None:
             accepts = partial(_accepts, source, shared_names(program, named))
             notes += [
-                f"the port holds where {guard}: at another {dim} the source does something else"
+                f"{HOLDS} {guard}: at another {dim} the source does something else"
                 for dim, guard in branching_dims(program, named, dims, accepts).items()
             ]
         return program, notes

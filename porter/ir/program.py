@@ -197,6 +197,8 @@ class Program:
     unrolled: int | None = None  # the number of tokens, where loops over them fixed it
     longest: int | None = None  # the most tokens that the graph holds for, where it is bounded
     notes: list[str] = field(default_factory=list)
+    #: where the graph holds, as sentences: at other sizes the source does something else
+    holds: list[str] = field(default_factory=list)
     #: fusions that nearly applied: (what, why not) -> how often, and where first
     misses: dict[tuple[str, str], tuple[int, Location | None]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)  # of the source, as it was given

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from porter.frontends.export import export_program
 from porter.sources.built import from_module
+from tests.random_modules.parity import port_of
 
 
 class Padded(nn.Module):
@@ -45,6 +48,12 @@ def test_another_way_is_told():
         "the port holds where length % 4 == 0: at another length the source does something else"
     ]
     assert "length <= 20" in notes(Whole())[0]
+
+
+def test_the_file_says_where_it_holds():
+    source = port_of(Padded, [torch.randn(2, 8, 5)]).port.model_py
+    docstring = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
+    assert "The port holds where length % 4 == 0: at another length the source does" in docstring
 
 
 def test_what_the_source_refuses_is_no_other_way():
