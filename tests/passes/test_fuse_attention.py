@@ -374,3 +374,18 @@ def test_queries_of_one_sample_are_given_to_all_and_keys_stay():
 
     program, _ = rewritten(forward, [x(1, 2, 3, 4), x(5, 2, 7, 4), x(5, 2, 7, 4)])
     assert [node.op for node in program.nodes] == ["mx.broadcast_to", SDPA]
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, H, 4, 4), (2, 3, 1, 4, 4), (1, 3, 1, 1, 4), (3, 1, 4, 4), (4,)]
+)
+def test_a_mask_of_attention_in_parts_goes_with_them(shape):
+    """LongT5's and BigBird's blocks: a bias for all of them, or a mask of each."""
+    q, k, v = (x(2, 3, H, 4, D, seed=s) for s in (1, 2, 3))
+
+    def forward(q, k, v, mask):
+        return (q @ t(k) + mask).softmax(-1) @ v
+
+    program, (count,) = rewritten(Fn(forward), [q, k, v, x(*shape, seed=4)], fuse_attention)
+    assert count == 1
+    assert ops(program)[SDPA] == 1

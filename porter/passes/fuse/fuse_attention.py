@@ -173,9 +173,9 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
     if cap is not None:
         raise Missed(f"it has a soft cap and {rank} axes")
     if rank == 5:
-        if total is not None or k.shape[:3] != v.shape[:3] or q.shape[:3] != k.shape[:3]:
-            raise Missed("it has 5 axes and a mask, or groups of heads")
-        return _in_parts(builder, q, k, v, scale, node.output)
+        if k.shape[:3] != v.shape[:3] or q.shape[:3] != k.shape[:3]:
+            raise Missed("it has 5 axes and groups of heads")
+        return _in_parts(builder, (q, k, v), total, scale, node.output)
     if rank == 4 and k.shape[1] != v.shape[1]:  # MLX repeats both or neither
         raise Missed("its values are shared by heads that have keys of their own")
     if rank == 3:  # the batch takes the place of heads
@@ -218,13 +218,21 @@ def _with_batch(builder: Builder, x: Value) -> Value:
     return builder.op("mx.expand_dims", x, 0, shape=(1, *x.shape), dtype=x.dtype)
 
 
-def _in_parts(builder: Builder, q: Value, k: Value, v: Value, scale: float, out: Value) -> Value:
+def _in_parts(
+    builder: Builder, operands: tuple[Value, ...], mask: Value | None, scale: float, out: Value
+) -> Value:
     """Attention within each part of a sample (patches, windows, frames): the parts are samples meanwhile."""
-    parts = [
-        builder.reshape(x, (simplify(x.shape[0] * x.shape[1]), *x.shape[2:])) for x in (q, k, v)
-    ]
-    shape = (parts[0].shape[0], *out.shape[2:])
-    result = builder.op(SDPA, *parts, scale=scale, mask=None, shape=shape, dtype=out.dtype)
+    count = simplify(out.shape[0] * out.shape[1])
+    parts = [builder.reshape(x, (count, *x.shape[2:])) for x in operands]
+    if mask is not None and mask.shape[:2] == (1, 1):
+        mask = builder.reshape(mask, (1, *mask.shape[2:]))
+    elif mask is not None:
+        wide = (*out.shape[:2], *mask.shape[2:])
+        if mask.shape != wide:
+            mask = builder.op("mx.broadcast_to", mask, wide, shape=wide, dtype=mask.dtype)
+        mask = builder.reshape(mask, (count, *mask.shape[2:]))
+    shape = (count, *out.shape[2:])
+    result = builder.op(SDPA, *parts, scale=scale, mask=mask, shape=shape, dtype=out.dtype)
     return builder.reshape(result, out.shape)
 
 
