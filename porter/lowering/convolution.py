@@ -143,8 +143,10 @@ def _conv_transpose(
         )
         return build.op(".squeeze", result, 0, shape=call.shape, dtype=call.dtype)
     # MLX's shape is wrong where the padding cuts more than one window reaches: the rest is cut off afterwards.
+    # All of it is where the window is given, and may be of any size.
     reach = [
-        d * (int(k) - 1) for d, k in zip(spread(dilation, count), weight.shape[2:], strict=True)
+        d * (k - 1) if isinstance(k, int) else 0
+        for d, k in zip(spread(dilation, count), weight.shape[2:], strict=True)
     ]
     rest = [max(0, p - most) for p, most in zip(spread(padding, count), reach, strict=True)]
     if any(rest):

@@ -6,6 +6,9 @@ import torch.nn.functional as F  # noqa: N812
 from lowering.check import Case, check, rows
 from torch import nn
 
+from tests.passes.programs import Fn
+from tests.random_modules.parity import port_of
+
 SQUARE = (3, 4, 4)
 WINDOW = torch.hann_window(8)
 
@@ -91,3 +94,18 @@ CASES = [
 @pytest.mark.parametrize("case", rows(CASES))
 def test_algebra(case):
     check(case)
+
+
+def test_a_transposed_convolution_by_a_window_of_any_size():
+    """How much of the padding MLX can cut depends on the window: all of it is cut afterwards."""
+
+    def forward(x, w):
+        return F.conv_transpose2d(x, w, stride=2, padding=1, output_padding=1)
+
+    image, windows = (
+        torch.randn(1, 2, 5, 6),
+        [torch.randn(2, 3, *size) for size in ((3, 4), (1, 2))],
+    )
+    ported = port_of(lambda: Fn(forward), [image, windows[0]])
+    for window in windows:
+        ported.check(image, window)
