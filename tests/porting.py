@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from click.testing import CliRunner, Result
 
 from porter.cli import main
+from porter.convert import convert as convert_model
+from porter.loading import load
+from tests.random_modules.parity import check_source
 
 NETS = Path(__file__).with_name("tiny_nets.py")
 
@@ -37,3 +41,14 @@ def refused(result: Result, out: Path, code: int, *parts: str) -> None:
     assert "Traceback" not in result.stderr
     assert not out.exists()
     assert [p.name for p in out.parent.iterdir() if p.name.startswith(f".{out.name}.")] == []
+
+
+def saved_and_ported(module: Any, folder: Path) -> Any:
+    """The port of a transformers model with weights that are neither zero nor one, saved and converted in `folder`."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.1)
+    module.save_pretrained(folder / "source")
+    convert_model(str(folder / "source"), folder / "port", proof=False)
+    check_source((folder / "port" / "model.py").read_text())
+    return load(folder / "port")

@@ -6,11 +6,10 @@ import pytest
 import torch
 from mlx_lm.models.cache import ArraysCache, BatchKVCache, make_prompt_cache
 
-import porter
-from porter.convert import convert
 from porter.frontends.picture_positions import positions
 from porter.functions.positions import picture_positions
 from porter.generate import generate
+from tests.porting import saved_and_ported
 
 PICTURE, WORDS, STEPS = 190, 200, 6
 ROWS, COLUMNS = 2, 3  # of a picture's features
@@ -51,13 +50,7 @@ def both(tmp_path_factory, request):
         vision_config=VISION | KINDS[request.param], text_config=TEXT, **TOKENS
     )
     module = AutoModelForImageTextToText.from_config(config).eval()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.1)
-    folder = tmp_path_factory.mktemp("qwen")
-    module.save_pretrained(folder / "source")
-    convert(str(folder / "source"), folder / "port", proof=False)
-    return module, porter.load(folder / "port")
+    return module, saved_and_ported(module, tmp_path_factory.mktemp("qwen"))
 
 
 def _prompt(pictures, words=6, seed=0):

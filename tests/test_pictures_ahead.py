@@ -6,10 +6,8 @@ import pytest
 import torch
 from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, KVCache, make_prompt_cache
 
-import porter
-from porter.convert import convert
 from porter.generate import generate
-from tests.random_modules.parity import check_source
+from tests.porting import saved_and_ported
 
 PICTURE, WORDS, STEPS, FEATURES, SIDE = 60, 64, 6, 4, 28
 VISION = {
@@ -47,14 +45,7 @@ def both(tmp_path_factory, request):
     )
     config.image_token_id = PICTURE
     module = AutoModelForImageTextToText.from_config(config).eval()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.1)
-    folder = tmp_path_factory.mktemp(request.param)
-    module.save_pretrained(folder / "source")
-    convert(str(folder / "source"), folder / "port", proof=False)
-    check_source((folder / "port" / "model.py").read_text())
-    return module, porter.load(folder / "port")
+    return module, saved_and_ported(module, tmp_path_factory.mktemp(request.param))
 
 
 def _prompt(pictures, words=6, seed=0):
@@ -131,11 +122,10 @@ def test_greedy_tokens_are_those_of_transformers(both):
     assert np.array(ours).tolist() == theirs.tolist()
 
 
+@pytest.mark.parametrize("both", ["gemma3"], indirect=True)  # PaliGemma's prompt is one call
 def test_pictures_in_a_later_call(both):
     """What came before them is in the cache: features see it, and each other."""
     module, model = both
-    if module.config.model_type != "gemma3":
-        pytest.skip("a prompt is one call")
     ids, pixels = _prompt(2)
     cache, tokens = make_prompt_cache(model), _mx(ids)
     found = [

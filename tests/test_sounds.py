@@ -6,9 +6,8 @@ import pytest
 import torch
 from mlx_lm.models.cache import make_prompt_cache
 
-import porter
-from porter.convert import convert
 from porter.generate import generate
+from tests.porting import saved_and_ported
 
 SOUND, WORDS, STEPS, BINS, FRAMES, FEATURES = 60, 64, 6, 8, 48, 6
 AUDIO = {
@@ -30,13 +29,7 @@ def both(tmp_path_factory):
     torch.manual_seed(0)
     config = VoxtralConfig(audio_config=AUDIO, text_config=TEXT, audio_token_id=SOUND)
     module = VoxtralForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.1)
-    folder = tmp_path_factory.mktemp("voxtral")
-    module.save_pretrained(folder / "source")
-    convert(str(folder / "source"), folder / "port", proof=False)
-    return module, porter.load(folder / "port")
+    return module, saved_and_ported(module, tmp_path_factory.mktemp("voxtral"))
 
 
 def _prompt(sounds):

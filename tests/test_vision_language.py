@@ -6,10 +6,8 @@ import pytest
 import torch
 from mlx_lm.models.cache import make_prompt_cache
 
-import porter
-from porter.convert import convert
 from porter.generate import generate
-from tests.random_modules.parity import check_source
+from tests.porting import saved_and_ported
 
 PICTURE, WORDS, STEPS = 60, 64, 8
 VISION = {
@@ -34,14 +32,7 @@ def both(tmp_path_factory):
         vision_config=VISION, text_config=TEXT, image_token_id=PICTURE, image_seq_length=FEATURES
     )
     module = LlavaForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.1)
-    folder = tmp_path_factory.mktemp("llava")
-    module.save_pretrained(folder / "source")
-    convert(str(folder / "source"), folder / "port", proof=False)
-    check_source((folder / "port" / "model.py").read_text())
-    return module, porter.load(folder / "port")
+    return module, saved_and_ported(module, tmp_path_factory.mktemp("llava"))
 
 
 def _prompt(pictures, words=6, seed=0):

@@ -236,10 +236,11 @@ def test_a_mask_over_another_axis_of_windows_stays():
     assert ops(program)["mx.softmax"] == 1
 
 
-def test_relative_positions_by_rows_and_columns_are_a_mask():
+@pytest.mark.parametrize("shape", [(2, H), (1, H), (1, 1)])
+def test_relative_positions_by_rows_and_columns_are_a_mask(shape):
     """MViTv2 and SAM add a bias for the rows and one for the columns, with the scores of an image's places apart."""
     q, k, v = (x(2, H, 12, D, seed=s) for s in (1, 2, 3))
-    rows, columns = x(2, H, 3, 4, 3, seed=4), x(2, H, 3, 4, 4, seed=5)
+    rows, columns = x(*shape, 3, 4, 3, seed=4), x(*shape, 3, 4, 4, seed=5)
 
     def forward(q, k, v, rows, columns):
         attn = ((q * 0.5) @ t(k)).view(2, H, 3, 4, 3, 4)

@@ -45,10 +45,17 @@ def _peel_grouped(
         mask = builder.op("+", mask, other)
     if grouped.output.shape != outer.args[0].shape:
         return None
-    flat = _repeated_mask(grouped, mask, shape, builder)
-    if flat is None and mask.shape == grouped.output.shape:
-        flat = builder.reshape(mask, shape)
+    flat = _repeated_mask(grouped, mask, shape, builder) or _joined(grouped, mask, shape, builder)
     return (grouped.args[0], flat) if flat is not None else None
+
+
+def _joined(grouped: Node, mask: Value, shape: tuple[Size, ...], builder: Builder) -> Value | None:
+    """The mask with its parts put together as those of the scores are; samples and heads, which stay, may be one in it."""
+    parts = grouped.output.shape
+    stay = next((i for i, (a, b) in enumerate(zip(parts, shape, strict=False)) if a != b), 0)
+    if mask.rank != len(parts) or mask.shape[stay:] != parts[stay:]:
+        return None
+    return builder.reshape(mask, (*mask.shape[:stay], *shape[stay:]))
 
 
 def _ungrouped(
