@@ -148,6 +148,34 @@ def test_positions_are_those_of_transformers(both, pieces):
     assert np.array_equal(np.array(mx.concatenate(found, axis=2)), theirs.numpy())
 
 
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])  # whose towers are model types
+def test_a_tower_by_itself_takes_any_number_of_pictures(kind, tmp_path):
+    from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[kind](vision_config=VISION | KINDS[kind], text_config=TEXT, **TOKENS)
+    tower = AutoModelForImageTextToText.from_config(config).model.visual.eval()
+    model = saved_and_ported(tower, tmp_path)
+    for pictures in (1, 4):
+        _, pixels = _prompt(pictures)
+        with torch.no_grad():
+            expected = tower(pixels.flatten(0, 1), torch.tensor([GRID] * pictures)).pooler_output
+        _close(model(_mx(pixels))["pooler_output"], expected.numpy())
+
+
+def test_a_tower_that_turns_its_grids_is_not_taken_for_one_of_them():
+    """What rows and columns in turn come to can't be read while it is traced."""
+    from porter.sources.one_grid import OneGrid
+
+    grids = torch.tensor([GRID]).repeat(3, 1)
+    with pytest.raises(ValueError, match="other grids"):
+        OneGrid(_AnyTower(), tuple(GRID), grids)._of_one(lambda g: g, grids[:, [0, 2, 1]])
+
+
+class _AnyTower:
+    pass
+
+
 def test_a_tower_with_a_projector_behind_it_leaves_text_alone():
     """Its features are not what stands in the places of pictures (Cosmos 3 Edge): porter would take the wrong ones."""
     from transformers import CONFIG_MAPPING, AutoModelForImageTextToText

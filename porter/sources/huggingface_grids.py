@@ -36,31 +36,47 @@ def gridded_inputs(
     needed = ("get_image_features", "compute_3d_position_ids")
     if vision is None or not all(hasattr(inner, name) for name in needed):
         return None
-    merged = getattr(vision, "spatial_merge_size", 1)
-    channels: Any = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", 3)
-    frames, size = getattr(vision, "temporal_patch_size", 1), vision.patch_size
-    grid = (1, ROWS * merged, COLUMNS * merged)
-    pixels = torch.randn(
-        (PICTURES, grid[1] * grid[2], channels * frames * size * size), generator=generator
-    )
+    grid = grid_of(vision)
+    row, *_ = patch_shapes(vision)
+    pixels = torch.randn((PICTURES, grid[1] * grid[2], *row), generator=generator)
     values = {
         "input_ids": texts_with_pictures(ids, token, ROWS * COLUMNS),
         "pixel_values": pixels,
     }
     parts = [module, inner, getattr(inner, "language_model", None)]
     plain = [type(part) for part in parts]
-    _of_one_size(module, inner, token, grid, merged)
+    _of_one_size(module, inner, token, grid)
     if not (_has_features(inner, pixels, grid) and runs(module, values)):
         for part, cls in zip(parts, plain, strict=True):
             if type(part) is not cls:
                 part.__class__ = cls
         return None
     axes = {"input_ids": {0: "batch", 1: "length"}, "pixel_values": {0: "pictures"}}
-    note = (
-        f"pictures have {grid[1]} x {grid[2]} patches of {size} x {size} pixels, each picture a row of pixel_values: "
+    return (values, axes), note_of(vision)
+
+
+def grid_of(vision: Any) -> tuple[int, int, int]:
+    """Frames, rows and columns of a picture's patches."""
+    names = ("spatial_merge_size", "merge_size", "merge_kernel_size")
+    merged = next((size for name in names if (size := getattr(vision, name, None))), 1)
+    rows, columns = merged if isinstance(merged, (list, tuple)) else (merged, merged)
+    return 1, ROWS * rows, COLUMNS * columns
+
+
+def patch_shapes(vision: Any) -> list[tuple[int, ...]]:
+    """How a patch may be given: all its numbers in a row, or channels, rows and columns."""
+    channels: Any = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", 3)
+    frames = getattr(vision, "temporal_patch_size", None) or getattr(vision, "patch_temporal", 1)
+    size = vision.patch_size
+    return [(channels * frames * size * size,), (channels, size, size)]
+
+
+def note_of(vision: Any) -> str:
+    (_, rows, columns), size = grid_of(vision), vision.patch_size
+    return (
+        f"pictures have {rows} x {columns} patches of {size} x {size} pixels, each picture a row of pixel_values: "
         "the graph is that of one size"
     )
-    return (values, axes), note
 
 
 def _has_features(inner: Any, pixels: torch.Tensor, grid: tuple[int, int, int]) -> bool:
@@ -73,9 +89,7 @@ def _has_features(inner: Any, pixels: torch.Tensor, grid: tuple[int, int, int]) 
     return features(found) == len(pixels) * ROWS * COLUMNS
 
 
-def _of_one_size(
-    module: Any, inner: Any, token: int, grid: tuple[int, int, int], merged: int
-) -> None:
+def _of_one_size(module: Any, inner: Any, token: int, grid: tuple[int, int, int]) -> None:
     """The module takes ids and pictures of this grid alone, and returns logits alone."""
     outer_class, inner_class = type(module), type(inner)
 
@@ -95,8 +109,8 @@ def _of_one_size(
     def get_image_features(self: Any, pixel_values: Any, image_grid_thw: Any, **kwargs: Any) -> Any:
         if not torch.compiler.is_compiling():
             return inner_class.get_image_features(self, pixel_values, image_grid_thw, **kwargs)
-        with OneGrid(self.visual, grid, pixel_values.shape[0]):
-            grids = torch.tensor([grid]).repeat(pixel_values.shape[0], 1)
+        grids = torch.tensor([grid]).repeat(pixel_values.shape[0], 1)
+        with OneGrid(self.visual, grid, grids):
             found = self.visual(pixel_values.flatten(0, 1), grid_thw=grids)
         found.pooler_output = (found.pooler_output,)  # as after a split by pictures
         if getattr(found, "deepstack_features", None) is not None:
@@ -109,8 +123,7 @@ def _of_one_size(
         if not torch.compiler.is_compiling() or kwargs.get("image_grid_thw") is None:
             self.rope_deltas = None
             return inner_class.compute_3d_position_ids(self, input_ids=input_ids, **kwargs)
-        rows, columns = grid[1] // merged, grid[2] // merged
-        return torch.ops.porter.picture_positions(input_ids, token, rows, columns)
+        return torch.ops.porter.picture_positions(input_ids, token, ROWS, COLUMNS)
 
     def _deepstack_process(self: Any, hidden_states: Any, places: Any, features: Any) -> Any:
         where = places[..., None].expand_as(hidden_states)

@@ -20,6 +20,7 @@ from porter.sources.huggingface_pictures import (
     tells_pictures,
 )
 from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, setting, shapes_of
+from porter.sources.huggingface_towers import tower_inputs
 
 #: What a model of several modalities is given, where its signature has it.
 _MODALITIES = ("input_ids", "pixel_values", "input_features", "input_values", "pixel_values_videos")
@@ -72,6 +73,8 @@ def example_inputs(module: Any, config: Any, seed: int) -> Examples:
     examples = Examples()
     if _add_pictured(module, config, names, required, wanted, generator, examples):
         return examples
+    if (tower := tower_inputs(module, config, required, generator)) is not None:
+        return Examples(*tower)
     if "input_ids" in wanted:
         alone = not any(shapes_of(name, config) for name in wanted)
         writes = alone and _writes_text(module, config)

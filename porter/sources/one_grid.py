@@ -10,22 +10,25 @@ import torch
 
 
 class OneGrid:
-    """While it is entered, what transformers works out from the grids is that of one grid, `pictures` times.
+    """While it is entered, what transformers works out from `grids` is that of one grid, as often as there are rows.
 
     Its towers ask functions of transformers.vision_utils for positions, windows and ends of sequences, which go through the
     grids one by one; attention then takes each picture, or each window in it, by itself.
     """
 
-    def __init__(self, tower: Any, grid: tuple[int, int, int], pictures: Any):
+    def __init__(self, tower: Any, grid: tuple[int, int, int], grids: torch.Tensor):
         self.names = vars(sys.modules[type(tower).__module__])
-        self.grid, self.pictures = grid, pictures
+        self.grid, self.grids, self.pictures = grid, grids, grids.shape[0]
         self.patches = grid[0] * grid[1] * grid[2]
 
     def __enter__(self) -> None:
         own = {
             "get_vision_position_ids": self._repeated,
             "get_vision_interpolation_indices_and_weights": self._repeated,
-            "get_vision_attention_seqlens": self._whole,
+            "get_vision_attention_seqlens": lambda _: (
+                lambda grids, *_, **__: (self._ends(grids), None)
+            ),
+            "get_vision_cu_seqlens": lambda _: lambda grids, *_, **__: self._ends(grids),
             "get_vision_window_index": self._windows,
         }
         replaced = {name: how(self.names[name]) for name, how in own.items() if name in self.names}
@@ -40,29 +43,38 @@ class OneGrid:
     def __exit__(self, *_: object) -> None:
         self.names.update(self.before)
 
-    def _of_one(self, plain: Any, *args: Any, **kwargs: Any) -> Any:
+    def _of_one(self, plain: Any, grids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """What the function gives for one picture, which is a constant."""
         from torch.utils._python_dispatch import _disable_current_modes
 
+        self._check(grids)
         kwargs.pop("kwargs", None)
         with _disable_current_modes():
             return plain(torch.tensor([self.grid]), *args, **kwargs)
 
     def _repeated(self, plain: Any) -> Any:
-        def rows(_: Any, *args: Any, **kwargs: Any) -> Any:
-            found = self._of_one(plain, *args, **kwargs)
+        def rows(grids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            found = self._of_one(plain, grids, *args, **kwargs)
             if isinstance(found, tuple):
                 return tuple(x.repeat(self.pictures, 1) for x in found)
             return found.repeat(self.pictures, 1)
 
         return rows
 
-    def _whole(self, plain: Any) -> Any:
-        return lambda *_, **__: (torch.arange(self.pictures + 1) * self.patches, None)
+    def _check(self, grids: torch.Tensor) -> None:
+        if (
+            grids is not self.grids
+        ):  # rows and columns in turn, say: what they are can't be read here
+            raise ValueError("the tower works with other grids than it was given")
+
+    def _ends(self, grids: torch.Tensor) -> torch.Tensor:
+        """Where each picture ends."""
+        self._check(grids)
+        return torch.arange(self.pictures + 1) * self.patches
 
     def _windows(self, plain: Any) -> Any:
-        def windows(_: Any, *args: Any, **kwargs: Any) -> Any:
-            order, ends = self._of_one(plain, *args, **kwargs)
+        def windows(grids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            order, ends = self._of_one(plain, grids, *args, **kwargs)
             starts = torch.arange(self.pictures)[:, None] * len(order)
             return (starts + order).flatten(), sorted({*ends.tolist()})
 

@@ -92,7 +92,6 @@ def build(kind: str, cls: str) -> Built:
     """The class at the smallest configuration that runs."""
     import transformers
 
-    from porter.errors import PorterError
     from porter.sources.huggingface_inputs import example_inputs
 
     reasons: list[str] = []
@@ -104,8 +103,6 @@ def build(kind: str, cls: str) -> Built:
                 module(**inputs.values)
         except Exception as error:  # noqa: BLE001 -- a configuration that does not fit fails anywhere
             reasons.append(f"{type(error).__name__}: {error}"[:200])
-            if isinstance(error, PorterError):
-                break
             continue
         return Built(module, (), inputs.values, inputs.dynamic)
     told = [reason for reason in dict.fromkeys(reasons) if not reason.endswith("parameters")]
