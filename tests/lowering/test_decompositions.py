@@ -33,6 +33,25 @@ def test_decompositions(case):
     check(case)
 
 
+def chunked(reduction, bias=None, weight=None):
+    options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=2)
+
+    def loss(x, weights, target):
+        return F.linear_cross_entropy(
+            x, weights, target, linear_bias=bias, weight=weight, reduction=reduction, ignore_index=1, options=options
+        )  # fmt: skip
+
+    return loss
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_chunks_of_a_last_layers_loss_are_its_loss(reduction):
+    classes, bias = torch.tensor([0.5, 1.0, 2.0]), torch.tensor([0.1, -0.3, 0.2])
+    target = integers(6, low=0, high=3)
+    for loss in (chunked(reduction), chunked(reduction, bias), chunked(reduction, bias, classes)):
+        check(Case("chunked", loss, [(6, 4), (3, 4), target], n=24, kappa=8))
+
+
 class Noise(torch.nn.Module):
     def forward(self, x):
         return x + torch.rand_like(x)
