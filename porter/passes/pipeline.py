@@ -42,7 +42,7 @@ from porter.passes.keep_integers import keep_integers
 from porter.passes.keep_lookups import keep_lookups
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
-from porter.passes.linearize_points import linearize_points
+from porter.passes.linearize_convolutions import linearize_patches, linearize_points
 from porter.passes.name_constants import name_constants
 from porter.passes.name_length import free_length, name_length
 from porter.passes.name_roles import name_roles
@@ -74,6 +74,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (inline_scalars, "a tensor of one number is a number in MLX"),
     (keep_integers, "distances between positions are whole numbers all the way to their table"),
     (fold_weights, "weight norm and its like are computed once, by the recipe"),
+    (linearize_patches, "patches that come as rows are multiplied, not convolved"),
     (fold_conditions, "masks that are made numbers and asked again stay masks"),
     (name_length, "the number of tokens that unrolled loops fixed has a name"),
     (fuse_norms, "RMS and layer norms spelled out become nn.RMSNorm and nn.LayerNorm"),

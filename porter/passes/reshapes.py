@@ -13,15 +13,20 @@ from porter.passes.homes import Homes
 
 
 def merge_reshapes(program: Program) -> int:
-    """A reshape reads what the reshape before it in its class read. Returns how many were shortened."""
+    """A reshape reads what the reshape before it in its class read, and a squeeze that undoes one goes. Returns how many."""
     count = 0
     home = Homes(program).home
     mapping: dict[Value, Value] = {}
     for node in program.nodes:
         node.replace_inputs(lambda value: mapping.get(value, value))
+        source = node.args[0].node if node.op in (".reshape", ".squeeze") else None
+        if node.op == ".squeeze" and source is not None and source.op == ".reshape":
+            before = source.args[0]
+            if before.shape == node.output.shape and home(source.scope) == home(node.scope):
+                mapping[node.output] = before
+                count += 1
         if node.op != ".reshape":
             continue
-        source = node.args[0].node
         while (
             source is not None
             and source.op == ".reshape"

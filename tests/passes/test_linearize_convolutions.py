@@ -1,4 +1,4 @@
-"""linearize_points: 1x1 convolutions that mix tokens are nn.Linear."""
+"""linearize_points and linearize_patches: convolutions that are products are nn.Linear."""
 
 import torch
 from torch import nn
@@ -49,3 +49,39 @@ class Twice(nn.Module):
 def test_a_layer_that_is_called_elsewhere_stays_what_it_is():
     a = torch.randn(2, 3, 6, 6)
     port_of(Twice, [a]).check(a)
+
+
+class Patches(nn.Module):
+    """Rows of cut patches, as a processor of Qwen-VL's kind gives them, through one convolution each."""
+
+    def __init__(self):
+        super().__init__()
+        self.proj, self.head = nn.Conv3d(3, 8, (2, 4, 4), (2, 4, 4)), nn.Linear(8, 5)
+
+    def forward(self, rows):
+        return self.head(self.proj(rows.view(-1, 3, 2, 4, 4)).view(-1, 8))
+
+
+def test_patches_that_come_as_rows_are_multiplied():
+    ported = port_of(Patches, [torch.randn(6, 96)])
+    ported.check(torch.randn(9, 96))
+    assert "nn.Conv" not in ported.port.model_py
+    assert "self.head(self.proj(" in ported.port.model_py
+    assert "transpose" not in ported.port.model_py
+
+
+class PatchesAndMaps(Patches):
+    def forward(self, rows, maps):
+        return super().forward(rows), self.proj(maps)
+
+
+def test_patches_of_a_layer_that_sees_maps_too_are_convolved():
+    arrays = torch.randn(6, 96), torch.randn(2, 3, 4, 8, 8)
+    ported = port_of(PatchesAndMaps, arrays)
+    ported.check(*arrays)
+    assert "nn.Conv3d" in ported.port.model_py
+
+
+def test_rows_that_hold_several_windows_are_convolved():
+    net = nn.Sequential(nn.Unflatten(1, (3, 8)), nn.Conv1d(3, 4, 4), nn.Flatten())
+    assert ops(piped(net, [x(2, 24)]))["nn.Conv1d"] == 1
