@@ -58,6 +58,7 @@ _POSITIONS = re.compile(
 INCOMPLETE: dict[str, dict[str, Any]] = {
     "dbrx": {"attn_config": {"rope_theta": 500000.0, "clip_qkv": 8.0}},
     "xmod": {"default_language": "en_XX"},
+    "lw_detr": {"projector_scale_factors": [1.0]},
     "cohere_compass_text": {
         "layer_types": ["sliding_attention", "full_attention"],
         "rope_parameters": {
@@ -112,7 +113,7 @@ def _completed(config: Any, fields: dict[str, Any]) -> dict[str, Any]:
     """What a default configuration leaves open though its model can't run without it, and what shrinking broke."""
 
     def value(name: str) -> Any:
-        return fields.get(name, getattr(config, name, None))
+        return fields.get(name, vars(config).get(name))  # which may differ from layer to layer
 
     result = dict(INCOMPLETE.get(config.model_type, {}))
     names = [field.name for field in dataclasses.fields(config)]

@@ -61,6 +61,8 @@ class Evaluator:
         """A size as a number."""
         if isinstance(item, sympy.Basic):
             number = item.subs(self.sizes)
+            if number.free_symbols:
+                raise Unknown(str(number))  # it depends on the data
             return int(number) if number.is_integer else float(number)
         return item
 

@@ -37,6 +37,7 @@ from porter.passes.group_rows import group_rows
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.hoist_embeddings import hoist_embeddings
 from porter.passes.inline_scalars import inline_scalars
+from porter.passes.keep_all_rows import keep_all_rows
 from porter.passes.keep_heads import keep_heads
 from porter.passes.keep_integers import keep_integers
 from porter.passes.keep_lookups import keep_lookups
@@ -80,6 +81,10 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fuse_norms, "RMS and layer norms spelled out become nn.RMSNorm and nn.LayerNorm"),
     (fuse_scaled_directions, "F.normalize times the root of the width is nn.RMSNorm"),
     (fuse_activations, "silu, quick gelu and the tanh gelu have names"),
+    (
+        keep_all_rows,
+        "what is worked out for chosen tokens and put in their places is worked out for all",
+    ),
     (split_complex, "products of complex numbers are sums of products of their parts"),
     (fuse_rope, "rotations by cosines and sines of positions become nn.RoPE"),
     (fuse_sinks, "a weight nothing gets that is worked out after the softmax is worked out in it"),

@@ -26,14 +26,9 @@ from porter.sources.huggingface_towers import tower_inputs
 _MODALITIES = ("input_ids", "pixel_values", "input_features", "input_values", "pixel_values_videos")
 #: What some models need although their signature gives it a default.
 _OPTIONAL = (
-    "encoder_hidden_states",
-    "visual_feats",
-    "visual_pos",
-    "actions",
-    "rewards",
-    "returns_to_go",
+    "encoder_hidden_states", "input_features_mask", "visual_feats", "visual_pos", "actions", "rewards", "returns_to_go",
     "timesteps",
-)
+)  # fmt: skip
 #: What a model draws at random where it is not given: its graph could not be compared.
 _NOISE = ("noise_sequence",)
 #: Shapes are tried together up to this many combinations.
@@ -194,7 +189,7 @@ def _add_text(
     examples: Examples,
     writes_text: bool,
 ) -> None:
-    text = getattr(config, "text_config", None) or config
+    text = setting(config, "text_config") or config
     longest = getattr(text, "max_position_embeddings", None)
     length = _unusual(module, text) if writes_text else LENGTH
     length = min(length, longest) if isinstance(longest, int) and longest > 1 else length
@@ -246,7 +241,9 @@ def _add_partner(name: str, config: Any, generator: torch.Generator, examples: E
         steps = shapes_of("past_values", config)[0][0]
         examples.add(name, torch.ones(steps), {0: "batch"})
     elif name in ("input_features_mask", "audio_mel_mask"):
-        examples.add(name, torch.ones(BATCH, FRAMES, dtype=torch.int64), axes)
+        sound = examples.values.get("input_features")
+        frames = max(sound.shape[1:]) if sound is not None else FRAMES
+        examples.add(name, torch.ones(BATCH, frames, dtype=torch.int64), axes)
     elif name == "encoder_hidden_states":
         width = setting(config, "encoder_hidden_size", "hidden_size")
         states = torch.randn(BATCH, LENGTH // 2, width, generator=generator)
@@ -362,12 +359,11 @@ def _fill(
 
 def _placeholder(config: Any) -> int | None:
     """The token in whose places a picture's or a sound's features go."""
-    for kind in ("image", "audio", "video"):
-        for key in (f"{kind}_token_id", f"{kind}_token_index"):
-            value = getattr(config, key, None)
-            if isinstance(value, int):
-                return value
-    return None
+    kinds = ("image", "audio", "video")
+    value = setting(
+        config, *(f"{kind}_{key}" for kind in kinds for key in ("token_id", "token_index"))
+    )
+    return value if isinstance(value, int) else None
 
 
 def _place_features(module: Any, config: Any, examples: Examples) -> bool:
@@ -378,17 +374,17 @@ def _place_features(module: Any, config: Any, examples: Examples) -> bool:
         ("audio", "input_features"),
         ("audio", "input_values"),
     ):
-        token = getattr(config, f"{kind}_token_id", None)
-        token = getattr(config, f"{kind}_token_index", None) if token is None else token
+        token = setting(config, f"{kind}_token_id", f"{kind}_token_index")
         method = f"get_{kind}_features"
         if ids is None or name not in examples.values or token is None:
             continue
-        if not hasattr(module, method):
+        owner = next((part for part in module.modules() if hasattr(part, method)), None)
+        if owner is None:
             return False
-        takes = inspect.signature(getattr(module, method)).parameters
+        takes = inspect.signature(getattr(owner, method)).parameters
         given = {key: value for key, value in examples.values.items() if key in takes}
         try:
-            count = features(dry_run(module, method, given)) // BATCH
+            count = features(dry_run(owner, method, given)) // BATCH
         except Exception:  # noqa: BLE001 -- the shapes are wrong, or the number depends on the data
             return False
         places = torch.full((BATCH, count), token)

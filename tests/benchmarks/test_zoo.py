@@ -129,5 +129,14 @@ def test_a_shrunk_width_has_whole_heads() -> None:
     assert tower.hidden_size % tower.num_heads == 0
 
 
+def test_a_configuration_whose_heads_differ_by_layer_is_shrunk() -> None:
+    from transformers import Gemma4TextConfig
+
+    from benchmarks.zoo.small_configs import candidates
+
+    _, config = next(candidates(Gemma4TextConfig, {}))
+    assert config.num_hidden_layers == 2
+
+
 def test_a_reason_is_one_line() -> None:
     assert reason_of(KeyError("a\nb")) == "KeyError: 'a\\nb'"

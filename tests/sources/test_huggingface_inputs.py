@@ -49,6 +49,21 @@ KINDS = {
          "resblock_kernel_sizes": [3], "resblock_stride_sizes": [2], "resblock_dilation_sizes": [[1]]},
         {"input_features": (2, 128, 6), "noise_sequence": (2, 128, 4)},
     ),
+    "sound with a mask of its frames": (
+        "AudioFlamingo3Encoder", "AudioFlamingo3EncoderConfig",
+        {"num_mel_bins": 8, "d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16,
+         "max_source_positions": 50},
+        {"input_features": (2, 8, 100), "input_features_mask": (2, 100)},
+    ),
+    "text with a picture for a model in the model": (
+        "ColPaliForRetrieval", "ColPaliConfig",
+        {"embedding_dim": 8, "vlm_config": {
+            "model_type": "paligemma", "image_token_index": 59, "projection_dim": 16,
+            "text_config": {"model_type": "gemma", "num_key_value_heads": 2, "head_dim": 8, **TEXT},
+            "vision_config": {"model_type": "siglip_vision_model", **VISION},
+        }},
+        {"input_ids": (2, 20), "pixel_values": (2, 3, 16, 16)},
+    ),
     "series": (
         "PatchTSTModel", "PatchTSTConfig", {"d_model": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 8},
         {"past_values": (2, 32, 1)},

@@ -41,6 +41,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "voxtral": {"audio_token_id": 150},
     "instructblip": {"image_token_index": 150},
     "instructblipvideo": {"video_token_index": 150},
+    # fewer places than the default chooses of
+    "lw_detr": {"num_queries": 8},
     # the tower's width is not the text's, and there are fewer layers to take features from
     "qwen2_vl": {"vision_config": {"hidden_size": 512}},
     "granite_speech": {"projector_config": {"encoder_hidden_size": 64}},
