@@ -89,6 +89,10 @@ def _is_patch(name: str, value: Any) -> bool:
     return type(value) is int and bool(words(name) & {"patch", "kernel", "window"})
 
 
+def _is_picture(name: str, value: Any) -> bool:
+    return _is_size(name, value) and bool(words(name) & {"img", "image", "resolution"})
+
+
 #: What the names of a model's width are made of; a context's, a head's or a projection's width is another.
 _OF_THE_MODEL = {
     "dim", "hidden", "model", "d", "num", "size", "base", "width", "channels", "in", "out", "inner", "encoder", "decoder",
@@ -110,7 +114,7 @@ def _of_heads_or_patches(whole: str, part: str, *_: str) -> bool:
 
 
 def _of_image_and_patch(*names: str) -> bool:
-    return bool(words(names[0]) & {"img", "image", "resolution"}) and "patch" in words(names[1])
+    return "patch" in words(names[1])
 
 
 def _quotient(a: int, b: int) -> int | None:
@@ -119,6 +123,10 @@ def _quotient(a: int, b: int) -> int | None:
 
 def _squared_quotient(a: int, b: int) -> int | None:
     return (a // b) ** 2 if b > 1 else None
+
+
+def _exact_square(a: int, b: int) -> int | None:
+    return (a // b) ** 2 if b > 1 and a % b == 0 else None
 
 
 #: Forms of a size, the likelier first.
@@ -136,13 +144,14 @@ COMPOSITES: tuple[Pattern, ...] = (
     Pattern("{} ** 2", lambda a: a * a, (_is_size,)),
     Pattern("{} // 2", lambda a: a // 2, (_is_window,)),
     Pattern("{} // {}", _quotient, (_is_size, _is_count), _of_heads_or_patches),
-    Pattern("({} // {}) ** 2", _squared_quotient, (_is_size, _is_count), _of_image_and_patch),
+    Pattern("({} // {}) ** 2", _squared_quotient, (_is_picture, _is_patch), _of_image_and_patch),
     Pattern(
         "({} // {}) ** 2 + 1",
         lambda a, b: (a // b) ** 2 + 1,
-        (_is_size, _is_count),
+        (_is_picture, _is_patch),
         _of_image_and_patch,
     ),
+    Pattern("({} // {}) ** 2", _exact_square, (_is_size, _is_count)),
     *(Pattern(f"{k} * {{}}", lambda a, k=k: k * a, (_is_size,)) for k in (5, 6, 8)),
     *(
         Pattern(f"{{}} {'+-'[k < 0]} {abs(k)}", lambda a, k=k: a + k, (_is_size,))

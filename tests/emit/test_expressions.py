@@ -120,6 +120,19 @@ def test_simple_sizes():
     assert text(3, config, "in_channels") is None
 
 
+def test_patches_are_counted_by_image_and_patch():
+    """Two sizes of a tower: widths have the same quotients, one of them rounded."""
+    config = {
+        "intermediate_size": {0: 192, 1: 768}, "hidden_size": {0: 48, 1: 288},
+        "image_size": {0: 64, 1: 64}, "patch_size": {0: 16, 1: 32},
+    }  # fmt: skip
+    assert text({0: 16, 1: 4}, config, "length") == "(args.image_size // args.patch_size) ** 2"
+    del config["image_size"]
+    assert text({0: 16, 1: 4}, config, "length") is None
+    config["map_size"] = {0: 64, 1: 64}
+    assert text({0: 16, 1: 4}, config, "length") == "(args.map_size // args.patch_size) ** 2"
+
+
 def test_a_number_of_heads_is_no_size_of_one():
     config = alike(hidden_size=64, num_attention_heads=8, num_key_value_heads=8)
     assert (
