@@ -16,6 +16,8 @@ from torch.export import ExportedProgram
 
 #: Sizes that are tried, as numerator and denominator of a factor.
 _FACTORS = ((2, 1), (3, 1), (1, 2))
+#: What torch writes its guards with.
+_NAMES = {"torch": torch, "math": math, "min": min, "max": max, "round": round, "__builtins__": {}}
 
 
 class _Shape:
@@ -158,9 +160,7 @@ def _traced(size: Any) -> int:
 
 def _holds(guard: str, shapes: dict[str, _Shape]) -> bool:
     try:
-        return bool(
-            eval(guard, {"L": shapes, "min": min, "max": max, "math": math, "__builtins__": {}})
-        )  # torch's own text
+        return bool(eval(guard, _NAMES | {"L": shapes}))  # torch's own text
     except Exception:  # noqa: BLE001 -- about what is no input of the graph: it says nothing here
         return True
 
@@ -180,4 +180,5 @@ def _readable(guard: str, named: dict[str, dict[int, str]]) -> str:
         return named.get(found[1], {}).get(int(found[2]), found[0])
 
     text = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", name, guard)
+    text = re.sub(r"torch\.sym_float\((\w+)\)", r"\1", text)
     return re.sub(r"^\(([^()]*)\) <= 0$", r"\1 == 0", text)  # a remainder is never less

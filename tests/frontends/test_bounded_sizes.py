@@ -39,6 +39,13 @@ class Whole(nn.Module):
         return x.cumsum(1) if x.shape[1] <= 20 else torch.cat([h.cumsum(1) for h in x.chunk(2, 1)])
 
 
+class Half(nn.Module):
+    """Keeps the larger half, whose number the source rounds down to a plain one."""
+
+    def forward(self, x):
+        return x.topk(int(x.shape[1] * 0.5), dim=1)[0]
+
+
 def notes(module: nn.Module, length: int = 8) -> list[str]:
     return export_program(from_module(module, (torch.randn(2, length, 5),)))[1]
 
@@ -48,6 +55,11 @@ def test_another_way_is_told():
         "the port holds where length % 4 == 0: at another length the source does something else"
     ]
     assert "length <= 20" in notes(Whole())[0]
+
+
+def test_a_rounded_number_holds_for_its_sizes_alone():
+    (note,) = notes(Half())
+    assert note.startswith("length stayed fixed") and "(math.trunc(0.5*length) == 4)" in note
 
 
 def test_the_file_says_where_it_holds():
