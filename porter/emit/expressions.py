@@ -184,8 +184,21 @@ def _first(
                 _close(pattern.function(*(c[i] for c in columns)), value)
                 for i, value in vector.items()
             ) and (constant or is_told(pattern, names, [[c[i] for i in vector] for c in columns])):
-                return Expression(names, pattern.template)
+                if _has_a_value(pattern.template, columns):
+                    return Expression(names, pattern.template)
     return None
+
+
+def _has_a_value(template: str, columns: list[Vector]) -> bool:
+    """Whether a form can be worked out in every instance, those too that do without the number: no division by 0 heads."""
+    rows = [[column.get(i) for column in columns] for i in columns[0]]
+    try:
+        for row in rows:
+            if all(type(value) in (int, float) for value in row):
+                eval(template.format(*row), {"__builtins__": {}, "int": int})
+    except ZeroDivisionError:
+        return False
+    return True
 
 
 def _multiple(vector: Vector, numbers: dict[str, Vector], most: int = 2) -> Expression | None:

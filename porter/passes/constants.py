@@ -94,6 +94,10 @@ class _Facts:
         if fill is not None:
             self.fills[out] = fill
             if node.op not in FILLED:
+                arrays = list(values_in(node.args)) if node.op in _KEEPS_FILL else []
+                if arrays and arrays[0].node is not None:
+                    # made where the author made it, not in the module that turns it around
+                    node.scope = arrays[0].node.scope
                 node.op, node.args, node.kwargs, node.attrs = _creation(fill, out)
                 node.params = {}
                 return 1

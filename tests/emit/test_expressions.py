@@ -249,3 +249,12 @@ def test_a_width_of_padding_is_no_size_that_has_its_value():
         ("pad_size",), "{}"
     )
     assert find({0: 8, 1: 16}, {"states": {0: 8, 1: 16}}, ("pad",)) == Expression(("states",), "{}")
+
+
+def test_a_form_has_a_value_in_every_instance():
+    """Of a block without attention the scale is not asked for, but its constructor works it out."""
+    scale = {1: 8**-0.5, 2: 4**-0.5}
+    symbols = {"width": {0: 16, 1: 32, 2: 32}, "num_heads": {0: 2, 1: 4, 2: 8}}
+    assert find(scale, symbols, ("scale",)) is not None
+    symbols["num_heads"][0] = 0
+    assert find(scale, symbols, ("scale",)) is None

@@ -198,3 +198,60 @@ def test_a_module_under_several_names_is_kept_once():
     ported = port_of(_Rows, [a])
     ported.check(a)
     assert sum("net" in path for path in ported.port.recipes) == 4
+
+
+class Recorded(nn.Module):
+    """A sequence called twice, of which the second call's activation is read outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6))
+        self.layers[1].register_forward_hook(self.keep)
+
+    def keep(self, module, inputs, output):
+        self.kept = output
+
+    def forward(self, x):
+        return self.layers(self.layers(x)), self.kept
+
+
+def test_a_sequence_that_one_call_opens_is_a_list_of_layers():
+    ported = port_of(Recorded, (x(2, 6),))
+    ported.check(x(2, 6))
+    assert "nn.Sequential" not in ported.port.model_py
+
+
+class StatesOfTheirOwn(nn.Module):
+    """Cells that start from an array of zeros for each state, which their convolutions turn around."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList(ConvCell(2 if i == 0 else 4, 4) for i in range(2))
+
+    def forward(self, frames):
+        batch, steps, _, height, width = frames.shape
+        states = [torch.zeros(batch, 4, height, width) for _ in self.cells]
+        for t in range(steps):
+            x = frames[:, t]
+            for i, cell in enumerate(self.cells):
+                x = states[i] = cell(x, states[i])
+        return x
+
+
+class ConvCell(nn.Module):
+    def __init__(self, inputs: int, hidden: int):
+        super().__init__()
+        self.of_input = nn.Conv2d(inputs, hidden, 3, padding=1)
+        self.of_state = nn.Sequential(
+            nn.Conv2d(hidden, hidden, 3, padding=1), nn.GroupNorm(1, hidden)
+        )
+
+    def forward(self, x, state):
+        return torch.tanh(self.of_input(x) + self.of_state(state)) * state + x.mean(1, True)
+
+
+def test_cells_are_handed_the_zeros_that_they_start_from():
+    ported = port_of(StatesOfTheirOwn, (x(2, 3, 2, 8, 6),))
+    ported.check(x(2, 3, 2, 8, 6))
+    assert "class ConvCell" in ported.port.model_py
+    assert "mx.zeros" not in ported.port.model_py.partition("class Model(")[0]

@@ -17,7 +17,10 @@ def build_tree(program: Program, apart: Collection[str] = ()) -> Block:
     The calls of the modules `apart` dissolve too: they do different things with the same parameters.
     """
     root = Block("", f"{program.cls} as the whole model")  # never a mere Sequential
-    root.items = _group(program, program.nodes, 0, root, {*apart, *_uneven(program)})
+    parts = {*apart, *_uneven(program)}
+    root.items = _group(program, program.nodes, 0, root, parts)
+    if torn := _torn(program, root):
+        root.items = _group(program, program.nodes, 0, root, parts | torn)
     root.inputs = list(program.inputs)
     root.outputs = program.output_values()
     _connect(root, set(root.outputs))
@@ -49,6 +52,17 @@ def _go_apart(parameters: list[set[str]]) -> bool:
     """Whether two calls each read parameters that the other leaves alone."""
     most = max(parameters, key=len)
     return any(not read <= most for read in parameters)
+
+
+def _torn(program: Program, root: Block) -> set[str]:
+    """Sequences that stayed whole in some of their calls alone: the layers of an nn.Sequential can't be reached."""
+    calls = {frame for node in program.nodes for frame in node.scope}
+    whole = {
+        (item.path, item.call) for block in root.walk() for item in block.items
+        if isinstance(item, Block) and item.is_sequential
+    }  # fmt: skip
+    paths = {path for path, _ in whole}
+    return {f.path for f in calls if f.path in paths and (f.path, f.call) not in whole}
 
 
 def _group(
