@@ -18,6 +18,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from porter.errors import InputError, UnsupportedError
 from porter.frontends.bounded_sizes import bounded_dims, branching_dims, shared_names
+from porter.frontends.causal_hints import given_hints
 from porter.frontends.fakes import fake_parameters, runs
 from porter.frontends.idle_moves import idle_moves
 from porter.frontends.input_dims import (
@@ -215,6 +216,7 @@ def _conceded(
         torch.backends.opt_einsum.flags(enabled=False),  # its search makes numbers of sizes
         whole_functions(),
         whole_recurrences(),
+        given_hints(),
         TracedData(),
         quick_fakes(),
         ExitStack() as granted,
