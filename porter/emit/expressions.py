@@ -180,12 +180,12 @@ def _first(
             if constant and pattern.constant is not None and not pattern.constant(*names):
                 continue
             columns = [numbers[name] for name in names]
-            if all(
+            fits = all(
                 _close(pattern.function(*(c[i] for c in columns)), value)
                 for i, value in vector.items()
-            ) and (constant or is_told(pattern, names, [[c[i] for i in vector] for c in columns])):
-                if _has_a_value(pattern.template, columns):
-                    return Expression(names, pattern.template)
+            ) and (constant or is_told(pattern, names, [[c[i] for i in vector] for c in columns]))
+            if fits and _has_a_value(pattern.template, columns):
+                return Expression(names, pattern.template)
     return None
 
 

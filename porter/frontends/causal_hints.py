@@ -1,4 +1,4 @@
-"""torch.nn's transformers look into a mask to see whether it is causal, which a graph can't: the answer only makes them faster."""
+"""torch.nn's transformers look into a mask whether it is causal, which a graph can't; the answer only makes them faster."""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ def test_another_way_is_told():
 
 def test_a_rounded_number_holds_for_its_sizes_alone():
     (note,) = notes(Half())
-    assert note.startswith("length stayed fixed") and "(math.trunc(0.5*length) == 4)" in note
+    assert note.startswith("length stayed fixed")
+    assert "(math.trunc(0.5*length) == 4)" in note
 
 
 def test_the_file_says_where_it_holds():
