@@ -29,6 +29,7 @@ from porter.frontends.input_dims import (
 )
 from porter.frontends.known_buffers import known_buffers
 from porter.frontends.known_constants import known_constants
+from porter.frontends.packed_sequences import packed_sequences
 from porter.frontends.passed_checks import passed_checks
 from porter.frontends.quick_fakes import quick_fakes
 from porter.frontends.traced_data import TracedData
@@ -217,6 +218,7 @@ def _conceded(
         whole_functions(),
         whole_recurrences(),
         given_hints(),
+        packed_sequences() as taken,
         TracedData(),
         quick_fakes(),
         ExitStack() as granted,
@@ -224,9 +226,10 @@ def _conceded(
         for context, note in _concessions(source):
             granted.enter_context(context)
             try:
-                return torch.export.export(
+                program = torch.export.export(
                     module, args, kwargs, dynamic_shapes=dynamic, strict=False
-                ), [note] if note else []
+                )
+                return program, [*dict.fromkeys(taken), *([note] if note else [])]
             except GuardOnDataDependentSymNode as error:
                 reason = error
     raise reason

@@ -23,7 +23,7 @@ RECURRENCES = {
     "rnn_relu": f"(Tensor x, Tensor state, {_REST}) -> (Tensor, Tensor)",
 }
 _LIBRARY = torch.library.Library("porter", "FRAGMENT")
-_ORIGINALS: dict[str, Callable[..., Any]] = {
+ORIGINALS: dict[str, Callable[..., Any]] = {
     name: getattr(torch._C._VariableFunctions, name) for name in RECURRENCES
 }
 
@@ -48,7 +48,7 @@ def _either(name: str) -> Callable[..., Any]:
 
     def call(*arguments: Any) -> Any:
         packed = len(arguments) != 9 or not isinstance(arguments[3], bool)
-        return (_ORIGINALS[name] if packed else getattr(torch.ops.porter, name))(*arguments)
+        return (ORIGINALS[name] if packed else getattr(torch.ops.porter, name))(*arguments)
 
     return call
 
@@ -63,5 +63,5 @@ def _shapes(x: Any, state: Any, *rest: Any) -> Any:
 
 for _name, _schema in RECURRENCES.items():
     _LIBRARY.define(_name + _schema)
-    _LIBRARY.impl(_name, _ORIGINALS[_name], "CompositeExplicitAutograd")
+    _LIBRARY.impl(_name, ORIGINALS[_name], "CompositeExplicitAutograd")
     torch.library.register_fake(f"porter::{_name}", _shapes, lib=_LIBRARY)

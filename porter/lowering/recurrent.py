@@ -24,8 +24,27 @@ def recurrent(
     training: bool, bidirectional: bool, batch_first: bool,
 ) -> list[Value]:  # fmt: skip
     """The sequence of hidden states, then the last ones (and last cells) of each layer and direction."""
+    rest = (weights, has_biases, layers, bidirectional, batch_first)
+    return _layers(call, call.name.split(".")[1], x, state, *rest)
+
+
+@lowering(*(f"porter.{name}_by_length.default" for name in RECURRENCES))
+def recurrent_by_length(
+    call: Call, x: Value, lengths: Value, state: Any, weights: Sequence[Value], has_biases: bool, layers: int,
+    dropout: float, training: bool, bidirectional: bool,
+) -> list[Value]:  # fmt: skip
+    """The same over sequences of several lengths in one array: the last states are those of their last steps."""
+    kind = call.name.split(".")[1].removesuffix("_by_length")
+    rest = (weights, has_biases, layers, bidirectional, True)
+    outputs, *last = _layers(call, kind, x, state, *rest, lengths)
+    return [_by_length(call, "fn.zero_padding", outputs, lengths), *last]
+
+
+def _layers(
+    call: Call, kind: str, x: Value, state: Any, weights: Sequence[Value], has_biases: bool, layers: int,
+    bidirectional: bool, batch_first: bool, lengths: Value | None = None,
+) -> list[Value]:  # fmt: skip
     build = call.build
-    kind = call.name.split(".")[1]
     states = list(state) if isinstance(state, (list, tuple)) else [state]
     directions = 2 if bidirectional else 1
     per_cell = len(weights) // (layers * directions)
@@ -44,17 +63,20 @@ def recurrent(
             if layers * directions > 1:
                 path = f"{path}.layers.{number}"
             start = [_initial(call, value, number) for value in states]
-            sequence = _flipped(call, x) if direction else x
+            sequence = _flipped(call, x, lengths) if direction else x
             results = (
                 _projected(call, sequence, start, own)
                 if projected
                 else _cell(call, kind, sequence, start, own, path)
             )
             for position, result in enumerate(results):
+                if lengths is not None:
+                    last[position].append(_by_length(call, "fn.last_steps", result, lengths))
+                    continue
                 key = (*[slice(None)] * (result.rank - 2), -1)
                 shape = (*result.shape[:-2], result.shape[-1])
                 last[position].append(build.index(result, key, shape))
-            outputs.append(_flipped(call, results[0]) if direction else results[0])
+            outputs.append(_flipped(call, results[0], lengths) if direction else results[0])
         x = outputs[0]
         if directions == 2:
             shape = (*x.shape[:-1], 2 * x.shape[-1])
@@ -90,8 +112,15 @@ def _initial(call: Call, state: Value, number: int) -> Value | None:
     return call.build.index(state, (number,), state.shape[1:])
 
 
-def _flipped(call: Call, x: Value) -> Value:
+def _by_length(call: Call, op: str, x: Value, lengths: Value) -> Value:
+    shape = (x.shape[0], x.shape[-1]) if op == "fn.last_steps" else x.shape
+    return call.build.op(op, x, lengths, shape=shape, dtype=x.dtype)
+
+
+def _flipped(call: Call, x: Value, lengths: Value | None) -> Value:
     """The last step first; the steps are the last axis but one."""
+    if lengths is not None:
+        return _by_length(call, "fn.reversed_sequences", x, lengths)
     return call.build.index(x, (*[slice(None)] * (x.rank - 2), slice(None, None, -1)), x.shape)
 
 
