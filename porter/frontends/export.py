@@ -32,6 +32,7 @@ from porter.frontends.known_constants import known_constants
 from porter.frontends.packed_sequences import packed_sequences
 from porter.frontends.passed_checks import passed_checks
 from porter.frontends.quick_fakes import quick_fakes
+from porter.frontends.spelled_attention import spelled_attention
 from porter.frontends.traced_data import TracedData
 from porter.frontends.whole_functions import (
     NotJoined,
@@ -219,6 +220,7 @@ def _conceded(
         whole_recurrences(),
         given_hints(),
         packed_sequences() as taken,
+        spelled_attention(),
         TracedData(),
         quick_fakes(),
         ExitStack() as granted,
