@@ -33,7 +33,7 @@ def pad(
         raise refuse(call, f"padding mode {mode!r}")
     options: dict[str, Any] = {"mode": _MODES[mode]} if _MODES[mode] else {}
     if mode == "constant" and value:
-        options["constant_values"] = value
+        options["constant_values"] = int(value) if x.dtype.startswith(("int", "uint")) else value
     return call.build.op("mx.pad", x, pairs, shape=call.shape, dtype=x.dtype, **options)
 
 

@@ -137,6 +137,9 @@ def cat(call: Call, tensors: Sequence[Value], dim: int = 0) -> Value:
 @lowering("aten.stack.default")
 def stack(call: Call, tensors: Sequence[Value], dim: int = 0) -> Value:
     axis = dim % (tensors[0].rank + 1)
+    numbers = [x.node.args[0] for x in tensors if x.node is not None and x.node.op == "mx.array"]
+    if len(numbers) == len(tensors) and all(x.dtype == call.dtype for x in tensors):
+        return call.build.op("mx.array", numbers, shape=call.shape, dtype=call.dtype)
     return call.build.op(
         "mx.stack", promoted(call, *tensors), shape=call.shape, dtype=call.dtype, axis=axis
     )
@@ -299,6 +302,8 @@ def meshgrid(call: Call, tensors: Sequence[Value], indexing: str = "ij") -> list
         raise refuse(call, "the tensors have different types")
     shapes = [shape for shape, _ in call.outputs]
     dtypes = [dtype for _, dtype in call.outputs]
+    if len(tensors) == 1:
+        return [call.build.reshape(tensors[0], shapes[0])]
     return call.build.node(
         "mx.meshgrid", *tensors, shapes=shapes, dtypes=dtypes, indexing=indexing
     ).outputs

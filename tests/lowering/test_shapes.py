@@ -39,6 +39,12 @@ JOINS = [
     Case("stack-before-last", lambda x: torch.stack([x, x + 1], x.ndim - 1), [X], axes=(0,)),
     Case("stack", lambda x: torch.stack([x, x + 1], -1), [X], axes=(0,)),
     Case("meshgrid", lambda x, y: torch.meshgrid(x, y, indexing="ij"), [(3,), (4,)]),
+    Case("meshgrid-one", lambda x: torch.meshgrid(x, indexing="ij"), [(3,)]),
+    Case(
+        "stack-sizes",
+        lambda x: x.flatten(0, 1) * torch.tensor([x.shape[0], x.shape[1]]).sum(),
+        [(3, 4, 2)],
+    ),
     Case("meshgrid-xy", lambda x, y: torch.meshgrid(x, y, indexing="xy"), [(3,), (4,)]),
 ]
 MERGED = [
