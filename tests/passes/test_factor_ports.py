@@ -230,7 +230,7 @@ class StatesOfTheirOwn(nn.Module):
 
     def forward(self, frames):
         batch, steps, _, height, width = frames.shape
-        states = [torch.zeros(batch, 4, height, width) for _ in self.cells]
+        states = [frames.new_zeros(batch, 4, height, width) for _ in self.cells]
         for t in range(steps):
             x = frames[:, t]
             for i, cell in enumerate(self.cells):
