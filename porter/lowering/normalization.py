@@ -34,17 +34,15 @@ def batch_norm(
 ) -> Value:  # fmt: skip
     if training:  # the author's own call with training=True: the model itself is in eval mode
         mean = var = None
-    if (
-        mean is None
-        or not _owned(weight, bias, mean, var)
-        or (weight is None) != (bias is None)
-        or eps <= 0
-    ):
+    owned = _owned(weight, bias, mean, var) and isinstance(x.shape[1], int)
+    if not owned or (weight is None) != (bias is None) or eps <= 0:
         return _spelled_batch_norm(call, x, weight, bias, mean, var, eps)
-    params = _affine(weight, bias) | {"running_mean": mean, "running_var": var}
+    params = _affine(weight, bias)
+    if mean is not None and var is not None:
+        params |= {"running_mean": mean, "running_var": var}
     attrs = {
-        "num_features": mean.shape[0], "eps": eps, "momentum": momentum,
-        "affine": weight is not None, "track_running_stats": True,
+        "num_features": x.shape[1], "eps": eps, "momentum": momentum,
+        "affine": weight is not None, "track_running_stats": "running_mean" in params,
     }  # fmt: skip
     return _channels_last(call, "nn.BatchNorm", x, params, attrs)  # type: ignore[arg-type]
 

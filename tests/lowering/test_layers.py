@@ -344,3 +344,10 @@ def test_layers(case):
 def test_places_that_nothing_reads_are_not_found():
     program = lower(nn.AdaptiveMaxPool1d(1), (torch.randn(2, 4, 9),)).program
     assert [node.op for node in program.nodes] == ["mx.max"]
+
+
+def test_a_norm_by_the_batchs_own_statistics_is_a_layer_that_tracks_none():
+    lowered = lower(nn.BatchNorm2d(4, track_running_stats=False).eval(), (torch.randn(IMAGE),))
+    norms = [node for node in lowered.program.nodes if node.op == "nn.BatchNorm"]
+    assert [node.attrs["track_running_stats"] for node in norms] == [False]
+    assert set(norms[0].params) == {"weight", "bias"}
