@@ -29,6 +29,7 @@ from porter.frontends.input_dims import (
 )
 from porter.frontends.known_buffers import known_buffers
 from porter.frontends.known_constants import known_constants
+from porter.frontends.missing_fakes import register_missing_fakes
 from porter.frontends.packed_sequences import packed_sequences
 from porter.frontends.passed_checks import passed_checks
 from porter.frontends.quick_fakes import quick_fakes
@@ -214,6 +215,7 @@ def _conceded(
 ) -> tuple[ExportedProgram, list[str]]:
     module = source.module
     assert module is not None
+    register_missing_fakes()
     with (
         torch.backends.opt_einsum.flags(enabled=False),  # its search makes numbers of sizes
         whole_functions(),

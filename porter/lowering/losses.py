@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from porter.ir import Value
+from porter.lowering.creation import made
 from porter.lowering.linear import linear
 from porter.lowering.promotion import is_float
 from porter.lowering.reductions import log_softmax
@@ -66,3 +67,27 @@ def _linear_cross_entropy(
     inner = replace(call, outputs=[(shape, x.dtype)])
     logits = log_softmax(inner, linear(inner, x, weights, bias), -1)
     return nll_loss(call, logits, target, weight, _REDUCTIONS.index(reduction), ignore_index)[0]
+
+
+@lowering("aten._ctc_loss.default", "aten._ctc_loss.Tensor")
+def ctc_loss(
+    call: Call, x: Value, targets: Value, input_lengths: Any, target_lengths: Any, blank: int = 0, *_: Any, **__: Any
+) -> list[Value]:  # fmt: skip
+    """The loss of each sample; a single one, which has no axis for them, gets it."""
+    build = call.build
+    lengths = [
+        made(call, "mx.array", list(given), shape=(len(given),), dtype="int64")
+        if not isinstance(given, Value)
+        else build.reshape(given, (1,)) if given.rank == 0 else given
+        for given in (input_lengths, target_lengths)
+    ]  # fmt: skip
+    if single := x.rank == 2:
+        x = build.op("mx.expand_dims", x, 1, shape=(x.shape[0], 1, x.shape[1]), dtype=x.dtype)
+        targets = build.reshape(targets, (1, *targets.shape[-1:]))
+    options = {"blank": blank} if blank else {}
+    loss = build.op(
+        "fn.ctc_loss", x, targets, *lengths, shape=x.shape[1:2], dtype=x.dtype, **options
+    )
+    if single:
+        loss = build.reshape(loss, call.shape)
+    return [loss, absent(call, 1, "the forward variables")]
