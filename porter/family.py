@@ -68,7 +68,7 @@ class Family:
         self._chosen = self._together()
         emission = attempt(self._chosen, [])
         if emission.unexplained:  # what can't be followed is a few settings of many
-            alone = {name: _variant(other) for name, other in self._sizes.alone().items()}
+            alone = {name: _variant(other) for name, other in self._sizes.alone.items()}
             draws: tuple[Draw, ...] = (
                 lambda names, new: [alone[name] for name in (*names, *new)],
                 lambda names, new: self._together([*names, *new], wanted=3, truly=new),
@@ -128,13 +128,15 @@ class Family:
     def _traced_alike(
         self, program: Program, other: Source, trace: Callable[[Source], Program]
     ) -> Program | None:
-        """The graph of another size, by the example inputs or, where it refuses them, by such as are as wide as it is."""
+        """The graph of another size, by the example inputs or, where they don't suit it, by such as are as wide as it is."""
         widths = _widths(config_of(self._source), config_of(other))
         for source in (other, *fitted_inputs(other, widths)):
             try:
-                return _traced_alike(program, source, trace)
+                graph = _traced_alike(program, source, trace)
             except _Refused:
                 continue
+            if graph is not None:
+                return graph
         return None
 
 

@@ -136,3 +136,33 @@ def pooled_keys(dim: int = 16):
 
 def pooled_keys_other():
     return pooled_keys(24)
+
+
+class Denoiser(torch.nn.Module):
+    """Patches to tokens and back, beside features of a time; how many blocks there are is called `n`."""
+
+    def __init__(self, size: int = 8, p: int = 2, d: int = 32, n: int = 2):
+        super().__init__()
+        self.p = p
+        self.embed, self.time = torch.nn.Conv2d(4, d, p, p), torch.nn.Linear(8, d)
+        self.positions = torch.nn.Parameter(torch.randn(1, (size // p) ** 2, d))
+        self.blocks = torch.nn.ModuleList([torch.nn.Linear(d, d) for _ in range(n)])
+        self.head = torch.nn.Linear(d, p * p * 4)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        tokens = self.embed(x).flatten(2).transpose(1, 2) + self.positions
+        frequencies = torch.exp(-torch.arange(0, 8, dtype=torch.float32) / 8)
+        tokens = tokens + self.time((t[:, None] * frequencies).cos())[:, None]
+        for block in self.blocks:
+            tokens = tokens + block(tokens).tanh()
+        h = int(tokens.shape[1] ** 0.5)
+        patches = self.head(tokens).reshape(len(x), h, h, self.p, self.p, 4)
+        return torch.einsum("nhwpqc->nchpwq", patches).reshape(len(x), 4, h * self.p, h * self.p)
+
+
+def denoiser(size: int = 8, p: int = 2, d: int = 32, n: int = 2):
+    return Denoiser(size, p, d, n), (torch.randn(2, 4, size, size), torch.rand(2))
+
+
+def denoiser_other():
+    return denoiser(24, 4, 48)

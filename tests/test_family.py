@@ -41,3 +41,10 @@ def test_a_block_s_width_is_its_input_s_too(tmp_path):
     """The other size is followed through a graph of its own, by inputs of its width."""
     source = prove_second_size(tmp_path, "pooled_keys")
     assert not [finding for finding in check(source) if finding.hard]
+
+
+def test_an_image_s_size_is_no_number_that_happens_to_be_as_large(tmp_path):
+    """The example image does not suit another size: one that is as large is tried, with as many blocks."""
+    source = prove_second_size(tmp_path, "denoiser")
+    assert "mx.arange(8" in source
+    assert "self.p, self.p" in source

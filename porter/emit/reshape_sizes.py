@@ -145,6 +145,9 @@ class ReshapeSizes:
         if text is None and not last:
             arrays = self.order if is_symbolic(vector) else self.inputs
             found = self.dims.find(vector, arrays, self.used)
+            side = self._root(position) if found is not None and _is_width(found) else None
+            if side is not None and not is_symbolic(vector):
+                return side  # a square map whose side is as long as the features are wide by chance
             if found is not None:
                 self.used.append(found)
                 text = self._name(found)
@@ -316,3 +319,9 @@ class ReshapeSizes:
 def _is_small(vector: Vector) -> bool:
     value = vector[min(vector)]
     return is_constant(vector) and isinstance(value, int) and abs(value) <= 3
+
+
+def _is_width(axis: Key) -> bool:
+    """Whether an axis holds features: the last of several."""
+    value, place = axis
+    return value.rank > 2 and place == value.rank - 1

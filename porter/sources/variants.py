@@ -100,7 +100,7 @@ class OtherSizes:
     def same_graph(self, only: Collection[str]) -> Iterator[list[Source]]:
         """Pairs of models that may take the same inputs in the same steps: with most settings changed, then with fewer."""
         names = [n for n in only if not _DEPTH.search(n.lower()) and not _EXTENT.search(n.lower())]
-        names = [name for name in names if name in self._changed]
+        names = self._steady([name for name in names if name in self._changed])
         inner = [n for n in names if not _INPUTS.search(n.lower())]
         plain = [n for n in inner if "size" not in n.lower()]
         given = _given_sizes(self._source)
@@ -112,6 +112,15 @@ class OtherSizes:
                 tried.append(chosen)
                 yield self.together(chosen, wanted=2, truly=chosen)
 
+    def _steady(self, names: list[str]) -> list[str]:
+        """The settings that leave the model its modules, whatever they are called: a depth may be `n`."""
+        here = _modules(self._source)
+        if all(_modules(other) == here for other in self.together(names, wanted=2, truly=names)):
+            return names
+        deep = {name for name, other in self.alone.items() if _modules(other) != here}
+        return [name for name in names if name not in deep]
+
+    @cached_property
     def alone(self) -> dict[str, Source]:
         """A model for each setting that can be changed alone.
 
@@ -175,6 +184,11 @@ class OtherSizes:
             constructors=log.by_path(module),
             config=_config_of(module) if source.config else None,
         )
+
+
+def _modules(source: Source) -> set[str]:
+    assert source.module is not None
+    return {name for name, _ in source.module.named_modules()}
 
 
 def _given_sizes(source: Source) -> set[int]:

@@ -171,7 +171,7 @@ def test_kernels_stay_odd_or_even():
 def test_each_setting_is_changed_alone(tmp_path):
     source = resolved(tmp_path)
     own = dataclasses.asdict(source.called_with["config"])
-    alone = OtherSizes(source).alone()
+    alone = OtherSizes(source).alone
     assert set(alone) == {"width", "heads", "depth", "vocab", "ratio"}
     for name, other in alone.items():
         settings = other.constructors[""]
