@@ -9,17 +9,17 @@ from functools import lru_cache
 
 @lru_cache(maxsize=256)
 def _statements(file: str) -> dict[int, ast.stmt]:
-    """The innermost simple statement over each line of a file."""
+    """The simple statement over each line of a file; none of several on one line, which a line can't tell apart."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except SyntaxError:
         return {}
-    table: dict[int, ast.stmt] = {}
+    table: dict[int, list[ast.stmt]] = {}
     for node in ast.walk(tree):
         if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)):
             for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                table[line] = node
-    return table
+                table.setdefault(line, []).append(node)
+    return {line: nodes[0] for line, nodes in table.items() if len(nodes) == 1}
 
 
 def statement_at(file: str, line: int) -> ast.stmt | None:

@@ -22,6 +22,7 @@ SOURCE = textwrap.dedent(
         )
         if (n := x): m = n
         return h
+        s = h + 1; t = h
     """
 )
 
@@ -48,6 +49,7 @@ def file(tmp_path_factory) -> str:
         (11, ("long",)),
         (13, ("m",)),
         (14, ()),
+        (15, ()),  # a line can't tell which
         (99, ()),
     ],
 )
