@@ -33,6 +33,7 @@ from porter.passes.fuse.fuse_switch_glu import fuse_switch_glu
 from porter.passes.fuse.misses import sentences
 from porter.passes.fuse.plain_softmax import plain_softmax
 from porter.passes.fuse.share_heads import share_heads
+from porter.passes.fuse.turn_scores import turn_scores
 from porter.passes.group_rows import group_rows
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.hoist_embeddings import hoist_embeddings
@@ -90,6 +91,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fuse_sinks, "a weight nothing gets that is worked out after the softmax is worked out in it"),
     (plain_softmax, "softmax takes off the largest score itself, and masks are masks"),
     (keep_heads, "samples and heads stay two axes"),
+    (turn_scores, "scores are masked in the order in which the product gives them"),
     (fuse_attention, "softmax attention becomes mx.fast.scaled_dot_product_attention"),
     (fold_scale, "attention has a scale of its own"),
     (share_heads, "grouped queries need no repeated keys and values"),

@@ -150,8 +150,10 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
     if rank not in (3, 4, 5) or keys.rank != rank:
         raise Missed(f"it has {rank} axes")
     flipped = producer(keys, ".transpose")
-    turned = flipped is not None and tuple(flipped.args[1:]) == swapped
-    k = flipped.args[0] if flipped is not None and turned else builder.transpose(keys, swapped)
+    if flipped is None:
+        k = builder.transpose(keys, swapped)
+    else:
+        k = builder.transpose(flipped.args[0], [flipped.args[1:][axis] for axis in swapped])
     q, scale = _without_scale(q, scale)
     k, scale = _without_scale(k, scale)
     if not all(isinstance(x, Value) and x.rank == rank for x in (q, k, v)):
