@@ -50,6 +50,10 @@ def _parts(value: Value, builder: Builder) -> Pair | None:
     if node.op != "*":
         return None
     left, right = (_parts(v, builder) if isinstance(v, Value) else None for v in node.args)
+    if left is not None and right is None:
+        right = _stored(node.args[1], builder)
+    elif right is not None and left is None:
+        left = _stored(node.args[0], builder)
     if left is not None and right is not None:
         (a, b), (c, d) = left, right
         real = builder.op("-", builder.op("*", a, c), builder.op("*", b, d))
@@ -61,6 +65,22 @@ def _parts(value: Value, builder: Builder) -> Pair | None:
         if pair is not None and is_real:
             return builder.op("*", pair[0], factor), builder.op("*", pair[1], factor)
     return None
+
+
+def _stored(item: object, builder: Builder) -> Pair | None:
+    """The parts of a stored table of complex numbers, or of a view of one."""
+    if not isinstance(item, Value) or not item.dtype.startswith("complex"):
+        return None
+    if item.is_parameter:
+        real, imag = (
+            builder.op(op, item, shape=item.shape, dtype="float32") for op in ("mx.real", "mx.imag")
+        )
+        return real, imag
+    node = item.node
+    inner = _stored(node.args[0], builder) if node is not None and node.op in _VIEWS else None
+    if node is None or inner is None:
+        return None
+    return _view(node, inner[0], builder), _view(node, inner[1], builder)
 
 
 def _sum(node: Node) -> Pair | None:
