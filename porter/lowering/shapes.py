@@ -18,11 +18,19 @@ _END = 2**63 - 1
 
 
 @lowering(
-    "aten.contiguous.default", "aten.clone.default", "aten.detach.default", "aten.detach_.default",
+    "aten.contiguous.default", "aten.clone.default", "aten.detach_.default",
     "aten.alias.default", "aten.lift_fresh.default", "aten.lift_fresh_copy.default", "aten.requires_grad_.default",
 )  # fmt: skip
 def identity(call: Call, x: Value, *_: Any, **__: Any) -> Value:
     return x
+
+
+@lowering("aten.detach.default")
+def detach(call: Call, x: Value) -> Value:
+    """Of a difference it may be part of a straight-through estimator: `keep_estimators` says so."""
+    if x.node is None or x.node.op != "-" or not isinstance(x.node.args[1], Value):
+        return x
+    return call.build.op("mx.stop_gradient", x, shape=x.shape, dtype=x.dtype)
 
 
 @lowering(
