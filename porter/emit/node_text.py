@@ -267,6 +267,9 @@ class NodeText:
             and all(o.args[1] == node.args[1] for _, o in others)
         ):
             return self._new_axis(node, args[0])
+        if op == ".transpose" and [*node.args[1:]] == [1, 0]:
+            turned = method(args[0], "T", [])
+            return replace(turned, code=turned.code.removesuffix("()"))
         if op.startswith("."):
             return method(args[0], op[1:], args[1:])
         if op in _METHODS and node.args and isinstance(node.args[0], Value):
