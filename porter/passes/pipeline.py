@@ -51,7 +51,13 @@ from porter.passes.name_length import free_length, name_length
 from porter.passes.name_roles import name_roles
 from porter.passes.plain_positions import plain_positions
 from porter.passes.read_parts import read_parts
-from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, keep_rows, merge_reshapes
+from porter.passes.reshapes import (
+    drop_broadcasts,
+    drop_kept_dims,
+    drop_undone,
+    keep_rows,
+    merge_reshapes,
+)
 from porter.passes.row_guards import drop_row_guards
 from porter.passes.shard.plan_shards import plan_shards
 from porter.passes.share_parameters import share_parameters
@@ -117,6 +123,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fold_parameters, "a parameter that is reshaped or permuted first is stored that way"),
     (drop_row_guards, "under a padding mask no row is masked whole"),
     (drop_broadcasts, "MLX broadcasts by itself where torch's author expands"),
+    (drop_undone, "an axis of size 1 that goes and comes back was there all the time"),
     (propagate_layout, "channels-last from end to end, so that no transpose stands beside a conv"),
     (fold_parameters, "what the layout moved onto parameters"),
     (linearize_points, "a 1x1 convolution of turned tokens is nn.Linear"),

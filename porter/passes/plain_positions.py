@@ -1,4 +1,4 @@
-"""Positions that are only looked up with."""
+"""Positions that are only looked up with, or only reckoned with."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ _VIEWS = {"[]", "mx.expand_dims", ".reshape", "mx.broadcast_to"}
 
 
 def plain_positions(program: Program) -> int:
-    """`mx.arange(L)` needs no int64 where embeddings alone read it. Returns how many lost their dtype."""
+    """`mx.arange(L)` needs no int64 where embeddings alone read it, and is of floats where it is cast to them at once.
+    Returns how many changed their dtype.
+    """
     users = program.users()
     outputs = set(program.output_values())
     count = 0
-    for node in program.nodes:
+    for node in list(program.nodes):
         if node.op != "mx.arange" or "dtype" not in node.kwargs or node.output.dtype != "int64":
+            continue
+        readers = users.get(node.output, [])
+        if node.output not in outputs and readers and all(map(_is_cast, readers)):
+            node.kwargs["dtype"] = node.output.dtype = "float32"
+            program.replace({reader.output: node.output for reader in readers})
+            program.nodes = [other for other in program.nodes if other not in readers]
+            count += 1
             continue
         views = _only_looked_up(node.output, users, outputs)
         if views is not None:
@@ -22,6 +31,11 @@ def plain_positions(program: Program) -> int:
                 value.dtype = "int32"
             count += 1
     return count
+
+
+def _is_cast(node: Node) -> bool:
+    """To floats that hold every position there can be."""
+    return node.op == ".astype" and node.output.dtype == "float32"
 
 
 def _only_looked_up(

@@ -11,22 +11,36 @@ from porter.ir.builder import broadcast_shapes
 from porter.ir.ops import ACTIVATIONS, ALONG_AXIS, ELEMENTWISE, LAST_AXIS_LAYERS, REDUCTIONS
 from porter.passes.homes import Homes
 
+#: What gives an array another shape and leaves its elements in their order.
+_VIEWS = (".reshape", ".squeeze", "mx.expand_dims")
 
-def merge_reshapes(program: Program) -> int:
-    """A reshape reads what the reshape before it in its class read, and a squeeze that undoes one goes. Returns how many."""
-    count = 0
+
+def drop_undone(program: Program) -> int:
+    """A view that gives an array the shape back that another took from it is that array. Returns how many went."""
     home = Homes(program).home
     mapping: dict[Value, Value] = {}
     for node in program.nodes:
         node.replace_inputs(lambda value: mapping.get(value, value))
-        source = node.args[0].node if node.op in (".reshape", ".squeeze") else None
-        if node.op == ".squeeze" and source is not None and source.op == ".reshape":
-            before = source.args[0]
-            if before.shape == node.output.shape and home(source.scope) == home(node.scope):
-                mapping[node.output] = before
-                count += 1
+        before: Node | None = node
+        while before is not None and before.op in _VIEWS and home(before.scope) == home(node.scope):
+            source = before.args[0]
+            if source.shape == node.output.shape:
+                mapping[node.output] = source
+                break
+            before = source.node
+    program.nodes = [node for node in program.nodes if node.outputs[0] not in mapping]
+    program.replace(mapping)
+    return len(mapping)
+
+
+def merge_reshapes(program: Program) -> int:
+    """A reshape reads what the reshape before it in its class read. Returns how many were shortened."""
+    count = drop_undone(program)
+    home = Homes(program).home
+    for node in program.nodes:
         if node.op != ".reshape":
             continue
+        source = node.args[0].node
         while (
             source is not None
             and source.op == ".reshape"
@@ -36,10 +50,6 @@ def merge_reshapes(program: Program) -> int:
             source = node.args[0].node
             count += 1
         count += _pick_first(node, home)
-        if node.op == ".reshape" and node.args[0].shape == node.output.shape:
-            mapping[node.output] = node.args[0]
-    program.nodes = [node for node in program.nodes if node.outputs[0] not in mapping]
-    program.replace(mapping)
     return count
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from porter.passes.cleanup import remove_dead
-from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, merge_reshapes
+from porter.passes.reshapes import drop_broadcasts, drop_kept_dims, drop_undone, merge_reshapes
 from tests.passes.programs import SDPA, Fn, ops, program_of, rewritten, x
 
 
@@ -24,6 +24,16 @@ def test_a_reshape_back_and_forth_is_none():
         lambda a: a.reshape(6, 4).reshape(2, 3, 4).tanh(), [x(2, 3, 4)], merge_reshapes, remove_dead
     )
     assert ops(program) == {"mx.tanh": 1}
+
+
+def test_an_axis_that_goes_and_comes_back_was_there_all_the_time():
+    def mask(a):
+        row = a.squeeze(1)
+        return row.tanh(), row[:, None].exp(), row.reshape(2, 1, 6).sin()
+
+    program, (count, _) = rewritten(mask, [x(2, 1, 6)], drop_undone, remove_dead)
+    assert count == 2
+    assert ops(program) == {".squeeze": 1, "mx.tanh": 1, "mx.exp": 1, "mx.sin": 1}
 
 
 def test_a_reshape_that_is_read_twice_stays_for_its_other_reader():
