@@ -18,7 +18,7 @@ from porter.passes.fuse.fold_scale import fold_scale
 from porter.passes.fuse.fuse_activations import fuse_activations
 from porter.passes.fuse.fuse_attention import fuse_attention
 from porter.passes.fuse.fuse_causal import fuse_causal
-from porter.passes.fuse.fuse_causal_conv import fuse_causal_conv
+from porter.passes.fuse.fuse_causal_conv import fuse_causal_conv, pad_uncached
 from porter.passes.fuse.fuse_experts import fuse_experts
 from porter.passes.fuse.fuse_linear import fuse_linear
 from porter.passes.fuse.fuse_norms import fuse_norms
@@ -116,6 +116,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fuse_experts, "experts stay stacked, and each token takes its own from the stack"),
     (keep_rows, "what the experts' result is added to"),
     (lift_cache, "a decoder's keys and values go through a cache"),
+    (pad_uncached, "where there is none, a causal convolution is padded at the left"),
     (fuse_swiglu, "a decoder's gate is mlx-lm's compiled function"),
     (fuse_switch_glu, "gated experts are one layer of mlx-lm's"),
     (fuse_causal, "a causal mask built from positions is MLX's own"),

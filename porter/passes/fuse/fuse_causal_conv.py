@@ -38,6 +38,30 @@ def fuse_causal_conv(program: Program) -> int:
     return count
 
 
+def pad_uncached(program: Program) -> int:
+    """Tokens behind those before them are padded at the left where no cache keeps any. Returns how many.
+
+    That is what `with_past` and `token_before` do without a cache.
+    """
+    count = 0
+    for node in list(program.nodes):
+        if node.op not in ("fn.with_past", "fn.token_before") or any(
+            "cache" in value.dtype for value in node.inputs()
+        ):
+            continue
+        x, build = node.args[0], Builder(node.scope, node.location)
+        before = 1
+        if node.op == "fn.with_past":
+            before = int(node.args[1].shape[1]) - 1 + node.kwargs.get("more", 0)
+        shape = (x.shape[0], simplify(x.shape[1] + before), x.shape[2])
+        padded = build.op("mx.pad", x, [(0, 0), (before, 0), (0, 0)], shape=shape, dtype=x.dtype)
+        if node.op == "fn.token_before":
+            padded = build.index(padded, (slice(None), slice(None, -1)), x.shape)
+        replace_node(program, node, build.nodes, padded)
+        count += 1
+    return count
+
+
 def _shift(program: Program, node: Node) -> bool:
     """Tokens moved on by one: all but the last, behind zeros; padded at the left first, or last."""
     last = node.output
