@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from porter.ir import Node, Program, Value
 from porter.ir.ops import ELEMENTWISE
+from porter.passes.layout.look_ahead import comes_back
 from porter.passes.layout.place_nodes import place
 from porter.passes.layout.stored_orders import StoredOrders
 
@@ -39,7 +40,8 @@ def _choose_inputs(orders: StoredOrders) -> None:
         while queue:
             current, axes = queue.pop()
             for user in orders.users.get(current, []):
-                if user.layout and user.args[0].rank == len(axes):
+                turns = user.layout and user.args[0].rank == len(axes)
+                if turns and not comes_back(orders, user.output, tuple(user.args[1:])):
                     orders.keep(value, tuple(a for axis in user.args[1:] for a in axes[axis]))
                     queue.clear()
                     break
