@@ -8,7 +8,7 @@ from porter.ir import Node
 _ROLES = {
     ".transpose": "axis", "mx.expand_dims": "axis", ".squeeze": "axis", "mx.pad": "pad", "mx.roll": "shift",
     "mx.broadcast_to": "size", "mx.split": "size", "mx.tile": "size", "fn.resize_linear": "size", "fn.resize_cubic": "size",
-    "mx.arange": "length", "fn.chunked_mask": "attention_chunk_size",
+    "fn.chunked_mask": "attention_chunk_size",
 }  # fmt: skip
 
 
@@ -20,6 +20,8 @@ OPERANDS = {
 
 def number_role(node: Node, position: int) -> str:
     """What a number in an argument's place is, to name it."""
+    if node.op == "mx.arange":
+        return ("start", "length", "step")[position if len(node.args) > 1 else 1]
     if node.op in _ROLES:
         return _ROLES[node.op]
     return "scale" if node.op in ("*", "/") and isinstance(node.args[position], float) else ""

@@ -92,3 +92,30 @@ def test_a_bound_that_moves_with_a_setting_has_its_name():
     assert found.code == "min(self.candidates, N)"
     assert with_number(measured, arguments, {0: Min(6, N), 1: N}, [rows], False) is None
     assert with_number(measured, arguments, {0: Min(6, N, H), 1: Min(6, N)}, [rows], False) is None
+
+
+class Strided(nn.Module):
+    """Points a stride apart, of a map that has as many channels by chance."""
+
+    def __init__(self, channels: int = 16):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        return self.conv(x) + torch.arange(0, 16 * x.shape[-1], 16, dtype=x.dtype)
+
+
+class Points(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 16, 1), Strided()
+
+    def forward(self, x):
+        return self.head(self.stem(x))
+
+
+def test_a_stride_is_no_number_of_channels():
+    image = torch.randn(2, 3, 8, 8)
+    ported = port_of(Points, [image])
+    ported.check(image)
+    assert "mx.arange(0, 16 * W, 16" in ported.port.model_py
