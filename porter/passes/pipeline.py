@@ -11,6 +11,7 @@ from porter.passes.cache.lift_cache import lift_cache
 from porter.passes.cleanup import drop_empty, remove_dead, share_equal
 from porter.passes.compose_views import compose_views
 from porter.passes.constants import simplify_constants
+from porter.passes.drop_leading_ones import drop_leading_ones
 from porter.passes.fold_conditions import fold_conditions
 from porter.passes.fold_weights import fold_weights
 from porter.passes.fuse.fold_batchnorm import fold_batchnorm
@@ -131,6 +132,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fold_batchnorm, "only where asked for: BatchNorm becomes part of the convolution before it"),
     (merge_reshapes, "a reshape of a reshape is one"),
     (drop_kept_dims, "a spatial mean is x.mean(axis=(1, 2))"),
+    (drop_leading_ones, "axes that broadcasting puts in front by itself"),
     (hoist_concatenate, "a layer of a dense block takes one array, not a growing list"),
     (share_equal, "equal computations in one module are done once"),
     (tie_heads, "a head on the embedding's weight is embed_tokens.as_linear"),
