@@ -205,16 +205,15 @@ class NodeText:
             self.part([(i, o.args[p]) for i, o in others], node, number_role(node, p))
             for p in range(len(node.args))
         ]
+        known = {
+            "axis": self._axis(node, others) if "axis" in node.kwargs else None,
+            "scale": scale,
+        }
         kwargs = {
-            key: self._axis(node, others)
-            or self.part([(i, o.kwargs[key]) for i, o in others], node, key)
-            if key == "axis"
-            else self.part([(i, o.kwargs[key]) for i, o in others], node, key)
+            key: known.get(key) or self.part([(i, o.kwargs[key]) for i, o in others], node, key)
             for key in node.kwargs
             if not (node.kwargs[key] is None and all(o.kwargs[key] is None for _, o in others))
         }
-        if scale is not None:
-            kwargs["scale"] = scale
         return self._compose(node, others, args, kwargs)
 
     def key(self, node: Node) -> list[Text]:

@@ -54,6 +54,10 @@ def drop_empty(program: Program) -> int:
     return count
 
 
+#: In floating point too.
+_COMMUTATIVE = ("+", "*")
+
+
 def share_equal(program: Program) -> int:
     """Nodes of one module call that compute the same from the same are done once. Returns how many were dropped."""
     seen: dict[Any, Node] = {}
@@ -67,7 +71,7 @@ def share_equal(program: Program) -> int:
         node.replace_inputs(final)
         key = (
             node.op,
-            _key(node.args),
+            tuple(sorted(_key(node.args), key=str)) if node.op in _COMMUTATIVE else _key(node.args),
             _key(node.kwargs),
             _key(node.attrs),
             _key(node.params),

@@ -34,6 +34,14 @@ def test_equal_computations_are_done_once():
     assert dropped == 2
 
 
+def test_a_sum_is_the_same_with_its_terms_in_turn():
+    program, (dropped,) = rewritten(
+        lambda a, b: (a + b).tanh() @ (b + a) - (a - b).tanh() @ (b - a), [x(2, 2), x(2, 2)], share_equal
+    )  # fmt: skip
+    assert dropped == 1
+    assert ops(program)["+"] == 1
+
+
 def test_computations_that_differ_by_a_number_stay():
     program, (dropped,) = rewritten(
         lambda a: a * 2 + a * 2.5 + a.sum(0) + a.sum(1)[:2], [x(2, 2)], share_equal
