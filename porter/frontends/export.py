@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -273,12 +274,13 @@ def _fakified(mode: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps torch.export's log (each refused dim, at length) off the user's screen."""
+    """Keeps torch.export's log (each refused dim, at length) and its warnings (of its own copies) off the user's screen."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         logger.setLevel(level)
 

@@ -126,6 +126,8 @@ def _flipped(call: Call, x: Value, lengths: Value | None) -> Value:
 
 def _stacked(call: Call, values: Sequence[Value]) -> Value:
     shape: tuple[Size, ...] = (len(values), *values[0].shape)
+    if len(values) == 1:
+        return call.build.op("mx.expand_dims", values[0], 0, shape=shape, dtype=values[0].dtype)
     return call.build.op("mx.stack", list(values), shape=shape, dtype=values[0].dtype, axis=0)
 
 

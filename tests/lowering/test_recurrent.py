@@ -1,8 +1,11 @@
 """Recurrent layers against torch."""
 
 import pytest
+import torch
 from lowering.check import Case, check, rows
 from torch import nn
+
+from tests.random_modules.parity import port_of
 
 X = (2, 7, 5)
 
@@ -36,3 +39,16 @@ CASES = [
 @pytest.mark.parametrize("case", rows(CASES))
 def test_recurrent(case):
     check(case)
+
+
+def test_the_last_state_of_one_layer_is_no_stack(recwarn):
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head = nn.GRU(5, 4, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(self.gru(x)[1].squeeze(0))
+
+    assert "self.head(self.gru(x)[:, -1])" in port_of(Last, [torch.randn(*X)]).port.model_py
+    assert not [w for w in recwarn if "export" in str(w.message)]  # torch's, of copies of its own
