@@ -47,7 +47,8 @@ def set_slices(
     if isinstance(value, Value) and picked:
         left = [size for axis, size in enumerate(shape) if axis not in picked]
         value = call.build.reshape(spread(call, value, left, x.dtype), shape)
-    return _written(call, x, spread(call, value, shape, x.dtype), parts)
+    source = spread(call, value, shape, x.dtype)
+    return _written(call, x, source, parts) if parts else source
 
 
 def _key(part: Part, size: Size) -> Any:

@@ -93,7 +93,16 @@ class Alternating(nn.Module):
         return y + z + w, table
 
 
-@pytest.mark.parametrize("build", [Regions, Twice, OfParameter, Seen, Stepped, Copied])
+class Whole(torch.nn.Module):
+    """Writes all of an array, of which only its own sizes tell."""
+
+    def forward(self, x):
+        padded = torch.zeros([x.shape[0], x.shape[1], x.shape[2]], dtype=x.dtype)
+        padded[:, : x.shape[1], : x.shape[2]] = x
+        return padded * 2
+
+
+@pytest.mark.parametrize("build", [Whole, Regions, Twice, OfParameter, Seen, Stepped, Copied])
 def test_writes(build):
     x = torch.randn(2, 8, 3)
     ported = port_of(build, [x], SIZES)
