@@ -18,11 +18,9 @@ from porter.emit.part_statement import write_part
 from porter.emit.reshape_sizes import ReshapeSizes
 from porter.emit.sizes import (
     Dims,
-    flatten_axes,
     is_symbolic,
     size_at,
     sizes_in,
-    squeezed_axes,
 )
 from porter.emit.syntax import (
     ATOM,
@@ -45,6 +43,7 @@ from porter.ir.builder import simplify
 from porter.ir.ops import INFIX
 from porter.passes.factor.classes import BlockClass
 from porter.passes.hand_sizes import handed
+from porter.passes.view_forms import flatten_axes, squeezed_axes
 
 
 class NodeText:

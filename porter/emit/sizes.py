@@ -117,39 +117,6 @@ def symbols_of(vector: Vector) -> set[Symbol]:
     }  # type: ignore[misc]
 
 
-def flatten_axes(node: Node) -> tuple[int, int] | None:
-    """(first, last) where a reshape only merges a run of axes."""
-    source, target = node.args[0].shape, node.output.shape
-    merged = len(source) - len(target)
-    if merged < 1:
-        return None
-    for first in range(len(target)):
-        last = first + merged
-        before = all(
-            simplify(a - b) == 0 for a, b in zip(source[:first], target[:first], strict=True)
-        )
-        after = all(
-            simplify(a - b) == 0
-            for a, b in zip(source[last + 1 :], target[first + 1 :], strict=True)
-        )
-        if before and after:
-            return first, last
-    return None
-
-
-def squeezed_axes(node: Node) -> tuple[int, ...]:
-    """The axes of size 1 that a reshape only removes; none where it does more."""
-    source, target = node.args[0].shape, node.output.shape
-    if len(target) >= len(source) or any(size == 1 for size in target):
-        return ()
-    axes = tuple(axis for axis, size in enumerate(source) if size == 1)
-    left = [size for size in source if size != 1]
-    same = len(left) == len(target) and all(
-        simplify(a - b) == 0 for a, b in zip(left, target, strict=True)
-    )
-    return axes if same else ()
-
-
 def splits(node: Node) -> dict[int, tuple[int, int]]:
     """Target axes of a reshape that are the first part of a split axis: {target axis: (source axis, product of the rest)}."""
     blocks = reshape_blocks(node.args[0].shape, node.output.shape)

@@ -7,7 +7,7 @@ import sympy
 import torch
 from torch import nn
 
-from porter.emit.sizes import Dims, author_sizes, flatten_axes, splits, squeezed_axes
+from porter.emit.sizes import Dims, author_sizes, splits
 from porter.ir import Location, Node, Value
 from porter.style import check
 from tests.passes.factoring import ported
@@ -22,38 +22,6 @@ def reshape(source: tuple, target: tuple) -> Node:
     node = Node(".reshape", [value, *target])
     node.outputs = [Value(target, "float32", node)]
     return node
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "axes"),
-    [
-        ((2, 3, 4), (6, 4), (0, 1)),
-        ((2, 3, 4), (2, 12), (1, 2)),
-        ((2, 3, 4), (24,), (0, 2)),
-        ((N, 3, H, 4), (N, 3 * H, 4), (1, 2)),
-        ((N, 3, 4), (N, 12), (1, 2)),
-        ((2, 3, 4), (4, 6), None),
-        ((6, 4), (2, 3, 4), None),
-        ((N, H, 4), (2 * N * H, 2), None),
-    ],
-)
-def test_a_flatten_is_told_from_other_reshapes(source, target, axes):
-    assert flatten_axes(reshape(source, target)) == axes
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "axes"),
-    [
-        ((2, 1, 4), (2, 4), (1,)),
-        ((1, 2, 1), (2,), (0, 2)),
-        ((1, N, 1), (N,), (0, 2)),
-        ((1, 2, 1), (1, 2), ()),
-        ((2, 3), (6,), ()),
-        ((2, 1, 3), (3, 2), ()),
-    ],
-)
-def test_a_squeeze_is_told_from_other_reshapes(source, target, axes):
-    assert squeezed_axes(reshape(source, target)) == axes
 
 
 @pytest.mark.parametrize(

@@ -324,3 +324,22 @@ def test_a_list_of_one_layer_is_a_list_where_others_have_more(listed):
     assert classes(result) == ["Mlp", "DeepStage"]
     assert "for _ in range(depth)" in init_of(result, "DeepStage")
     assert "args.depths[i]" in init_of(result, "Model")
+
+
+def test_turns_that_need_an_array_s_sizes_are_no_loop():
+    """A shuffle of channels between the layers, as ShuffleNet's and FastFlowNet's decoders have it."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convs = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(6, 6, 3, padding=1, groups=3), nn.ReLU()) for _ in range(3)
+            )
+
+        def forward(self, a):
+            n, _, h, w = a.shape
+            for conv in self.convs:
+                a = conv(a).view(n, 3, 2, h, w).transpose(1, 2).reshape(n, 6, h, w)
+            return a
+
+    port_of(Net, (x(2, 6, 5, 7),)).check(x(3, 6, 5, 7))

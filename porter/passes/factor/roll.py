@@ -8,6 +8,7 @@ from typing import Any
 
 from porter.ir import Node, Value
 from porter.passes.factor.blocks import Block, Item, Loop, reads
+from porter.passes.view_forms import flatten_axes, squeezed_axes
 
 _INDEXED = re.compile(r"^(.*?)\.?(\d+)$")
 
@@ -118,7 +119,7 @@ def _has_cache(block: Block) -> bool:
 
 def _rolled(block: Block, turns: list[list[Item]], start: int, stop: int) -> Loop | None:
     codes = [encoded(turn) for turn in turns]
-    if any(code[0] != codes[0][0] for code in codes):
+    if any(code[0] != codes[0][0] for code in codes) or any(map(_needs_sizes, turns[0])):
         return None
     slots = [code[1] for code in codes]
     produced = [[value for item in turn for value in item.outputs] for turn in turns]
@@ -165,6 +166,13 @@ def _rolled(block: Block, turns: list[list[Item]], start: int, stop: int) -> Loo
     loop.inputs = list(dict.fromkeys([*slots[0], *read, *shared]))
     loop.outputs = [value for value in produced[-1] if value in after]
     return loop
+
+
+def _needs_sizes(item: Item) -> bool:
+    """Whether sizes are to be read off arrays for an item, which a turn has no line for."""
+    if not isinstance(item, Node) or item.op != ".reshape":
+        return False
+    return not flatten_axes(item) and not squeezed_axes(item)
 
 
 def _counts_up(numbers: list[int]) -> bool:
