@@ -390,3 +390,17 @@ def test_a_mask_of_attention_in_parts_goes_with_them(shape):
     program, (count,) = rewritten(Fn(forward), [q, k, v, x(*shape, seed=4)], fuse_attention)
     assert count == 1
     assert ops(program)[SDPA] == 1
+
+
+def test_a_boolean_that_is_added_to_the_scores_hides_nothing():
+    """As Grounding DINO's text encoder has it: torch adds 1 where it is true."""
+
+    class Net(torch.nn.Module):
+        def forward(self, q, k, v, ids):
+            same = ids[:, :, None] == ids[:, None]
+            return (q @ k.transpose(-1, -2) * 0.3 + same[:, None]).softmax(-1) @ v
+
+    arrays = [torch.randn(2, 3, 5, 4) for _ in range(3)] + [torch.randint(0, 3, (2, 5))]
+    ported = port_of(Net, arrays)
+    ported.check(*arrays)
+    assert "scaled_dot_product_attention" in ported.port.model_py
