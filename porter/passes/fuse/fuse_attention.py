@@ -115,7 +115,6 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
             if factors:
                 raise Missed("its scale applies to the mask too")
             scores, mask = term
-            mask = builder.cast(mask, scores.dtype)  # a boolean one adds 1, and hides nothing
             masks.append(mask if scale == 1.0 else builder.op("*", mask, scale))
             continue
         floor = producer(scores, "mx.maximum")

@@ -16,7 +16,10 @@ NEVER = -1e4
 def peel_mask(
     scores: Value, builder: Builder, alone: Callable[[Value], bool]
 ) -> tuple[Value, Value] | None:
-    """(scores without it, the mask) where a mask is added, also one that repeats over windows of the batch."""
+    """(scores without it, the mask) where a mask is added, also one that repeats over windows of the batch.
+
+    The mask is of the scores' type: a boolean one adds 1 and hides nothing, though MLX's attention would take it so.
+    """
     added = producer(scores, "+")
     if added is not None:
         for inner, mask in commuted(added):
@@ -26,7 +29,7 @@ def peel_mask(
                 and leads_to_scores(inner, "mx.tanh")
                 and not leads_to_scores(mask, "mx.tanh")
             ):
-                return inner, mask
+                return inner, builder.cast(mask, scores.dtype)
         return None
     outer = producer(scores, ".reshape")
     return _peel_grouped(outer, builder, alone) if outer is not None else None
@@ -40,7 +43,8 @@ def _peel_grouped(
     found = _ungrouped(outer.args[0], shape, alone)
     if found is None or not found[1]:
         return None
-    grouped, (mask, *others) = found
+    grouped, added = found
+    mask, *others = (builder.cast(mask, grouped.output.dtype) for mask in added)
     for other in others:
         mask = builder.op("+", mask, other)
     if grouped.output.shape != outer.args[0].shape:
