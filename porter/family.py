@@ -98,7 +98,7 @@ class Family:
         """
         found: list[tuple[Source, Program]] = []
         self._traced = (program, found)
-        begun = time.process_time()
+        until = time.process_time() + MOST
         candidates: Iterable[list[Source]] = self._sizes.same_graph(self._free)
         if self._alike is not None:
             candidates = [self._alike]
@@ -112,9 +112,9 @@ class Family:
                 again.append(others)
                 for other in others:
                     started = time.process_time()
-                    if started - begun > MOST:
+                    if started > until:
                         return
-                    graph = self._traced_alike(program, other, traced)
+                    graph = self._traced_alike(program, other, traced, until)
                     if graph is None:
                         break
                     found.append((other, graph))
@@ -126,16 +126,19 @@ class Family:
             candidates = again
 
     def _traced_alike(
-        self, program: Program, other: Source, trace: Callable[[Source], Program]
+        self, program: Program, other: Source, trace: Callable[[Source], Program], until: float
     ) -> Program | None:
-        """The graph of another size, by the example inputs or, where they don't suit it, by such as are as wide as it is."""
+        """The graph of another size, by the example inputs or, where they don't suit it, by such as are as wide as it is.
+
+        After `until`, in CPU seconds of the process, no more are tried.
+        """
         widths = _widths(config_of(self._source), config_of(other))
         for source in (other, *fitted_inputs(other, widths)):
             try:
                 graph = _traced_alike(program, source, trace)
             except _Refused:
-                continue
-            if graph is not None:
+                graph = None
+            if graph is not None or time.process_time() > until:
                 return graph
         return None
 

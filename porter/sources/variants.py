@@ -100,25 +100,30 @@ class OtherSizes:
     def same_graph(self, only: Collection[str]) -> Iterator[list[Source]]:
         """Pairs of models that may take the same inputs in the same steps: with most settings changed, then with fewer."""
         names = [n for n in only if not _DEPTH.search(n.lower()) and not _EXTENT.search(n.lower())]
-        names = self._steady([name for name in names if name in self._changed])
+        names = [name for name in names if name in self._changed]
+        pair = self.together(names, wanted=2, truly=names)
+        if deep := self._deep(pair):
+            names = [name for name in names if name not in deep]
+            pair = self.together(names, wanted=2, truly=names)
         inner = [n for n in names if not _INPUTS.search(n.lower())]
         plain = [n for n in inner if "size" not in n.lower()]
         given = _given_sizes(self._source)
         other = [n for n in inner if self._settings.numbers(n).isdisjoint(given)]
         widths = [n for n in inner if _WIDTHS.search(n.lower())]
-        tried: list[list[str]] = []
-        for chosen in (names, inner, plain, other, widths):
+        if names:
+            yield pair
+        tried = [names]
+        for chosen in (inner, plain, other, widths):
             if chosen and chosen not in tried:
                 tried.append(chosen)
                 yield self.together(chosen, wanted=2, truly=chosen)
 
-    def _steady(self, names: list[str]) -> list[str]:
-        """The settings that leave the model its modules, whatever they are called: a depth may be `n`."""
+    def _deep(self, others: list[Source]) -> set[str]:
+        """The settings by which modules come and go, where they do in these models: a depth may be called `n`."""
         here = _modules(self._source)
-        if all(_modules(other) == here for other in self.together(names, wanted=2, truly=names)):
-            return names
-        deep = {name for name, other in self.alone.items() if _modules(other) != here}
-        return [name for name in names if name not in deep]
+        if all(_modules(other) == here for other in others):
+            return set()
+        return {name for name, other in self.alone.items() if _modules(other) != here}
 
     @cached_property
     def alone(self) -> dict[str, Source]:
