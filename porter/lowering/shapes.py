@@ -146,7 +146,7 @@ def cat(call: Call, tensors: Sequence[Value], dim: int = 0) -> Value:
 def stack(call: Call, tensors: Sequence[Value], dim: int = 0) -> Value:
     axis = dim % (tensors[0].rank + 1)
     numbers = [x.node.args[0] for x in tensors if x.node is not None and x.node.op == "mx.array"]
-    if len(numbers) == len(tensors) and all(x.dtype == call.dtype for x in tensors):
+    if len(numbers) == len(tensors) and all((x.rank, x.dtype) == (0, call.dtype) for x in tensors):
         return call.build.op("mx.array", numbers, shape=call.shape, dtype=call.dtype)
     return call.build.op(
         "mx.stack", promoted(call, *tensors), shape=call.shape, dtype=call.dtype, axis=axis

@@ -52,6 +52,9 @@ KEPT = {
     "no convolution or Linear is right before it": nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)),
     "something else reads the convolution's output": Branched(),
     "the convolution's weight is used more than once": Twice(),
+    "it keeps no statistics": nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)
+    ),
 }
 
 

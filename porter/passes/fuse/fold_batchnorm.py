@@ -40,6 +40,8 @@ def _layer_before(
 ) -> Node:
     x = norm.args[0]
     layer = x.node
+    if "running_mean" not in norm.params:
+        raise Missed("it keeps no statistics")
     if layer is None or not layer.op.startswith(_FOLLOWED):
         raise Missed("no convolution or Linear is right before it")
     if len(users.get(x, [])) != 1 or x in program.output_values():
