@@ -8,20 +8,13 @@ import torch
 from torch import nn
 
 from porter.emit.sizes import Dims, author_sizes, splits
-from porter.ir import Location, Node, Value
+from porter.ir import Location, Value
 from porter.style import check
 from tests.passes.factoring import ported
-from tests.passes.programs import Fn, x
+from tests.passes.programs import Fn, reshape, x
 from tests.random_modules.parity import check_source, port_of
 
 N, H = sympy.symbols("n h", positive=True, integer=True)
-
-
-def reshape(source: tuple, target: tuple) -> Node:
-    value = Value(source, "float32")
-    node = Node(".reshape", [value, *target])
-    node.outputs = [Value(target, "float32", node)]
-    return node
 
 
 @pytest.mark.parametrize(

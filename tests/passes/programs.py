@@ -12,7 +12,7 @@ import torch
 
 from porter.frontends.export import export_program
 from porter.frontends.import_graph import import_program
-from porter.ir import Program, verify
+from porter.ir import Node, Program, Value, verify
 from porter.passes.pipeline import PIPELINE, run_pipeline
 from porter.sources import SourceOptions
 from porter.sources.built import built_source
@@ -114,3 +114,10 @@ def x(*shape: int, seed: int = 3) -> torch.Tensor:
 
 
 __all__ = ["SDPA", "Fn", "before", "ops", "piped", "program_of", "rewritten", "x"]
+
+
+def reshape(source: tuple, target: tuple) -> Node:
+    """A reshape between two shapes, of an array that nothing makes."""
+    node = Node(".reshape", [Value(source, "float32"), *target])
+    node.outputs = [Value(target, "float32", node)]
+    return node

@@ -5,17 +5,10 @@ from __future__ import annotations
 import pytest
 import sympy
 
-from porter.ir import Node, Value
 from porter.passes.view_forms import flatten_axes, squeezed_axes
+from tests.passes.programs import reshape
 
 N, H = sympy.symbols("n h", positive=True, integer=True)
-
-
-def reshape(source: tuple, target: tuple) -> Node:
-    value = Value(source, "float32")
-    node = Node(".reshape", [value, *target])
-    node.outputs = [Value(target, "float32", node)]
-    return node
 
 
 @pytest.mark.parametrize(
