@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import random
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def main() -> None:
     help="All, where none is named.",
 )
 @click.option("--only", multiple=True, metavar="PATTERN", help="Cases by shell pattern.")
+@click.option("--sample", type=int, metavar="N", help="N cases of each suite, drawn at random.")
+@click.option("--seed", default=0, show_default=True, help="Of the sample.")
 @click.option("--jobs", default=1, show_default=True, help="Processes at a time.")
 @click.option("--limit-seconds", default=300, show_default=True, help="CPU time of one case.")
 @click.option("--limit-gigabytes", default=8.0, show_default=True, help="Memory of one case.")
@@ -47,8 +50,8 @@ def main() -> None:
     show_default=True,
 )
 def run(
-    suites: tuple[str, ...], only: tuple[str, ...], jobs: int, limit_seconds: int, limit_gigabytes: float,
-    again: bool, failed: bool, gradients: bool, folder: Path,
+    suites: tuple[str, ...], only: tuple[str, ...], sample: int | None, seed: int, jobs: int,
+    limit_seconds: int, limit_gigabytes: float, again: bool, failed: bool, gradients: bool, folder: Path,
 ) -> None:  # fmt: skip
     """Runs the cases that have no result yet."""
     torch.set_num_threads(1)  # also: no thread is lost in a fork
@@ -58,16 +61,24 @@ def run(
 
         measure(case, send, gradients)
 
+    commit = results.commit()
     for suite in suites or suite_names():
         known = results.read(folder, suite)
-        todo = [
+        cases = [
             case
             for case in suite_cases(suite)
-            if (not only or any(fnmatch(case.name, pattern) for pattern in only))
-            and (again or case.name not in known or (failed and not _whole(known[case.name])))
+            if not only or any(fnmatch(case.name, pattern) for pattern in only)
+        ]
+        if sample is not None:
+            cases = random.Random(seed).sample(cases, min(sample, len(cases)))
+        todo = [
+            case
+            for case in cases
+            if again or case.name not in known or (failed and not _whole(known[case.name]))
         ]
         for record in run_all(todo, work, jobs, limit_seconds, limit_gigabytes, folder / suite):
             record["when"] = datetime.datetime.now().isoformat(timespec="seconds")
+            record["commit"] = commit
             results.append(folder, suite, record)
             columns = ("converted", "correct", "other_sizes", "compiled", "gradients")
             marks = " ".join(f"{name} {MARKS[record.get(name)]:3}" for name in columns)

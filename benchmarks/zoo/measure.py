@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from benchmarks.zoo import generation, sharded
 from benchmarks.zoo.case import Built, Case
+from benchmarks.zoo.first_difference import first_difference
 from benchmarks.zoo.gradients import gradient_error
 from benchmarks.zoo.weights import randomize
 from porter.compile import Port, compile_port
@@ -82,7 +83,11 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
     gap = gap or wrong_types(port, expected)
     send({"error": gap, "correct": gap == ""})
     if gap:
-        raise AssertionError(gap)
+        culprit = first_difference(
+            module, lambda: reference(module, source.args, source.kwargs), model,
+            lambda: run(model, inputs, port), port,
+        )  # fmt: skip
+        raise AssertionError("; ".join(filter(None, (gap, culprit))))
     if decoding.takes_cache(model):
         send({"stage": "decode"})
         send(decoder_columns(model, inputs))

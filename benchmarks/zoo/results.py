@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +29,11 @@ def append(folder: Path, suite: str, record: dict[str, Any]) -> None:
         (folder / suite / f"{name}.py").write_text(source, "utf-8")
     with (folder / f"{suite}.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def commit() -> str:
+    """The checkout that measures, short; "+" where files differ from it, "" outside of git."""
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
+    here = Path(__file__).parent
+    found = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    return found.stdout.strip()

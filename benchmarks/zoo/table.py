@@ -73,6 +73,7 @@ def _summary(suites: dict[str, dict[str, Record]], sizes: dict[str, int]) -> str
         "seconds, median and most",
         "transposes",
         "S5 findings",
+        "commit, last day",
     ]
     rows = [titles, ["---"] * len(titles)]
     for name, records in suites.items():
@@ -82,8 +83,19 @@ def _summary(suites: dict[str, dict[str, Record]], sizes: dict[str, int]) -> str
         transposes = str(sum(r.get("transposes", 0) for r in cases))
         beside = str(sum(r.get("findings", {}).get("S5", 0) for r in cases))
         counts = [_count(cases, key) for key, _ in COLUMNS]
-        rows.append([name, f"{len(cases)}, {sizes[name]}", *counts, spent, transposes, beside])
+        row = [name, f"{len(cases)}, {sizes[name]}", *counts, spent, transposes, beside]
+        rows.append([*row, _measured_on(cases)])
     return _lines(rows)
+
+
+def _measured_on(cases: list[Record]) -> str:
+    """The commit, or the first, the last and how many; the last day."""
+    order = sorted(cases, key=lambda record: record.get("when", ""))
+    commits = list(dict.fromkeys(record.get("commit") or "unknown" for record in order))
+    if not commits:
+        return ""
+    named = commits[0] if len(commits) == 1 else f"{commits[0]} to {commits[-1]} ({len(commits)})"
+    return f"{named}, {order[-1].get('when', '')[:10]}"
 
 
 def _runs(record: Record) -> bool:

@@ -17,6 +17,7 @@ from benchmarks.zoo.measure import compare, measure, reason_of
 from benchmarks.zoo.processes import run_all
 from benchmarks.zoo.table import render
 from benchmarks.zoo.weights import randomize
+from porter.loading import instantiate
 
 
 class Net(nn.Module):
@@ -83,6 +84,19 @@ def test_a_large_bias_does_not_hide_a_wrong_trunk() -> None:
     assert compare(constant, truth, lambda: truth)
 
 
+def test_a_wrong_port_names_the_module_that_differs_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(model_py: str, config: dict[str, Any], weights: dict[str, Any]) -> Any:
+        weights["norm.running_mean"] = weights["norm.running_mean"] + 0.1
+        return instantiate(model_py, config, weights)
+
+    monkeypatch.setattr("benchmarks.zoo.measure.instantiate", wrong)
+    case = Case("net", lambda: Built(Net(), (torch.randn(2, 3, 10, 12),)))
+    with pytest.raises(
+        AssertionError, match=r"; norm \(nn.BatchNorm\) is the first to differ, by "
+    ):
+        measure(case, lambda _: None)
+
+
 def test_processes_are_limited_and_what_they_sent_is_kept(tmp_path) -> None:
     def work(case: Case, send: Any) -> None:
         send({"stage": "run"})
@@ -108,13 +122,20 @@ def test_the_table_counts_and_names_each_failure(tmp_path) -> None:
     right = {"exported": True, "converted": True, "correct": True, "stage": "done", "seconds": 2.0}
     wrong = {"exported": True, "converted": True, "correct": False, "stage": "run"}
     for record in (
-        right | {"case": "a"},
-        wrong | {"case": "b", "reason": "output 0: off"},
+        right | {"case": "a", "commit": "1234abc", "when": "2026-01-02T03:04:05"},
+        wrong
+        | {
+            "case": "b",
+            "reason": "output 0: off",
+            "commit": "1234abc",
+            "when": "2026-01-01T03:04:05",
+        },
         {"case": "c", "stage": "reference", "reason": "torch says no"},
     ):
         results.append(tmp_path, "some", dict(record))
     text = render({"some": results.read(tmp_path, "some")}, "2026-01-01", {"some": 4})
     assert "| some | 2, 4 | 2 / 2 | 2 / 2 | 1 / 2 |" in text
+    assert "| 1234abc, 2026-01-02 |" in text
     assert "- `b`: output 0: off (in: run)" in text
     assert "### Not run by torch itself here (1)" in text
 
