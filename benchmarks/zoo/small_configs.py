@@ -134,6 +134,12 @@ def _completed(config: Any, fields: dict[str, Any]) -> dict[str, Any]:
     if hasattr(tower, "out_hidden_size") and hasattr(text, "hidden_size"):  # one meets the other
         wide = fields.get("text_config", {}).get("hidden_size", text.hidden_size)
         result["vision_config"] = {"out_hidden_size": wide}
+    if tower is not None and "image_grid_pinpoints" in names:  # parts as large as the tower takes
+        small = fields.get("vision_config", {}).get("image_size", tower.image_size)
+        sizes = value("image_grid_pinpoints")
+        result["image_grid_pinpoints"] = [
+            [item * small // tower.image_size for item in size] for size in sizes
+        ]
     width, named = value("hidden_size"), [name for name in names if _HEADS.search(name)]
     if "head_dim" not in names and isinstance(width, int) and width % 8 == 0:
         wrong = [n for n in named if isinstance(value(n), int) and width % value(n)]

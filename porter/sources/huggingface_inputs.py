@@ -20,6 +20,7 @@ from porter.sources.huggingface_pictures import (
     tells_pictures,
 )
 from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, setting, shapes_of
+from porter.sources.huggingface_sized import sized_inputs
 from porter.sources.huggingface_towers import tower_inputs
 
 #: What a model of several modalities is given, where its signature has it.
@@ -112,23 +113,27 @@ def _add_pictured(
     if token is None or name not in floats or not _writes_text(module, config, ("input_ids", name)):
         return False
     found, kinds = None, [name for name in names if name.endswith("token_type_ids")]
-    alone = floats == [name] and not {*required} - {"input_ids"}
+    alone = floats == [name] and not {*required} - {"input_ids", name}
     inner = getattr(module, "model", None)
     known = kinds and hasattr(inner, "forward") and tells_pictures(module) is not None
     typed = kinds[0] if known else None
     grid = "image_grid_thw" in names
-    if alone and (typed or not kinds) and not grid:
-        text = getattr(config, "text_config", None) or config
-        ids = _ids(config, text, LENGTH, generator)
+    text = getattr(config, "text_config", None) or config
+    ids = _ids(config, text, LENGTH, generator) if alone else None
+    if ids is not None and (typed or not kinds) and not grid:
         found = pictured_inputs(module, token, ids, name, shapes_of(name, config), generator)
-    elif alone and grid:
-        ids = _ids(config, config.text_config, LENGTH, generator)
-        if (gridded := gridded_inputs(module, config, token, ids, generator)) is not None:
-            (examples.values, examples.dynamic), note = gridded
-            examples.notes = (note,)
+    sized: Any = f"its {name} come with more than their tokens"
+    if ids is not None and found is None:
+        if grid:
+            sized = gridded_inputs(module, config, token, ids, generator) or sized
+        if isinstance(sized, str) and not kinds and name == "pixel_values":
+            sized = sized_inputs(module, config, token, ids, generator)
+        if not isinstance(sized, str):
+            (examples.values, examples.dynamic), note = sized
+            examples.notes = (note,) if note else ()
             return True
     if found is None:
-        why = f"it reads {kinds[0]}" if kinds else f"its {name} come with more than their tokens"
+        why = f"it reads {kinds[0]}" if kinds else sized
         examples.notes = (f"no cache: {why}, by which more than the tokens' features may differ",)
         return False
     examples.values, examples.dynamic = found

@@ -72,8 +72,8 @@ def texts_with_pictures(ids: torch.Tensor, token: int, count: int) -> torch.Tens
 
 def features(result: Any) -> int:
     """How many feature vectors a model returned for all its pictures."""
-    found = getattr(result, "pooler_output", None)
-    found = result if found is None else found
+    named = (getattr(result, name, None) for name in ("pooler_output", "last_hidden_state"))
+    found = next((value for value in named if value is not None), result)
     if isinstance(found, (list, tuple)):
         return sum(features(item) for item in found)
     return int(found.numel() // found.shape[-1])

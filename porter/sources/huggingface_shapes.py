@@ -50,7 +50,7 @@ def _vision(config: Any) -> Any:
     return config
 
 
-def _image(config: Any) -> tuple[int, int, int]:
+def image_of(config: Any) -> tuple[int, int, int]:
     """Channels, height and width."""
     vision = _vision(config)
     size = getattr(vision, "image_size", None) or setting(config, "image_size") or 224
@@ -69,9 +69,9 @@ def _image(config: Any) -> tuple[int, int, int]:
 
 
 def _pixels(config: Any) -> list[Shape]:
-    image = ((BATCH, *_image(config)), {0: "batch", 2: "height", 3: "width"})
+    image = ((BATCH, *image_of(config)), {0: "batch", 2: "height", 3: "width"})
     video = _video(config)
-    pair = ((BATCH, 2, *_image(config)), {0: "batch"})
+    pair = ((BATCH, 2, *image_of(config)), {0: "batch"})
     if isinstance(setting(config, "num_frames"), int):
         return [*video, image]
     return [image, *video, pair]
@@ -79,7 +79,7 @@ def _pixels(config: Any) -> list[Shape]:
 
 def _video(config: Any) -> list[Shape]:
     frames = setting(config, "num_frames", "frames_per_clip", "num_image_with_embedding") or 4
-    return [((BATCH, frames, *_image(config)), {0: "batch"})]
+    return [((BATCH, frames, *image_of(config)), {0: "batch"})]
 
 
 def _waveform(config: Any) -> list[Shape]:

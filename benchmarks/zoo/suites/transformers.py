@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -90,13 +90,16 @@ def cases() -> Iterator[Case]:
             yield Case(name, partial(build, name, _name(decoders[name])))
 
 
-def build(kind: str, cls: str) -> Built:
-    """The class at the smallest configuration that runs."""
+def build(
+    kind: str, cls: str, wanted: Callable[[dict[str, torch.Tensor]], bool] = lambda _: True
+) -> Built:
+    """The class at the smallest configuration that runs with inputs that are `wanted`, or with any."""
     import transformers
 
     from porter.sources.huggingface_inputs import example_inputs
 
     reasons: list[str] = []
+    first: Built | None = None
     for _, config in candidates(transformers.CONFIG_MAPPING[kind], CHANGES.get(kind, {})):
         try:
             module = _instance(getattr(transformers, cls), config)
@@ -106,7 +109,12 @@ def build(kind: str, cls: str) -> Built:
         except Exception as error:  # noqa: BLE001 -- a configuration that does not fit fails anywhere
             reasons.append(f"{type(error).__name__}: {error}"[:200])
             continue
-        return Built(module, (), inputs.values, inputs.dynamic)
+        built = Built(module, (), inputs.values, inputs.dynamic)
+        if wanted(inputs.values):
+            return built
+        first = first or built
+    if first is not None:
+        return first
     told = [reason for reason in dict.fromkeys(reasons) if not reason.endswith("parameters")]
     raise RuntimeError(f"no small configuration runs: {'; '.join((told or reasons)[-2:])}")
 

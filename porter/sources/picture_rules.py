@@ -1,0 +1,253 @@
+"""How torch's functions act on an array that holds every picture while the source sees one; see one_picture.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from porter.sources.one_picture import NotOnePicture, OnePicture, Rule, as_is
+
+
+def _parted(x: Any) -> Any:
+    """(pictures, *sizes), whatever the sizes begin with; an array that is the same for every picture gets an axis for them."""
+    if isinstance(x, OnePicture):
+        return x.every.unsqueeze(1) if x.in_batch else x.every
+    return x.unsqueeze(0)
+
+
+def _aligned(x: Any, rank: int) -> Any:
+    """With `rank` axes, the pictures' first, so that it broadcasts with others."""
+    if not isinstance(x, OnePicture):
+        return x
+    every = x.every
+    while every.ndim < rank:
+        every = every.unsqueeze(1)
+    return every
+
+
+def _rank(sizes: tuple[int, ...]) -> int:
+    """How many axes the array of all pictures has."""
+    return len(sizes) + (sizes[:1] != (1,))
+
+
+def pictures_of(tree: Any) -> Any:
+    """How many there are."""
+    return next(x.every.shape[0] for x in pytree.tree_leaves(tree) if isinstance(x, OnePicture))
+
+
+def _elementwise(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    rank = _rank(sizes)
+    args, kwargs = pytree.tree_map_only(OnePicture, lambda x: _aligned(x, rank), (args, kwargs))
+    return func(*args, **kwargs)
+
+
+def _last_axes(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    args, kwargs = pytree.tree_map_only(OnePicture, lambda x: x.every, (args, kwargs))
+    return func(*args, **kwargs)
+
+
+def _along(place: int, keyword: str = "dim", default: Any = None) -> Rule:
+    """A function along an axis, or several, that stand at `place` among its arguments."""
+
+    def rule(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+        x, rest, kwargs = args[0], [*args], dict(kwargs)
+        given = rest[place] if len(rest) > place else kwargs.get(keyword, default)
+        if not isinstance(x, OnePicture):
+            raise NotOnePicture(f"{func.__name__} of an array by those of a picture")
+        count = len(x.sizes)
+        if given is None:
+            axes = list(range(count))
+        else:
+            axes = [d % count for d in (given if isinstance(given, (tuple, list)) else [given])]
+        if x.in_batch and 0 not in axes:
+            rest[0] = x.every
+        else:
+            rest[0], axes = _parted(x), [d + 1 for d in axes]
+        found = axes[0] if isinstance(given, int) else tuple(axes)
+        if len(rest) > place:
+            rest[place] = found
+        else:
+            kwargs[keyword] = found
+        others = [_parted(y) if isinstance(y, OnePicture) else y for y in rest[1:]]
+        return func(rest[0], *others, **kwargs)
+
+    return rule
+
+
+def _reshaped(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    x = args[0]
+    inner = sizes[1:] if sizes[:1] == (1,) else sizes
+    if tuple(x.every.shape[1:]) == inner:
+        return x.every
+    return x.every.reshape(x.every.shape[0], *inner)
+
+
+def _reordered(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    x = args[0]
+    with as_is():  # where each axis goes
+        marks = torch.empty(tuple(range(2, 2 + len(x.sizes))), device="meta")
+        order = [size - 2 for size in func(marks, *args[1:], **kwargs).shape]
+    if x.in_batch and order[0] == 0:
+        return x.every.permute(order)
+    return _parted(x).permute(0, *(place + 1 for place in order))
+
+
+def _expanded(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    x = args[0]
+    inner = sizes[1:] if sizes[:1] == (1,) else sizes
+    return _aligned(x, _rank(sizes)).expand(x.every.shape[0], *inner)
+
+
+def _repeated(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    times = args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+    return _aligned(args[0], 1 + len(sizes)).repeat(1, *times)
+
+
+def _joined(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    arrays, count = args[0], len(sizes)
+    axis = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % count
+    pictures = pictures_of(arrays)
+    batches = all((x.sizes if isinstance(x, OnePicture) else x.shape)[:1] == (1,) for x in arrays)
+    if axis and batches:
+        return func([_expanded_to(x, pictures, 0) for x in arrays], axis)
+    return func([_expanded_to(x, pictures, 1) for x in arrays], axis + 1)
+
+
+def _expanded_to(x: Any, pictures: Any, extra: int) -> Any:
+    if isinstance(x, OnePicture):
+        return _parted(x) if extra else x.every
+    inner = x.shape if extra else x.shape[1:]
+    return x.expand(pictures, *inner)
+
+
+def _batched(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    """Samples, channels, and space."""
+    if func is torch.Tensor.unfold:
+        return _along(1, "dimension")(func, args, kwargs, sizes)
+    x, *rest = args
+    space = next((int(letter) for letter in func.__name__ if letter.isdigit()), None)
+    alone = space is not None and len(x.sizes) == space + 1  # without an axis of samples
+    if x.in_batch or alone or func.__name__ == "pad":
+        return func(x.every, *rest, **kwargs)
+    found = func(x.every.flatten(0, 1), *rest, **kwargs)
+    return found.unflatten(0, (x.every.shape[0], x.sizes[0]))
+
+
+def _attention(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    if len(sizes) != 4 or sizes[0] == 1:
+        args, kwargs = pytree.tree_map_only(OnePicture, lambda x: _aligned(x, 4), (args, kwargs))
+        return func(*args, **kwargs)
+    masks = [x for x in (*args[3:], *kwargs.values()) if isinstance(x, torch.Tensor)]
+    if any(x.shape[0] != 1 for x in masks):
+        raise NotOnePicture("attention with a mask for each part of a picture")
+    parts = [_expanded_to(x, pictures_of(args), 1).flatten(0, 1) for x in args[:3]]
+    return func(*parts, *args[3:], **kwargs).unflatten(0, (-1, sizes[0]))
+
+
+def _product(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    rank = _rank(sizes)
+    if any(len(x.shape) < 2 for x in args):
+        raise NotOnePicture("a product with a row of numbers")
+    first, second = args if func.__name__ != "__rmatmul__" else args[::-1]
+    return torch.matmul(_aligned(first, rank), _aligned(second, rank))
+
+
+def _looked_up(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    places, table, *rest = args
+    if isinstance(table, OnePicture) or not isinstance(places, OnePicture):
+        raise NotOnePicture("a table that depends on the picture")
+    return func(places.every, table, *rest, **kwargs)
+
+
+def _item(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    x, index = args
+    if isinstance(index, OnePicture):
+        if index.dtype != torch.bool:
+            return x[index.every]
+        return x.every if isinstance(x, OnePicture) else _expanded_to(x, index.every.shape[0], 1)
+    items = _items(x, index)
+    first = items[0] if items else None
+    if x.in_batch and isinstance(first, int):
+        return x.every[(slice(None), *items[1:])]
+    whole = isinstance(first, slice) and first.step in (None, 1) and not first.start
+    if x.in_batch and whole and (first.stop is None or first.stop >= 1):
+        return x.every[(slice(None), *items[1:])]
+    return _parted(x)[(slice(None), *items)]
+
+
+def _items(x: OnePicture, index: Any) -> tuple[Any, ...]:
+    """The indices without `...`, conditions as the places where they hold."""
+    items = [*index] if isinstance(index, tuple) else [index]
+    items = [torch.tensor(item) if isinstance(item, list) else item for item in items]
+    taken = sum(item is not None and item is not Ellipsis for item in items)
+    if any(item is Ellipsis for item in items):
+        place = next(i for i, item in enumerate(items) if item is Ellipsis)
+        items[place : place + 1] = [slice(None)] * (len(x.sizes) - taken)
+    arrays = [i for i, item in enumerate(items) if isinstance(item, torch.Tensor)]
+    if arrays and (
+        len(arrays) > 1 + arrays[-1] - arrays[0] or any(type(i) is int for i in items)
+    ):
+        raise NotOnePicture("indices that are not side by side")
+    if any(b - a > 1 for a, b in zip(arrays, arrays[1:], strict=False)):
+        raise NotOnePicture("indices that are not side by side")
+    for place in arrays:
+        if items[place].dtype == torch.bool:
+            (items[place],) = items[place].nonzero(as_tuple=True)
+    return tuple(items)
+
+
+def _assigned(func: Any, args: tuple, kwargs: dict, sizes: Any) -> None:
+    x, index, value = args
+    if not isinstance(x, OnePicture):
+        raise NotOnePicture("a picture's numbers are written into an array that all pictures share")
+    places = (slice(None), *_items(x, index))
+    part = _parted(x)
+    part[places] = _aligned(value, part[places].ndim)
+
+
+def _named(rule: Rule, names: str) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), rule)
+
+
+RULES: dict[str, Rule] = {
+    **_named(
+        _elementwise,
+        "add sub mul div true_divide floor_divide remainder pow neg abs exp log sqrt rsqrt sin cos tanh sigmoid erf square "
+        "__add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ __mul__ __rmul__ __imul__ __truediv__ __rtruediv__ __itruediv__ "
+        "rsub __rdiv__ __div__ __idiv__ __floordiv__ __mod__ __pow__ __rpow__ __neg__ __abs__ __invert__ __and__ __or__ __xor__ "
+        "relu relu6 gelu silu mish elu leaky_relu hardswish hardsigmoid hardtanh softplus quick_gelu clamp clamp_min clamp_max clip "
+        "minimum maximum where masked_fill eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ logical_not logical_and "
+        "logical_or to type float half bfloat16 int long bool double type_as contiguous clone detach dropout lerp round floor ceil "
+        "zeros_like ones_like full_like empty_like isnan reciprocal addcmul cpu",
+    ),
+    **_named(_last_axes, "linear layer_norm rms_norm view_as_complex view_as_real"),
+    **_named(
+        _along(1),
+        "softmax log_softmax mean sum amax amin max min argmax argmin var std cumsum prod all any select narrow logsumexp "
+        "index_select gather",
+    ),
+    **_named(_along(1, default=0), "unbind"),
+    **_named(_along(2, default=0), "split chunk split_with_sizes tensor_split"),
+    **_named(_along(1, "dims"), "flip"),
+    **_named(_along(2, "dims"), "roll"),
+    **_named(_along(2), "repeat_interleave norm"),
+    **_named(_along(2, default=1), "normalize"),
+    **_named(_along(1, default=-1), "glu"),
+    **_named(_reshaped, "view reshape flatten unflatten squeeze unsqueeze view_as reshape_as ravel"),
+    **_named(_reordered, "permute transpose t T mT swapaxes swapdims movedim moveaxis adjoint"),
+    **_named(_expanded, "expand expand_as broadcast_to"),
+    **_named(_repeated, "repeat tile"),
+    **_named(_joined, "cat concat concatenate stack"),
+    **_named(
+        _batched,
+        "conv1d conv2d conv3d interpolate unfold pad max_pool2d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
+        "adaptive_avg_pool2d adaptive_max_pool2d batch_norm group_norm pixel_shuffle pixel_unshuffle",
+    ),
+    **_named(_attention, "scaled_dot_product_attention"),
+    **_named(_product, "matmul __matmul__ __rmatmul__ bmm"),
+    **_named(_looked_up, "embedding"),
+    **_named(_item, "__getitem__"),
+    **_named(_assigned, "__setitem__"),
+}  # fmt: skip

@@ -1,0 +1,106 @@
+"""What a source does for one picture is done for each: against the same function called picture by picture."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from porter.sources.one_picture import NotOnePicture, of_every_picture
+
+TABLE = torch.randn(12, 8, generator=torch.Generator().manual_seed(1))
+ORDER = torch.tensor([5, 2, 0, 11, 3])
+KERNEL = torch.randn(6, 3, 2, 2, generator=torch.Generator().manual_seed(2))
+
+#: Of a batch of one picture, (1, 3, 4, 6).
+PIXELS = {
+    "conv": lambda x: F.conv2d(x, KERNEL, stride=2).flatten(2).transpose(1, 2),
+    "tokens": lambda x: torch.cat([TABLE[None, :2, :6], F.conv2d(x, KERNEL, stride=2).flatten(2).mT], dim=1),
+    "loop": lambda x: torch.cat([one.flatten(1).T for one in x], dim=0),
+    "cut": lambda x: x[0][:, 1:-1, ::2],
+    "tiles": lambda x: x.view(1, 3, 2, 2, 3, 2).permute(0, 2, 4, 1, 3, 5).reshape(6, 3, 2, 2),
+    "conv of tiles": lambda x: F.conv2d(
+        x.view(1, 3, 2, 2, 3, 2).permute(0, 2, 4, 1, 3, 5).reshape(6, 3, 2, 2), KERNEL
+    ),
+    "newline": lambda x: torch.cat([x[0], TABLE[0, :3, None, None].expand(3, 4, 1)], dim=-1),
+    "unfold": lambda x: F.unfold(x, 2, stride=2).view(12, -1).t(),
+    "smaller": lambda x: F.interpolate(x, size=(2, 3), mode="bilinear"),
+    "stack": lambda x: torch.stack([x[0, 0], x[0, 1]]),
+    "stack in a batch": lambda x: torch.stack([x, -x], dim=1),
+    "sum": lambda x: x.sum(dim=(-1, -2)) + x.mean(),
+    "written": lambda x: _written(torch.zeros_like(x), x),
+    "repeated": lambda x: x.repeat(2, 1, 1, 1) * x[:, :1],
+    "new axis": lambda x: x[:, None] + TABLE[:4, :6],
+    "padding": lambda x: x[(x == 0).sum((1, 2, 3)) != x[0].numel()],
+    "mask of padding": lambda x: torch.ones(1, 4)[(x == 0).sum((1, 2, 3)) != x[0].numel()] + x[0, 0, :, 0],
+    "count": lambda x: torch.split(x.flatten(0, 1), [int((x != 0).all((1, 2, 3)).sum()), 2])[1],
+}  # fmt: skip
+#: Of a picture that is a row of 12 patches of 8 features.
+PATCHES = {
+    "scaled": lambda x: x * TABLE + 1.0,
+    "normed": lambda x: F.layer_norm(x, (8,)) / x.norm(2, dim=-1, keepdim=True),
+    "order": lambda x: x[ORDER] + x[torch.tensor([True] * 5 + [False] * 7)],
+    "groups": lambda x: x.reshape(3, 4, 8)[torch.tensor([2, 0, 1]), :, :].reshape(12, 8),
+    "split": lambda x: torch.cat([part.mean(0, keepdim=True) for part in x.split([5, 7])]),
+    "batch": lambda x: F.linear(x.unsqueeze(0), TABLE).squeeze(0).softmax(dim=-1),
+    "first axis": lambda x: x.softmax(dim=0).cumsum(0).flip(0),
+    "attention": lambda x: _attention(x),
+    "windows": lambda x: _attention(x.view(3, 4, 8), heads=True),
+    "product": lambda x: (x @ TABLE.T) @ x,
+    "chunks": lambda x: torch.cat(x.chunk(2, dim=-1)[::-1], dim=0),
+    "positions": lambda x: x + TABLE[torch.arange(12).flip(0)] * torch.linspace(0, 1, 12)[:, None],
+    "every other": lambda x: x[..., ::2].repeat_interleave(2, dim=0).unflatten(0, (2, -1)),
+}
+
+
+def _written(target, x):
+    target[:, :, 1:3] = x[:, :, :2]
+    return target
+
+
+def _attention(x, heads=False):
+    q = x.unflatten(-1, (2, 4)).transpose(-3, -2)
+    q = q if heads else q.unsqueeze(0)
+    return F.scaled_dot_product_attention(q, -q, q).transpose(1, 2).flatten(2)
+
+
+def _one_by_one(function, pixels):
+    found = [function(picture) for picture in pixels]
+    return torch.cat([x.reshape(1) if x.ndim == 0 else x for x in found])
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_a_batch_of_one_picture(name):
+    pixels = torch.randn(5, 3, 4, 6)
+    found = of_every_picture(PIXELS[name], pixels, (1, 3, 4, 6))
+    torch.testing.assert_close(found, _one_by_one(PIXELS[name], pixels[:, None]))
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_row_of_patches(name):
+    pixels = torch.randn(5, 12, 8)
+    found = of_every_picture(PATCHES[name], pixels, (12, 8))
+    torch.testing.assert_close(found, _one_by_one(PATCHES[name], pixels))
+
+
+def test_sizes_are_numbers():
+    def function(x, grid):
+        rows, columns = grid[0].tolist()
+        ends = F.pad(grid.prod(-1).cumsum(0), (1, 0))
+        return x[ends[0] : ends[1]].view(rows, grid[0, 1], -1)[:, : columns - 1]
+
+    pixels = torch.randn(5, 12, 8)
+    found = of_every_picture(function, pixels, (12, 8), grid=[[3, 4]])
+    torch.testing.assert_close(found, pixels.view(15, 4, 8)[:, :3])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[x.sum(-1) > 0],  # as many rows as a picture has bright ones
+        lambda x: x if F.linear(x, torch.nn.Parameter(TABLE.clone())).sum() > 0 else -x,
+        lambda x: torch.nonzero(x),
+        lambda x: torch.fft.fft(x),
+    ],
+)
+def test_what_depends_on_a_picture_is_refused(function):
+    with pytest.raises(NotOnePicture):
+        of_every_picture(function, torch.randn(5, 12, 8), (12, 8))
