@@ -36,30 +36,32 @@ class NotOnePicture(TypeError):
 
 
 class OnePicture(torch.Tensor):
-    """What the source takes for an array of one picture.
+    """What the source takes for an array of one picture, of shape `sizes`.
 
-    `every` is that of all pictures, (pictures, *sizes); where `sizes` begin with 1, a batch of one picture, that axis is the pictures'.
+    `every` is that of all pictures: (pictures, *sizes), or with the first axis in the pictures', as samples are: a batch of one
+    always, and a batch of parts of a picture where samples are what the array was made of.
     `known` is the array of an example, where it depends on the pixels alone.
     """
 
     every: torch.Tensor
     sizes: tuple[int, ...]
+    pictures: Any
     known: torch.Tensor | None
 
     @staticmethod
     def __new__(
-        cls: Any, every: torch.Tensor, sizes: tuple[int, ...], known: torch.Tensor | None = None
+        cls: Any, every: torch.Tensor, sizes: tuple[int, ...], pictures: Any, known: Any = None
     ) -> OnePicture:
         one: OnePicture = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, sizes, dtype=every.dtype, device=every.device
         )
-        one.every, one.sizes, one.known = every, sizes, known
+        one.every, one.sizes, one.pictures, one.known = every, sizes, pictures, known
         return one
 
     @property
-    def in_batch(self) -> bool:
-        """Whether the pictures' axis stands for a leading one of size 1."""
-        return self.sizes[:1] == (1,)
+    def folded(self) -> bool:
+        """Whether the first axis is in the pictures'."""
+        return self.every.ndim == len(self.sizes)
 
     @classmethod
     def __torch_function__(
@@ -116,15 +118,14 @@ def _done(name: str, func: Any, args: tuple, kwargs: dict) -> Any:
 
 
 def _wrapped(every: Any, sizes: tuple[int, ...], known: torch.Tensor | None, pictures: Any) -> Any:
-    if every.ndim not in (len(sizes), len(sizes) + 1) or str(every.shape[0]) != str(pictures):
+    if sizes[:1] == (1,) and every.ndim > len(sizes):
+        every = every.squeeze(1)
+    first, inner = pictures, sizes
+    if every.ndim == len(sizes):
+        first, inner = pictures * sizes[0], sizes[1:]
+    if str(every.shape[0]) != str(first) or tuple(every.shape[1:]) != inner:
         raise NotOnePicture(f"{tuple(every.shape)} for {sizes} of each picture")
-    if sizes[:1] == (1,):
-        every = every.squeeze(1) if every.ndim > len(sizes) else every
-        if tuple(every.shape[1:]) != sizes[1:]:
-            raise NotOnePicture(f"{tuple(every.shape)} for {sizes}")
-    elif tuple(every.shape[1:]) != sizes:
-        raise NotOnePicture(f"{tuple(every.shape)} for {sizes}")
-    return OnePicture(every, sizes, known)
+    return OnePicture(every, sizes, pictures, known)
 
 
 def _sizes(func: Any, args: tuple, kwargs: dict) -> Any:
@@ -239,7 +240,8 @@ def of_every_picture(
         example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         known = {name: torch.tensor(value) for name, value in sizes.items()}
     inner = shape[1:] if shape[:1] == (1,) else shape
-    one = OnePicture(pixels.reshape(pixels.shape[0], *inner), shape, example)
+    count = pixels.shape[0]
+    one = OnePicture(pixels.reshape(count, *inner), shape, count, example)
     with _Constants():
         found = function(one, **known)
         return pytree.tree_map_only(OnePicture, joined, found)
@@ -247,4 +249,4 @@ def of_every_picture(
 
 def joined(one: OnePicture) -> torch.Tensor:
     """The arrays of all pictures, one behind the other."""
-    return one.every if one.in_batch or not one.sizes else one.every.flatten(0, 1)
+    return one.every if one.folded or not one.sizes else one.every.flatten(0, 1)

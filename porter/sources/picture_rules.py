@@ -11,35 +11,47 @@ from porter.sources.one_picture import NotOnePicture, OnePicture, Rule, as_is
 
 
 def _parted(x: Any) -> Any:
-    """(pictures, *sizes), whatever the sizes begin with; an array that is the same for every picture gets an axis for them."""
-    if isinstance(x, OnePicture):
-        return x.every.unsqueeze(1) if x.in_batch else x.every
-    return x.unsqueeze(0)
-
-
-def _aligned(x: Any, rank: int) -> Any:
-    """With `rank` axes, the pictures' first, so that it broadcasts with others."""
+    """(pictures, *sizes); an array that is the same for every picture gets an axis for them."""
     if not isinstance(x, OnePicture):
-        return x
-    every = x.every
-    while every.ndim < rank:
-        every = every.unsqueeze(1)
-    return every
+        return x.unsqueeze(0)
+    if not x.folded:
+        return x.every
+    if x.sizes[0] == 1:
+        return x.every.unsqueeze(1)
+    return x.every.unflatten(0, (x.pictures, x.sizes[0]))
 
 
-def _rank(sizes: tuple[int, ...]) -> int:
-    """How many axes the array of all pictures has."""
-    return len(sizes) + (sizes[:1] != (1,))
+def _widened(array: Any, rank: int) -> Any:
+    """With `rank` axes, the new ones behind the first, so that it broadcasts with others."""
+    while array.ndim < rank:
+        array = array.unsqueeze(1)
+    return array
+
+
+def _together(tree: Any, sizes: tuple[int, ...]) -> Any:
+    """The arrays of all pictures for those of one that are broadcast to `sizes`: with the first axis in the pictures' if all can."""
+    leaves = [x for x in pytree.tree_leaves(tree) if isinstance(x, torch.Tensor)]
+    rank = len(sizes)
+
+    def fits(x: torch.Tensor) -> bool:
+        if isinstance(x, OnePicture) and len(x.sizes) == rank:
+            return x.folded and x.sizes[0] == sizes[0]
+        if isinstance(x, OnePicture):  # of fewer axes: the pictures come first in both
+            return not x.folded and sizes[0] == 1
+        return x.ndim < rank or x.shape[0] == 1
+
+    if rank and all(fits(x) for x in leaves):
+        return pytree.tree_map_only(OnePicture, lambda x: _widened(x.every, rank), tree)
+    return pytree.tree_map_only(OnePicture, lambda x: _widened(_parted(x), rank + 1), tree)
 
 
 def pictures_of(tree: Any) -> Any:
     """How many there are."""
-    return next(x.every.shape[0] for x in pytree.tree_leaves(tree) if isinstance(x, OnePicture))
+    return next(x.pictures for x in pytree.tree_leaves(tree) if isinstance(x, OnePicture))
 
 
 def _elementwise(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
-    rank = _rank(sizes)
-    args, kwargs = pytree.tree_map_only(OnePicture, lambda x: _aligned(x, rank), (args, kwargs))
+    args, kwargs = _together((args, kwargs), sizes)
     return func(*args, **kwargs)
 
 
@@ -61,7 +73,7 @@ def _along(place: int, keyword: str = "dim", default: Any = None) -> Rule:
             axes = list(range(count))
         else:
             axes = [d % count for d in (given if isinstance(given, (tuple, list)) else [given])]
-        if x.in_batch and 0 not in axes:
+        if x.folded and 0 not in axes:
             rest[0] = x.every
         else:
             rest[0], axes = _parted(x), [d + 1 for d in axes]
@@ -70,7 +82,9 @@ def _along(place: int, keyword: str = "dim", default: Any = None) -> Rule:
             rest[place] = found
         else:
             kwargs[keyword] = found
-        others = [_parted(y) if isinstance(y, OnePicture) else y for y in rest[1:]]
+        if any(isinstance(y, OnePicture) and y.folded != (rest[0] is x.every) for y in rest[1:]):
+            raise NotOnePicture(f"{func.__name__} of arrays of different forms")
+        others = [y.every if isinstance(y, OnePicture) else y for y in rest[1:]]
         return func(rest[0], *others, **kwargs)
 
     return rule
@@ -78,10 +92,12 @@ def _along(place: int, keyword: str = "dim", default: Any = None) -> Rule:
 
 def _reshaped(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     x = args[0]
-    inner = sizes[1:] if sizes[:1] == (1,) else sizes
-    if tuple(x.every.shape[1:]) == inner:
-        return x.every
-    return x.every.reshape(x.every.shape[0], *inner)
+    if x.folded and sizes[:1] == x.sizes[:1]:
+        first, inner = x.every.shape[0], sizes[1:]
+    else:
+        first, inner = x.pictures, sizes[1:] if sizes[:1] == (1,) else sizes
+    same = str(x.every.shape[0]) == str(first) and tuple(x.every.shape[1:]) == inner
+    return x.every if same else x.every.reshape(first, *inner)
 
 
 def _reordered(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
@@ -89,37 +105,43 @@ def _reordered(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     with as_is():  # where each axis goes
         marks = torch.empty(tuple(range(2, 2 + len(x.sizes))), device="meta")
         order = [size - 2 for size in func(marks, *args[1:], **kwargs).shape]
-    if x.in_batch and order[0] == 0:
+    if x.folded and order[0] == 0:
         return x.every.permute(order)
     return _parted(x).permute(0, *(place + 1 for place in order))
 
 
 def _expanded(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     x = args[0]
-    inner = sizes[1:] if sizes[:1] == (1,) else sizes
-    return _aligned(x, _rank(sizes)).expand(x.every.shape[0], *inner)
+    if x.folded and len(x.sizes) == len(sizes) and x.sizes[0] == sizes[0]:
+        return x.every.expand(x.every.shape[0], *sizes[1:])
+    return _widened(_parted(x), 1 + len(sizes)).expand(x.pictures, *sizes)
 
 
 def _repeated(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     times = args[1] if isinstance(args[1], (tuple, list)) else args[1:]
-    return _aligned(args[0], 1 + len(sizes)).repeat(1, *times)
+    return _widened(_parted(args[0]), 1 + len(sizes)).repeat(1, *times)
 
 
 def _joined(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     arrays, count = args[0], len(sizes)
     axis = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % count
     pictures = pictures_of(arrays)
-    batches = all((x.sizes if isinstance(x, OnePicture) else x.shape)[:1] == (1,) for x in arrays)
-    if axis and batches:
-        return func([_expanded_to(x, pictures, 0) for x in arrays], axis)
-    return func([_expanded_to(x, pictures, 1) for x in arrays], axis + 1)
+    if axis and all(x.folded for x in arrays if isinstance(x, OnePicture)):
+        return func([_of_samples(x, pictures) for x in arrays], axis)
+    return func([_of_pictures(x, pictures) for x in arrays], axis + 1)
 
 
-def _expanded_to(x: Any, pictures: Any, extra: int) -> Any:
+def _of_pictures(x: Any, pictures: Any) -> Any:
+    return _parted(x) if isinstance(x, OnePicture) else x.expand(pictures, *x.shape)
+
+
+def _of_samples(x: Any, pictures: Any) -> Any:
+    """With the first axis in the pictures'."""
     if isinstance(x, OnePicture):
-        return _parted(x) if extra else x.every
-    inner = x.shape if extra else x.shape[1:]
-    return x.expand(pictures, *inner)
+        return x.every
+    if x.shape[0] == 1 or x.stride(0) == 0:  # one for all
+        return x[:1].expand(pictures * x.shape[0], *x.shape[1:])
+    return x.expand(pictures, *x.shape).flatten(0, 1)
 
 
 def _batched(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
@@ -129,29 +151,45 @@ def _batched(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     x, *rest = args
     space = next((int(letter) for letter in func.__name__ if letter.isdigit()), None)
     alone = space is not None and len(x.sizes) == space + 1  # without an axis of samples
-    if x.in_batch or alone or func.__name__ == "pad":
+    if x.folded or alone or func.__name__ == "pad":
         return func(x.every, *rest, **kwargs)
-    found = func(x.every.flatten(0, 1), *rest, **kwargs)
-    return found.unflatten(0, (x.every.shape[0], x.sizes[0]))
+    return func(x.every.flatten(0, 1), *rest, **kwargs)
 
 
 def _attention(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
-    if len(sizes) != 4 or sizes[0] == 1:
-        args, kwargs = pytree.tree_map_only(OnePicture, lambda x: _aligned(x, 4), (args, kwargs))
-        return func(*args, **kwargs)
-    masks = [x for x in (*args[3:], *kwargs.values()) if isinstance(x, torch.Tensor)]
-    if any(x.shape[0] != 1 for x in masks):
+    *arrays, mask = (*args, None)[:4] if len(args) < 4 else args[:4]
+    rest, kwargs = args[4:], dict(kwargs)
+    mask = kwargs.pop("attn_mask", mask)
+    if _hides_nothing(mask):
+        mask = None
+    if isinstance(mask, OnePicture):
+        raise NotOnePicture("attention with a mask that depends on the picture")
+    if len(sizes) < 4:
+        return func(*(_parted(x) for x in arrays), mask, *rest, **kwargs)
+    if mask is not None and mask.ndim == 4 and mask.shape[0] != 1:
         raise NotOnePicture("attention with a mask for each part of a picture")
-    parts = [_expanded_to(x, pictures_of(args), 1).flatten(0, 1) for x in args[:3]]
-    return func(*parts, *args[3:], **kwargs).unflatten(0, (-1, sizes[0]))
+    pictures = pictures_of(arrays)
+    arrays = [
+        x.every if isinstance(x, OnePicture) and x.folded else _of_pictures(x, pictures).flatten(0, 1)
+        for x in arrays
+    ]
+    return func(*arrays, mask, *rest, **kwargs)
+
+
+def _hides_nothing(mask: Any) -> bool:
+    if type(mask) is not torch.Tensor:
+        return False
+    with as_is():
+        return bool(mask.all() if mask.dtype == torch.bool else (mask == 0).all())
 
 
 def _product(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
-    rank = _rank(sizes)
     if any(len(x.shape) < 2 for x in args):
         raise NotOnePicture("a product with a row of numbers")
     first, second = args if func.__name__ != "__rmatmul__" else args[::-1]
-    return torch.matmul(_aligned(first, rank), _aligned(second, rank))
+    if len(sizes) > 2:
+        return torch.matmul(*_together((first, second), (*sizes[:-2], 0, 0)))
+    return torch.matmul(*(_parted(x) if isinstance(x, OnePicture) else x for x in (first, second)))
 
 
 def _looked_up(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
@@ -166,13 +204,13 @@ def _item(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     if isinstance(index, OnePicture):
         if index.dtype != torch.bool:
             return x[index.every]
-        return x.every if isinstance(x, OnePicture) else _expanded_to(x, index.every.shape[0], 1)
+        return x.every if isinstance(x, OnePicture) else _of_pictures(x, index.pictures)
     items = _items(x, index)
     first = items[0] if items else None
-    if x.in_batch and isinstance(first, int):
+    if x.folded and x.sizes[0] == 1 and isinstance(first, int):
         return x.every[(slice(None), *items[1:])]
     whole = isinstance(first, slice) and first.step in (None, 1) and not first.start
-    if x.in_batch and whole and (first.stop is None or first.stop >= 1):
+    if x.folded and whole and (first.stop is None or first.stop >= x.sizes[0]):
         return x.every[(slice(None), *items[1:])]
     return _parted(x)[(slice(None), *items)]
 
@@ -204,7 +242,9 @@ def _assigned(func: Any, args: tuple, kwargs: dict, sizes: Any) -> None:
         raise NotOnePicture("a picture's numbers are written into an array that all pictures share")
     places = (slice(None), *_items(x, index))
     part = _parted(x)
-    part[places] = _aligned(value, part[places].ndim)
+    part[places] = (
+        _widened(_parted(value), part[places].ndim) if isinstance(value, OnePicture) else value
+    )
 
 
 def _named(rule: Rule, names: str) -> dict[str, Rule]:

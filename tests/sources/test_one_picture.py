@@ -20,6 +20,7 @@ PIXELS = {
     "conv of tiles": lambda x: F.conv2d(
         x.view(1, 3, 2, 2, 3, 2).permute(0, 2, 4, 1, 3, 5).reshape(6, 3, 2, 2), KERNEL
     ),
+    "tokens of tiles": lambda x: _tokens(x),
     "newline": lambda x: torch.cat([x[0], TABLE[0, :3, None, None].expand(3, 4, 1)], dim=-1),
     "unfold": lambda x: F.unfold(x, 2, stride=2).view(12, -1).t(),
     "smaller": lambda x: F.interpolate(x, size=(2, 3), mode="bilinear"),
@@ -49,6 +50,19 @@ PATCHES = {
     "positions": lambda x: x + TABLE[torch.arange(12).flip(0)] * torch.linspace(0, 1, 12)[:, None],
     "every other": lambda x: x[..., ::2].repeat_interleave(2, dim=0).unflatten(0, (2, -1)),
 }
+
+
+def _tokens(x):
+    """A tower of the six tiles of a picture: samples from the first convolution on."""
+    tiles = x.view(1, 3, 2, 2, 3, 2).permute(0, 2, 4, 1, 3, 5).reshape(6, 3, 2, 2)
+    tokens = F.conv2d(tiles, KERNEL[:4, :, :1, :1]).flatten(2).mT
+    begin = TABLE[:1, None, :4].expand(6, 1, 4)
+    tokens = torch.cat([begin, tokens, TABLE[:6, None, :4]], dim=1)[:, :, ::2]
+    tokens = F.layer_norm(tokens + TABLE[:6, :2], (2,)) * TABLE[:6, None, :1] + tokens.view(6, 1, 6, 2)[:, 0]
+    heads = tokens.unflatten(2, (2, 1)).transpose(1, 2)
+    mask = torch.zeros(6, 6) if x.shape[0] == 1 else None
+    seen = F.scaled_dot_product_attention(heads, heads @ TABLE[:1, :1], heads, mask)
+    return (seen @ seen.mT @ TABLE[:6, :2]).expand(6, 2, 6, 2)[1:].sum(1).repeat(1, 2, 1)
 
 
 def _written(target, x):
