@@ -163,17 +163,34 @@ def test_a_tower_by_itself_takes_any_number_of_pictures(kind, tmp_path):
         _close(model(_mx(pixels))["pooler_output"], expected.numpy())
 
 
-def test_a_tower_that_turns_its_grids_is_not_taken_for_one_of_them():
-    """What rows and columns in turn come to can't be read while it is traced."""
-    from porter.sources.one_grid import OneGrid
+def test_a_tower_that_turns_its_grids():
+    """Rows and columns in turn are as well known as what they are made of."""
+    from porter.sources.huggingface_towers import tower_inputs
 
-    grids = torch.tensor([GRID]).repeat(3, 1)
-    with pytest.raises(ValueError, match="other grids"):
-        OneGrid(_AnyTower(), tuple(GRID), grids)._of_one(lambda g: g, grids[:, [0, 2, 1]])
+    class Tower(torch.nn.Module):
+        def forward(self, pixel_values, grid_thw):
+            (rows, columns), _ = grid_thw[:, [2, 1]].tolist()[0], None
+            counts = grid_thw.prod(-1).tolist()
+            parts = [
+                part.view(columns, rows, -1).mT.flatten(0, 1) for part in pixel_values.split(counts)
+            ]
+            return torch.cat(parts)
+
+    tower, vision = Tower(), _Vision()
+    draw = torch.Generator().manual_seed(0)
+    values, dims, _ = tower_inputs(tower, vision, ["pixel_values", "grid_thw"], draw)
+    exported = torch.export.export(
+        tower, (), values, dynamic_shapes={"pixel_values": {0: torch.export.Dim.AUTO}}
+    )
+    for pictures in (2, 5):
+        pixels = torch.randn(pictures, *values["pixel_values"].shape[1:])
+        torch.testing.assert_close(exported.module()(pixel_values=pixels), tower(pixels))
+    assert dims == {"pixel_values": {0: "pictures"}}
 
 
-class _AnyTower:
-    pass
+class _Vision:
+    sub_configs = ()
+    patch_size, spatial_merge_size, in_channels, temporal_patch_size = 4, 2, 3, 2
 
 
 def test_a_tower_with_a_projector_behind_it_leaves_text_alone():

@@ -11,7 +11,6 @@ import torch
 
 from porter.errors import UsageError
 from porter.sources.dry_run import dry_run, runs
-from porter.sources.huggingface_grids import gridded_inputs
 from porter.sources.huggingface_pictures import (
     drop_decoder_states,
     features,
@@ -115,22 +114,18 @@ def _add_pictured(
     found, kinds = None, [name for name in names if name.endswith("token_type_ids")]
     alone = floats == [name] and not {*required} - {"input_ids", name}
     inner = getattr(module, "model", None)
-    known = kinds and hasattr(inner, "forward") and tells_pictures(module) is not None
-    typed = kinds[0] if known else None
+    typed = kinds[0] if kinds and hasattr(inner, "forward") else None
+    typed = typed if tells_pictures(module) is not None else None
     grid = "image_grid_thw" in names
     text = getattr(config, "text_config", None) or config
     ids = _ids(config, text, LENGTH, generator) if alone else None
     if ids is not None and (typed or not kinds) and not grid:
         found = pictured_inputs(module, token, ids, name, shapes_of(name, config), generator)
     sized: Any = f"its {name} come with more than their tokens"
-    if ids is not None and found is None:
-        if grid:
-            sized = gridded_inputs(module, config, token, ids, generator) or sized
-        if isinstance(sized, str) and not kinds and name == "pixel_values":
-            sized = sized_inputs(module, config, token, ids, generator)
+    if ids is not None and found is None and name == "pixel_values" and (grid or not kinds):
+        sized = sized_inputs(module, config, token, ids, generator)
         if not isinstance(sized, str):
-            (examples.values, examples.dynamic), note = sized
-            examples.notes = (note,) if note else ()
+            (examples.values, examples.dynamic), examples.notes = sized
             return True
     if found is None:
         why = f"it reads {kinds[0]}" if kinds else sized

@@ -9,7 +9,6 @@ import functools
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import torch
@@ -28,8 +27,14 @@ from porter.sources.one_picture import NotOnePicture, of_every_picture
 #: Rows and columns of a picture's features, which differ so that they are not taken for each other.
 ROWS, COLUMNS = 2, 3
 #: What a processor gives beside the pixels of a picture: its size in patches (with frames, or without), or in pixels.
-_GRIDS = {"image_grid_thw": "thw", "image_grid_hw": "hw", "spatial_shapes": "hw", "target_sizes": "hw"}
+_GRIDS = {
+    "image_grid_thw": "thw",
+    "image_grid_hw": "hw",
+    "spatial_shapes": "hw",
+    "target_sizes": "hw",
+}
 _MERGES = ("spatial_merge_size", "merge_size", "merge_kernel_size", "downsample_factor")
+_ONE = "the graph is that of one size"
 _METHOD, _POSITIONS = "get_image_features", "compute_3d_position_ids"
 
 
@@ -39,7 +44,7 @@ class Form:
 
     shape: tuple[int, ...]
     sizes: dict[str, list[Any]] = field(default_factory=dict)
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def picture(self) -> tuple[int, ...]:
@@ -60,7 +65,7 @@ class Form:
 
 def sized_inputs(
     module: Any, config: Any, token: int, ids: torch.Tensor, generator: torch.Generator
-) -> tuple[Inputs, str] | str:
+) -> tuple[Inputs, tuple[str, ...]] | str:
     """Ids (2, length) with three pictures, their pixels (3, ...), and what the user should hear; or why there are none.
 
     The module takes just these from then on.
@@ -86,7 +91,7 @@ def sized_inputs(
                 reason = "positions are counted in a way of its own"
             elif not rest and count and runs(module, values):
                 axes = {"input_ids": {0: "batch", 1: "length"}, "pixel_values": {0: "pictures"}}
-                return (values, axes), form.note
+                return (values, axes), form.notes
         except NotOnePicture as error:
             reason = str(error)
         except Exception:  # noqa: BLE001, S110 -- the source's own: another form
@@ -104,35 +109,32 @@ def forms(config: Any, takes: Any) -> Iterator[Form]:
     merge = merge[0] if isinstance(merge, (tuple, list)) else merge
     channels, side, _ = image_of(config)
     if isinstance(patch, int) and isinstance(merge, int):
-        rows, columns = ROWS * merge, COLUMNS * merge
-        count = rows * columns
-        note = f"pictures have {rows} x {columns} patches of {patch} x {patch} pixels"
+        grid = (ROWS * merge, COLUMNS * merge)
+        size, count = (patch * grid[0], patch * grid[1]), grid[0] * grid[1]
+        told = _told(takes, grid, size, merge)
+        note = f"pictures have {grid[0]} x {grid[1]} patches of {patch} x {patch} pixels"
         if any(name in takes for name in _GRIDS):
-            known = _told(takes, (rows, columns), (patch * rows, patch * columns), merge)
-            end = ", each picture a row of pixel_values: the graph is that of one size"
+            notes = (f"{note}, each picture a row of pixel_values: {_ONE}",)
             frames = setting(vision, "temporal_patch_size", "patch_temporal") or 1
             for row in ((channels * frames * patch * patch,), (channels, patch, patch)):
-                yield Form((count, *row), known, note + end)
-                mask = {"pixel_attention_mask": [[1] * count]}
-                known |= mask if "pixel_attention_mask" in takes else {}
-                yield Form((1, count, *row), known, note + end)
+                yield Form((count, *row), told, notes)
+                if "pixel_attention_mask" in takes:
+                    shown = {"pixel_attention_mask": [[1] * count]}
+                    yield Form((1, count, *row), told | shown, notes)
             return
-        size = (patch * rows, patch * columns)
-        yield Form(
-            (1, channels, *size),
-            _told(takes, (rows, columns), size, merge),
-            f"{note}: the graph is that of one size",
-        )
+        yield Form((1, channels, *size), told, (f"{note}: {_ONE}",))
     yield Form((1, 1, channels, side, side), _told(takes, (1, 1), (side, side), 1))
     for wide in (2, 1):
-        size = (side, wide * side)
-        note = f"pictures of {size[0]} x {size[1]} pixels come in {wide + 1} parts of {side} x {side}: the graph is that of one size"
-        yield Form(
-            (1, wide + 1, channels, side, side), _told(takes, (1, wide), size, 1), note
+        note = (
+            f"pictures of {side} x {wide * side} pixels come in {wide + 1} parts of {side} x {side}"
         )
+        told = _told(takes, (1, wide), (side, wide * side), 1)
+        yield Form((1, wide + 1, channels, side, side), told, (f"{note}: {_ONE}",))
 
 
-def _told(takes: Any, grid: tuple[int, int], size: tuple[int, int], merge: int) -> dict[str, list[Any]]:
+def _told(
+    takes: Any, grid: tuple[int, int], size: tuple[int, int], merge: int
+) -> dict[str, list[Any]]:
     """What of a picture's sizes the method takes, for one picture."""
     found: dict[str, list[Any]] = {}
     for name, order in _GRIDS.items():

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from porter.sources.dry_run import runs
-from porter.sources.huggingface_grids import grid_of, note_of, patch_shapes
 from porter.sources.huggingface_pictures import PICTURES, derive
-from porter.sources.one_grid import OneGrid
+from porter.sources.huggingface_sized import Form, forms
+from porter.sources.one_picture import of_every_picture
 
-_GRIDS = {"grid_thw", "image_grid_thw"}
+_GRID = "image_grid_thw"
 
 
 def tower_inputs(
@@ -22,28 +22,30 @@ def tower_inputs(
     The module takes just these from then on. None where it is no such tower.
     """
     pixels = [name for name in required if name in ("hidden_states", "pixel_values")]
-    if len(pixels) != 1 or not {*required} - {*pixels} <= _GRIDS or len(required) != 2:
+    if len(pixels) != 1 or not {*required} - {*pixels} <= {_GRID, "grid_thw"} or len(required) != 2:
         return None
-    grid, cls = grid_of(config), type(module)
-    _of_one_size(module, grid)
-    for patch in patch_shapes(config):
-        given = torch.randn((PICTURES, grid[1] * grid[2], *patch), generator=generator)
+    cls = type(module)
+    for form in forms(config, {_GRID}):
+        _of_one_form(module, form)
+        given = torch.randn((PICTURES, *form.picture), generator=generator)
         if runs(module, values := {"pixel_values": given}):
-            return values, {"pixel_values": {0: "pictures"}}, (note_of(config),)
-    module.__class__ = cls
+            return values, {"pixel_values": {0: "pictures"}}, form.notes
+        module.__class__ = cls
     return None
 
 
-def _of_one_size(module: Any, grid: tuple[int, int, int]) -> None:
-    """The tower takes pictures of this grid alone."""
+def _of_one_form(module: Any, form: Form) -> None:
+    """The tower takes pictures of this form alone."""
     cls: Any = type(module)
 
     def forward(self: Any, pixel_values: torch.Tensor) -> Any:
-        rows = pixel_values.flatten(0, 1)
-        grids = torch.tensor([grid]).repeat(pixel_values.shape[0], 1)
         if not torch.compiler.is_compiling():
-            return cls.forward(self, rows, grids)
-        with OneGrid(self, grid, grids):
-            return cls.forward(self, rows, grids)
+            grids = form.repeated(pixel_values.shape[0])[_GRID]
+            return cls.forward(self, form.given(pixel_values), grids)
+
+        def plain(pixels: Any, image_grid_thw: Any) -> Any:
+            return cls.forward(self, pixels, image_grid_thw)
+
+        return of_every_picture(plain, pixel_values, form.shape, **form.sizes)
 
     derive(module, forward)

@@ -1,7 +1,7 @@
 """Pictures of one size, traced together: the source's code sees one of them, and each array holds them all.
 
-Sources take pictures of many sizes one by one, in loops over their sizes, which no graph can hold. Where all have one size, what the
-code does for one it does for each: it runs once, on arrays that it takes for those of a batch of one picture.
+Sources take pictures of many sizes one by one, in loops over their sizes, which no graph can hold. Where all have one size,
+what the code does for one it does for each: it runs once, on arrays that it takes for those of a batch of one picture.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _FACTS = {
 }  # fmt: skip
 #: What gives the same sizes, in another type or place.
 _CONVERSIONS = {
-    "to", "type", "float", "half", "bfloat16", "int", "long", "bool", "double", "type_as", "contiguous", "clone", "detach", "cpu",
+    "to", "type", "float", "half", "bfloat16", "int", "long", "bool", "double", "type_as", "contiguous", "clone", "detach",
+    "cpu",
 }  # fmt: skip
 #: What asks for numbers.
 _READS = {"tolist", "item", "__bool__", "__int__", "__float__", "__index__"}
@@ -85,7 +86,9 @@ class OnePicture(torch.Tensor):
         return _done(name, func, args, kwargs)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise NotOnePicture(f"{func} has no rule")
 
 
@@ -112,9 +115,7 @@ def _done(name: str, func: Any, args: tuple, kwargs: dict) -> Any:
             return args[0]
         return _wrapped(found, sizes, known, pictures_of(args))
     rows = known if known is not None else [None] * len(sizes)
-    return tuple(
-        _wrapped(*row, pictures_of(args)) for row in zip(found, sizes, rows, strict=True)
-    )
+    return tuple(_wrapped(*row, pictures_of(args)) for row in zip(found, sizes, rows, strict=True))
 
 
 def _wrapped(every: Any, sizes: tuple[int, ...], known: torch.Tensor | None, pictures: Any) -> Any:

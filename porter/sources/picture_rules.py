@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def _widened(array: Any, rank: int) -> Any:
 
 
 def _together(tree: Any, sizes: tuple[int, ...]) -> Any:
-    """The arrays of all pictures for those of one that are broadcast to `sizes`: with the first axis in the pictures' if all can."""
+    """The arrays of all pictures for those of one that broadcast to `sizes`: where all can, the first axis in the pictures'."""
     leaves = [x for x in pytree.tree_leaves(tree) if isinstance(x, torch.Tensor)]
     rank = len(sizes)
 
@@ -170,7 +171,9 @@ def _attention(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
         raise NotOnePicture("attention with a mask for each part of a picture")
     pictures = pictures_of(arrays)
     arrays = [
-        x.every if isinstance(x, OnePicture) and x.folded else _of_pictures(x, pictures).flatten(0, 1)
+        x.every
+        if isinstance(x, OnePicture) and x.folded
+        else _of_pictures(x, pictures).flatten(0, 1)
         for x in arrays
     ]
     return func(*arrays, mask, *rest, **kwargs)
@@ -209,8 +212,7 @@ def _item(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     first = items[0] if items else None
     if x.folded and x.sizes[0] == 1 and isinstance(first, int):
         return x.every[(slice(None), *items[1:])]
-    whole = isinstance(first, slice) and first.step in (None, 1) and not first.start
-    if x.folded and whole and (first.stop is None or first.stop >= x.sizes[0]):
+    if x.folded and isinstance(first, slice) and first.indices(x.sizes[0]) == (0, x.sizes[0], 1):
         return x.every[(slice(None), *items[1:])]
     return _parted(x)[(slice(None), *items)]
 
@@ -224,11 +226,9 @@ def _items(x: OnePicture, index: Any) -> tuple[Any, ...]:
         place = next(i for i, item in enumerate(items) if item is Ellipsis)
         items[place : place + 1] = [slice(None)] * (len(x.sizes) - taken)
     arrays = [i for i, item in enumerate(items) if isinstance(item, torch.Tensor)]
-    if arrays and (
-        len(arrays) > 1 + arrays[-1] - arrays[0] or any(type(i) is int for i in items)
-    ):
+    if arrays and (len(arrays) > 1 + arrays[-1] - arrays[0] or any(type(i) is int for i in items)):
         raise NotOnePicture("indices that are not side by side")
-    if any(b - a > 1 for a, b in zip(arrays, arrays[1:], strict=False)):
+    if any(b - a > 1 for a, b in pairwise(arrays)):
         raise NotOnePicture("indices that are not side by side")
     for place in arrays:
         if items[place].dtype == torch.bool:
@@ -256,17 +256,17 @@ RULES: dict[str, Rule] = {
         _elementwise,
         "add sub mul div true_divide floor_divide remainder pow neg abs exp log sqrt rsqrt sin cos tanh sigmoid erf square "
         "__add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ __mul__ __rmul__ __imul__ __truediv__ __rtruediv__ __itruediv__ "
-        "rsub __rdiv__ __div__ __idiv__ __floordiv__ __mod__ __pow__ __rpow__ __neg__ __abs__ __invert__ __and__ __or__ __xor__ "
-        "relu relu6 gelu silu mish elu leaky_relu hardswish hardsigmoid hardtanh softplus quick_gelu clamp clamp_min clamp_max clip "
-        "minimum maximum where masked_fill eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ logical_not logical_and "
-        "logical_or to type float half bfloat16 int long bool double type_as contiguous clone detach dropout lerp round floor ceil "
-        "zeros_like ones_like full_like empty_like isnan reciprocal addcmul cpu",
+        "rsub __rdiv__ __div__ __idiv__ __floordiv__ __mod__ __pow__ __rpow__ __neg__ __abs__ __invert__ __and__ __or__ "
+        "__xor__ relu relu6 gelu silu mish elu leaky_relu hardswish hardsigmoid hardtanh softplus clamp clamp_min "
+        "clamp_max clip minimum maximum where masked_fill eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__ "
+        "logical_not logical_and logical_or to type float half bfloat16 int long bool double type_as contiguous clone "
+        "detach dropout lerp round floor ceil zeros_like ones_like full_like empty_like isnan reciprocal addcmul cpu",
     ),
     **_named(_last_axes, "linear layer_norm rms_norm view_as_complex view_as_real"),
     **_named(
         _along(1),
-        "softmax log_softmax mean sum amax amin max min argmax argmin var std cumsum prod all any select narrow logsumexp "
-        "index_select gather",
+        "softmax log_softmax mean sum amax amin max min argmax argmin var std cumsum prod all any select "
+        "narrow logsumexp index_select gather",
     ),
     **_named(_along(1, default=0), "unbind"),
     **_named(_along(2, default=0), "split chunk split_with_sizes tensor_split"),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 
 from porter.sources.one_picture import NotOnePicture, of_every_picture
 
@@ -58,7 +58,10 @@ def _tokens(x):
     tokens = F.conv2d(tiles, KERNEL[:4, :, :1, :1]).flatten(2).mT
     begin = TABLE[:1, None, :4].expand(6, 1, 4)
     tokens = torch.cat([begin, tokens, TABLE[:6, None, :4]], dim=1)[:, :, ::2]
-    tokens = F.layer_norm(tokens + TABLE[:6, :2], (2,)) * TABLE[:6, None, :1] + tokens.view(6, 1, 6, 2)[:, 0]
+    tokens = (
+        F.layer_norm(tokens + TABLE[:6, :2], (2,)) * TABLE[:6, None, :1]
+        + tokens.view(6, 1, 6, 2)[:, 0]
+    )
     heads = tokens.unflatten(2, (2, 1)).transpose(1, 2)
     mask = torch.zeros(6, 6) if x.shape[0] == 1 else None
     seen = F.scaled_dot_product_attention(heads, heads @ TABLE[:1, :1], heads, mask)

@@ -27,4 +27,6 @@ def cases() -> Iterator[Case]:
 
 def build(kind: str, cls: str) -> Built:
     """The class at the smallest configuration that runs with pictures; where none does, with text alone."""
-    return whole.build(kind, cls, lambda inputs: any(x.is_floating_point() for x in inputs.values()))
+    return whole.build(
+        kind, cls, lambda inputs: any(x.is_floating_point() for x in inputs.values())
+    )
