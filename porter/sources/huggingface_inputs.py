@@ -42,6 +42,7 @@ class Examples:
     values: dict[str, torch.Tensor] = field(default_factory=dict)
     dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    why: str = ""  # pictures are not given as a text has them
 
     def add(self, name: str, value: torch.Tensor, axes: dict[int, str]) -> None:
         self.values[name] = value
@@ -114,8 +115,8 @@ def _add_pictured(
     found, kinds = None, [name for name in names if name.endswith("token_type_ids")]
     alone = floats == [name] and not {*required} - {"input_ids", name}
     inner = getattr(module, "model", None)
-    typed = kinds[0] if kinds and hasattr(inner, "forward") else None
-    typed = typed if tells_pictures(module) is not None else None
+    known = kinds and hasattr(inner, "forward") and tells_pictures(module) is not None
+    typed = kinds[0] if known else None
     grid = "image_grid_thw" in names
     text = getattr(config, "text_config", None) or config
     ids = _ids(config, text, LENGTH, generator) if alone else None
@@ -128,8 +129,10 @@ def _add_pictured(
             (examples.values, examples.dynamic), examples.notes = sized
             return True
     if found is None:
-        why = f"it reads {kinds[0]}" if kinds else sized
-        examples.notes = (f"no cache: {why}, by which more than the tokens' features may differ",)
+        examples.why = f"it reads {kinds[0]}" if kinds and not grid else sized
+        examples.notes = (
+            f"no cache: {examples.why}, by which more than the tokens' features may differ",
+        )
         return False
     examples.values, examples.dynamic = found
     logits_alone(module, token, typed)
@@ -314,8 +317,8 @@ def _add_floats(
         else:
             if "input_ids" in examples.values and runs(module, examples.values):
                 examples.notes = (
-                    f"the port takes text alone: porter cannot tell the shape of {', '.join(floats)}; "
-                    "describe it with --input",
+                    f"the port takes text alone: porter cannot give an example of {', '.join(floats)}"
+                    f"{examples.why and f' ({examples.why})'}; describe it with --input",
                 )
                 return False
     _fill(dict(zip(floats, chosen, strict=True)), names, generator, examples)
