@@ -20,6 +20,7 @@ from benchmarks.zoo.weights import randomize
 from porter.compile import Port, compile_port
 from porter.errors import PorterError
 from porter.frontends.input_dims import argument_names, named_dims, named_tensors
+from porter.frontends.known_dataclasses import know_dataclasses
 from porter.loading import Compiled, instantiate
 from porter.sources import Source, SourceOptions
 from porter.sources.built import built_source
@@ -179,7 +180,11 @@ def clones(tree: Any, dtype: torch.dtype | None = None) -> Any:
 
 
 def tensors_of(result: Any) -> list[Array]:
-    return [_numpy(t) for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
+    return [
+        _numpy(t)
+        for t in pytree.tree_leaves(know_dataclasses(result))
+        if isinstance(t, torch.Tensor)
+    ]
 
 
 def _numpy(tensor: torch.Tensor) -> Array:

@@ -30,6 +30,7 @@ from porter.frontends.input_dims import (
 )
 from porter.frontends.known_buffers import known_buffers
 from porter.frontends.known_constants import known_constants
+from porter.frontends.known_dataclasses import in_torchs_form, known_dataclasses
 from porter.frontends.missing_fakes import register_missing_fakes
 from porter.frontends.packed_sequences import packed_sequences
 from porter.frontends.passed_checks import passed_checks
@@ -226,6 +227,7 @@ def _conceded(
         spelled_attention(),
         TracedData(),
         quick_fakes(),
+        known_dataclasses(module),
         ExitStack() as granted,
     ):
         for context, note in _concessions(source):
@@ -319,7 +321,8 @@ def _dynamic_shapes(
                 axis: Dim.AUTO for axis, dim in axes.items() if dim in dims and part.shape[axis] > 1
             }
 
-        return torch.utils._pytree.tree_map_with_path(of_part, value)
+        parts = torch.utils._pytree.tree_leaves_with_path(value)
+        return in_torchs_form(value, (of_part(path, part) for path, part in parts))
 
     if not dims:
         return None

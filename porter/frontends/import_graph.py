@@ -264,15 +264,14 @@ class GraphReader:
         return assigned_names(location.file, location.line) if location else ()
 
     def result(self) -> list[tuple[str, Any]]:
+        """What the forward returns, but for None: arrays, sizes, and constants of the author's."""
         output = next(node for node in self.graph.nodes if node.op == "output")
         flat = list(output.args[0])
         spec = self.exported.call_spec.out_spec
         names = _output_names(spec, len(flat))
         mutations = len(flat) - len(names)
         pairs = list(zip(names, flat[mutations:], strict=True))
-        return [
-            (name, self.argument(item)) for name, item in pairs if isinstance(item, torch.fx.Node)
-        ]
+        return [(name, self.argument(item)) for name, item in pairs if item is not None]
 
 
 def module_table(source: Source) -> dict[str, ModuleInfo]:

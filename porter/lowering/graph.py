@@ -61,10 +61,11 @@ def lower_graph(importer: Any) -> Program:
     program = importer.program
     _raise_refused(importer, refused)
     _drop_inner_names(program)
-    program.outputs = [
-        (name, value) for name, value in importer.result() if isinstance(value, Value)
-    ]
+    result = importer.result()
+    program.outputs = [(name, value) for name, value in result if isinstance(value, Value)]
     names = [name for name, _ in program.outputs]
+    if left := [name for name, _ in result if name not in names]:
+        program.notes.append(f"the port returns arrays alone, without {', '.join(left)}")
     if len(names) > 1:
         program.output_kind = (
             "tuple" if all(name.startswith("output_") for name in names) else "dict"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from porter.errors import UsageError
+from porter.frontends.known_dataclasses import know_dataclasses
 from porter.sources.checkpoints import match_keys, open_checkpoint
 from porter.sources.constructors import ConstructorLog
 from porter.sources.dtypes import cast_inputs, torch_dtype
@@ -56,7 +57,7 @@ def built_source(
 ) -> Source:
     """A Source around `module`, with --input, --checkpoint and --dtype applied."""
     examples = parse_inputs(options.inputs, options.seed)
-    args, kwargs = place_inputs(module, args, kwargs, examples)
+    args, kwargs = know_dataclasses(place_inputs(module, args, kwargs, examples))
     if not args and not kwargs:
         raise UsageError(
             f"{spec} comes without example inputs; return (module, args) from the factory, "

@@ -156,12 +156,13 @@ class Reference:
         )
         return rounded
 
-    def _call(self, module: torch.nn.Module, inputs: tuple[Any, Any]) -> list[Any]:
+    def _call(self, module: torch.nn.Module, inputs: tuple[Any, Any]) -> list[torch.Tensor]:
         args, kwargs = pytree.tree_map(
             lambda v: v.clone() if isinstance(v, torch.Tensor) else v, inputs
         )
         with torch.no_grad():
-            return [y for y in pytree.tree_leaves(module(*args, **kwargs)) if y is not None]
+            leaves = pytree.tree_leaves(module(*args, **kwargs))
+        return [y for y in leaves if isinstance(y, torch.Tensor)]
 
     def _runs(
         self, names: list[str], graph_outputs: list[Any], meter: Conditioning
@@ -251,9 +252,8 @@ class Reference:
         return [("deployed", {}, self._dtype, own)]
 
     def _check_graph(self, eager: list[Any], graph: list[Any]) -> None:
-        for index, (x, y) in enumerate(
-            zip(eager, [g for g in graph if g is not None], strict=False)
-        ):
+        arrays = [g for g in graph if isinstance(g, torch.Tensor)]
+        for index, (x, y) in enumerate(zip(eager, arrays, strict=False)):
             gap = error(array(y, wide=True), array(x, wide=True))
             if not gap <= GRAPH_TOLERANCE:
                 self._problems.append(
