@@ -21,7 +21,7 @@ _WIDTH = re.compile(
     r"|^d_|^n_embd|_d_|_ch$|_list$|_feats$|^width|_cells$|reduced_size"
 )
 _NOT_WIDTH = re.compile(
-    r"image|patch|kernel|vocab|window|chunk|crop|pool|stride|^max_|batch|group|num_channels|resolution|codebook_size|"
+    r"image|patch|kernel|pos_emb|vocab|window|chunk|crop|pool|stride|^max_|batch|group|num_channels|resolution|codebook_size|"
     r"input_feat_size|num_mel|num_embeddings|block_size|position|stack_size|feature_size|input_channels|input_size|"
     r"context_size|pad_size|roi_size|conv_kernel|(^|_)tokens?(_|$)|downsample_factor|latent_size_ratio|state_size$|layers"
     r"|background_size|spec_size|label|scale|audio_channels|tubelet|beam|query_dim|code_depth|token_id"

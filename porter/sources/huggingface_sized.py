@@ -26,14 +26,15 @@ from porter.sources.one_picture import NotOnePicture, of_every_picture
 
 #: Rows and columns of a picture's features, which differ so that they are not taken for each other.
 ROWS, COLUMNS = 2, 3
-#: What a processor gives beside the pixels of a picture: its size in patches (with frames, or without), or in pixels.
+#: What a processor gives beside the patches of a picture: how many it has (with frames, or without), or where each is.
 _GRIDS = {
-    "image_grid_thw": "thw",
-    "image_grid_hw": "hw",
-    "spatial_shapes": "hw",
-    "target_sizes": "hw",
-}
-_MERGES = ("spatial_merge_size", "merge_size", "merge_kernel_size", "downsample_factor")
+    "image_grid_thw": "thw", "image_grid_hw": "hw", "spatial_shapes": "hw", "target_sizes": "hw",
+    "image_position_ids": "each",
+}  # fmt: skip
+_MERGES = (
+    "spatial_merge_size", "merge_size", "merge_kernel_size", "downsample_factor", "pooling_kernel_size",
+)  # fmt: skip
+_SHOWN = "pixel_attention_mask"
 _ONE = "the graph is that of one size"
 _METHOD, _POSITIONS = "get_image_features", "compute_3d_position_ids"
 
@@ -64,11 +65,16 @@ class Form:
 
 
 def sized_inputs(
-    module: Any, config: Any, token: int, ids: torch.Tensor, generator: torch.Generator
+    module: Any,
+    config: Any,
+    token: int,
+    ids: torch.Tensor,
+    kinds: str | None,
+    generator: torch.Generator,
 ) -> tuple[Inputs, tuple[str, ...]] | str:
     """Ids (2, length) with three pictures, their pixels (3, ...), and what the user should hear; or why there are none.
 
-    The module takes just these from then on.
+    `kinds` is the input that tells features from words, where there is one. The module takes just these from then on.
     """
     owner = next((m for m in (getattr(module, "model", None), module) if hasattr(m, _METHOD)), None)
     if owner is None:
@@ -79,7 +85,7 @@ def sized_inputs(
     reason = "porter knows no shape of its pixel_values"
     for form in forms(config, takes):
         pixels = torch.randn((PICTURES, *form.picture), generator=generator)
-        _of_one_form(module, owner, token, form)
+        _of_one_form(module, owner, token, kinds, form)
         try:
             found = dry_run(owner, _METHOD, {"pixel_values": pixels})
             count, rest = divmod(features(found), PICTURES)
@@ -116,14 +122,19 @@ def forms(config: Any, takes: Any) -> Iterator[Form]:
         if any(name in takes for name in _GRIDS):
             notes = (f"{note}, each picture a row of pixel_values: {_ONE}",)
             frames = setting(vision, "temporal_patch_size", "patch_temporal") or 1
+            padded = (
+                _SHOWN in takes or "image_position_ids" in takes
+            )  # to as many as any picture has
+            shown = {_SHOWN: [[1] * count]} if _SHOWN in takes else {}
             for row in ((channels * frames * patch * patch,), (channels, patch, patch)):
-                yield Form((count, *row), told, notes)
-                if "pixel_attention_mask" in takes:
-                    shown = {"pixel_attention_mask": [[1] * count]}
-                    yield Form((1, count, *row), told | shown, notes)
+                yield Form((1, count, *row) if padded else (count, *row), told | shown, notes)
             return
         yield Form((1, channels, *size), told, (f"{note}: {_ONE}",))
-    yield Form((1, 1, channels, side, side), _told(takes, (1, 1), (side, side), 1))
+    told = _told(takes, (1, 1), (side, side), 1)
+    masked = getattr(takes.get(_SHOWN), "default", None) is inspect.Parameter.empty
+    masks: list[Any] = [[[True]], [[[[1] * side] * side]]]  # of a picture, or of its pixels
+    for known in [told | {_SHOWN: mask} for mask in masks] if masked else [told]:
+        yield Form((1, 1, channels, side, side), known)
     for wide in (2, 1):
         note = (
             f"pictures of {side} x {wide * side} pixels come in {wide + 1} parts of {side} x {side}"
@@ -137,9 +148,11 @@ def _told(
 ) -> dict[str, list[Any]]:
     """What of a picture's sizes the method takes, for one picture."""
     found: dict[str, list[Any]] = {}
+    each = [[column, row] for row in range(grid[0]) for column in range(grid[1])]
+    orders: dict[str, list[Any]] = {"thw": [1, *grid], "hw": [*grid], "each": each}
     for name, order in _GRIDS.items():
         if name in takes:
-            found[name] = [[1, *grid] if order == "thw" else [*grid]]
+            found[name] = [orders[order]]
     if "image_sizes" in takes:
         found["image_sizes"] = [[*size]]
     if "image_merge_sizes" in takes:
@@ -147,7 +160,7 @@ def _told(
     return found
 
 
-def _of_one_form(module: Any, owner: Any, token: int, form: Form) -> None:
+def _of_one_form(module: Any, owner: Any, token: int, kinds: str | None, form: Form) -> None:
     """The module takes ids and pictures of this form alone, and returns logits alone."""
     outer_class, owner_class = type(module), type(owner)
     placed = hasattr(owner, _POSITIONS)
@@ -156,12 +169,12 @@ def _of_one_form(module: Any, owner: Any, token: int, form: Form) -> None:
     def forward(self: Any, input_ids: Any, pixel_values: Any = None) -> Any:
         given: dict[str, Any] = {}
         if pixel_values is not None and torch.compiler.is_compiling():
-            given = {"pixel_values": pixel_values}
-            given |= {"image_grid_thw": (), "mm_token_type_ids": ()} if placed else {}
+            given = {"pixel_values": pixel_values} | ({"image_grid_thw": ()} if placed else {})
         elif pixel_values is not None:
             given = {"pixel_values": form.given(pixel_values)}
             given |= form.repeated(pixel_values.shape[0])
-            given |= {"mm_token_type_ids": (input_ids == token).int()} if placed else {}
+        if pixel_values is not None and kinds is not None:
+            given[kinds] = (input_ids == token).int()
         return {"logits": outer_class.forward(self, input_ids=input_ids, **given)["logits"]}
 
     def get_image_features(self: Any, pixel_values: Any, *args: Any, **kwargs: Any) -> Any:

@@ -25,7 +25,7 @@ def tower_inputs(
     if len(pixels) != 1 or not {*required} - {*pixels} <= {_GRID, "grid_thw"} or len(required) != 2:
         return None
     cls = type(module)
-    for form in forms(config, {_GRID}):
+    for form in forms(config, {_GRID: None}):
         _of_one_form(module, form)
         given = torch.randn((PICTURES, *form.picture), generator=generator)
         if runs(module, values := {"pixel_values": given}):

@@ -105,6 +105,8 @@ def _done(name: str, func: Any, args: tuple, kwargs: dict) -> Any:
     rule: Rule | None = RULES.get(name) or RULES.get(name.removesuffix("_"))
     if rule is None:
         raise NotOnePicture(f"{name} has no rule")
+    if name in ("__getitem__", "__setitem__"):
+        args = (args[0], _places(args[0], args[1]), *args[2:])
     sizes = _sizes(func, args, kwargs)
     found = rule(func, args, kwargs, sizes)
     known = _known(func, args, kwargs)
@@ -135,9 +137,6 @@ def _sizes(func: Any, args: tuple, kwargs: dict) -> Any:
     def bare(tensor: torch.Tensor) -> torch.Tensor:
         if isinstance(tensor, OnePicture):
             return torch.empty(tensor.sizes, dtype=tensor.dtype, device="meta")
-        if type(tensor) is torch.Tensor and tensor.dtype == torch.bool and _indexes(func):
-            (places,) = tensor.nonzero(as_tuple=True)
-            return places.to("meta")
         return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
     if func.__name__ in _CONVERSIONS:
@@ -155,6 +154,20 @@ def _sizes(func: Any, args: tuple, kwargs: dict) -> Any:
 
 def _indexes(func: Any) -> bool:
     return func.__name__ == "__getitem__"
+
+
+def _places(array: Any, index: Any) -> Any:
+    """The index with places for conditions that are the same for every picture; whole axes where these always hold."""
+    items = [*index] if isinstance(index, tuple) else [index]
+    found: list[Any] = []
+    for item in items:
+        if type(item) is not torch.Tensor or item.dtype != torch.bool:
+            found.append(item)
+            continue
+        with as_is():
+            whole = item.ndim == 1 and bool(item.all())
+            found += [slice(None)] if whole else item.nonzero(as_tuple=True)
+    return tuple(found) if len(found) > 1 or isinstance(index, tuple) else found[0]
 
 
 def _chosen_sizes(array: Any, index: Any) -> tuple[int, ...]:

@@ -209,6 +209,8 @@ def _item(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
             return x[index.every]
         return x.every if isinstance(x, OnePicture) else _of_pictures(x, index.pictures)
     items = _items(x, index)
+    if _all_in_turn(x, items):
+        return _reshaped(func, args, kwargs, sizes)
     first = items[0] if items else None
     if x.folded and x.sizes[0] == 1 and isinstance(first, int):
         return x.every[(slice(None), *items[1:])]
@@ -217,8 +219,17 @@ def _item(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     return _parted(x)[(slice(None), *items)]
 
 
+def _all_in_turn(x: OnePicture, items: tuple[Any, ...]) -> bool:
+    """Whether the places are all that the first axes have, in their order."""
+    if len(items) < 2 or any(type(item) is not torch.Tensor for item in items):
+        return False
+    with as_is():
+        every = torch.cartesian_prod(*(torch.arange(size) for size in x.sizes[: len(items)]))
+        return torch.equal(torch.stack(items, dim=-1), every)
+
+
 def _items(x: OnePicture, index: Any) -> tuple[Any, ...]:
-    """The indices without `...`, conditions as the places where they hold."""
+    """The indices without `...`."""
     items = [*index] if isinstance(index, tuple) else [index]
     items = [torch.tensor(item) if isinstance(item, list) else item for item in items]
     taken = sum(item is not None and item is not Ellipsis for item in items)
@@ -230,9 +241,6 @@ def _items(x: OnePicture, index: Any) -> tuple[Any, ...]:
         raise NotOnePicture("indices that are not side by side")
     if any(b - a > 1 for a, b in pairwise(arrays)):
         raise NotOnePicture("indices that are not side by side")
-    for place in arrays:
-        if items[place].dtype == torch.bool:
-            (items[place],) = items[place].nonzero(as_tuple=True)
     return tuple(items)
 
 

@@ -39,6 +39,10 @@ PATCHES = {
     "scaled": lambda x: x * TABLE + 1.0,
     "normed": lambda x: F.layer_norm(x, (8,)) / x.norm(2, dim=-1, keepdim=True),
     "order": lambda x: x[ORDER] + x[torch.tensor([True] * 5 + [False] * 7)],
+    "all": lambda x: x.unsqueeze(0)[torch.ones(1, 12, dtype=torch.bool)],
+    "some": lambda x: (
+        x.unsqueeze(0)[torch.arange(12)[None] % 3 > 0] + x[torch.ones(12, dtype=torch.bool)][:8]
+    ),
     "groups": lambda x: x.reshape(3, 4, 8)[torch.tensor([2, 0, 1]), :, :].reshape(12, 8),
     "split": lambda x: torch.cat([part.mean(0, keepdim=True) for part in x.split([5, 7])]),
     "batch": lambda x: F.linear(x.unsqueeze(0), TABLE).squeeze(0).softmax(dim=-1),

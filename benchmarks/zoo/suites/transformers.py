@@ -53,8 +53,33 @@ CHANGES: dict[str, dict[str, Any]] = {
     # a smaller picture has fewer patches to pool
     "gemma3": {"mm_tokens_per_image": 4},
     "shieldgemma2": {"mm_tokens_per_image": 4},
+    # as published ones have it
+    "lfm2_vl": {"vision_config": {"vision_use_head": False}},
+    # widths that the published ones' have to each other
+    "llama4": {
+        "vision_config": {
+            "hidden_size": 88,
+            "num_attention_heads": 2,
+            "intermediate_size": 352,
+            "vision_output_dim": 256,
+        },
+    },
+    # the default has no tower
+    "gemma4": {
+        "vision_config": {
+            "model_type": "gemma4_vision",
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "head_dim": 16,
+            "position_embedding_size": 32,
+        },
+    },
     # narrower heads have fewer pairs of features
     "glm4v": {"text_config": {"rope_parameters": {"mrope_section": [2, 3, 3]}}},
+    "glm4v_moe": {"text_config": {"rope_parameters": {"mrope_section": [1, 1, 0]}}},
     "glm46v": {"text_config": {"rope_parameters": {"mrope_section": [2, 3, 3]}}},
 }
 
