@@ -7,7 +7,7 @@ import torch
 from mlx_lm.models.cache import make_prompt_cache
 
 from porter.generate import generate
-from tests.porting import saved_and_ported
+from tests.porting import facts, saved_and_ported
 
 PICTURE, WORDS, STEPS, SIDE, PATCH = 60, 64, 5, 16, 8
 CLIP = {
@@ -66,6 +66,41 @@ KINDS = {
         (24, 3 * PATCH * PATCH),
         6,
     ),
+    "gemma4": (  # a picture's patches see each other
+        {
+            "vision_config": {
+                "model_type": "gemma4_vision", "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2,
+                "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "patch_size": PATCH,
+                "position_embedding_size": 16, "pooling_kernel_size": 2,
+            },
+            "text_config": TEXT | {
+                "model_type": "gemma4_text", "head_dim": 8, "global_head_dim": 8, "num_kv_shared_layers": 0,
+                "vocab_size_per_layer_input": WORDS, "hidden_size_per_layer_input": 8, "sliding_window": 6,
+                "layer_types": ["sliding_attention", "full_attention"], "use_bidirectional_attention": "vision",
+                "num_global_key_value_heads": 2,
+            },
+            "audio_config": None, "audio_token_id": 61, "video_token_id": 62,
+        },
+        {"image_position_ids": [[x, y] for y in range(4) for x in range(6)]},
+        (24, 3 * PATCH * PATCH),
+        6,
+    ),
+    "llama4": (
+        {
+            "vision_config": {
+                "hidden_size": 24, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "image_size": 2 * SIDE, "patch_size": PATCH, "vision_output_dim": 40, "projector_input_dim": 40,
+                "projector_output_dim": 40,
+            },
+            "text_config": TEXT | {
+                "model_type": "llama4_text", "intermediate_size_mlp": 48, "head_dim": 8, "num_local_experts": 4,
+                "attention_chunk_size": 64,
+            },
+        },
+        {},
+        (3, 2 * SIDE, 2 * SIDE),
+        4,
+    ),
 }  # fmt: skip
 
 
@@ -77,15 +112,18 @@ def both(tmp_path_factory, request):
     torch.manual_seed(0)
     own, *form = KINDS[request.param]
     config = CONFIG_MAPPING[request.param](
-        text_config=TEXT, image_token_id=PICTURE, image_token_index=PICTURE, **own
+        **{"text_config": TEXT, "image_token_id": PICTURE, "image_token_index": PICTURE} | own
     )
     config.image_token_id = PICTURE
     module = AutoModelForImageTextToText.from_config(config).eval()
-    return module, saved_and_ported(module, tmp_path_factory.mktemp(request.param)), form
+    folder = tmp_path_factory.mktemp(request.param)
+    model = saved_and_ported(module, folder)
+    order = next(x["permute"] for x in facts(folder / "port")["inputs"] if "pixel" in x["name"])
+    return module, model, [*form, order]
 
 
 def _prompt(form, pictures, words=6, seed=0):
-    _, shape, features = form
+    _, shape, features, _ = form
     draw = torch.Generator().manual_seed(seed)
     ids = torch.randint(1, 50, (1, words), generator=draw)
     place = torch.full((1, features), PICTURE)
@@ -96,6 +134,8 @@ def _prompt(form, pictures, words=6, seed=0):
 def _given(form, ids, pixels):
     """As transformers' processor gives them."""
     sizes = {name: torch.tensor([value] * len(pixels)) for name, value in form[0].items()}
+    if "image_position_ids" in sizes:
+        sizes["mm_token_type_ids"] = (ids == PICTURE).int()
     return {"input_ids": ids, "pixel_values": pixels, **sizes}
 
 
@@ -106,10 +146,9 @@ def _torch(module, form, ids, pixels=None):
 
 
 def _pixels(form, pixels):
-    """Channels last, without an axis for one."""
+    """In the port's order of axes, without one for one."""
     pixels = pixels.squeeze(1) if form[1][0] == 1 else pixels
-    pixels = pixels.movedim(-3, -1) if pixels.ndim > 3 else pixels
-    return mx.array(pixels.contiguous().numpy())
+    return mx.array(pixels.permute(form[3] or [*range(pixels.ndim)]).contiguous().numpy())
 
 
 def _close(found, expected):
