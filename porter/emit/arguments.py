@@ -8,7 +8,7 @@ from typing import Any
 from porter.emit.expressions import Expression, find, find_far
 from porter.emit.layers import SYNONYMS
 from porter.emit.literals import Vector, is_constant, literal
-from porter.emit.names import identifier, unique
+from porter.emit.names import argument_name, identifier, unique
 from porter.emit.variants import Variants
 from porter.passes.factor.classes import BlockClass
 
@@ -94,7 +94,9 @@ class Arguments:
                         column = dict.fromkeys(range(k * count, (k + 1) * count), value)
                         arguments.symbols.setdefault(name, {}).update(column)
             return arguments
-        arguments.symbols, arguments.derived = known, derived
+        known = {argument_name(name): vector for name, vector in known.items()}
+        arguments.symbols = arguments.told = known
+        arguments.derived = {*map(argument_name, derived)}
         return arguments
 
     def resolve(
@@ -275,9 +277,9 @@ class Arguments:
                 repr(known.get(i)) == repr(value) for i, value in vector.items()
             ):  # by repr: 2.0 is no 2
                 return Expression((name,), "{}")
-        name = identifier(hint)
+        name = argument_name(hint)
         if self._is_taken(name, vector) and fallback:
-            name = identifier(fallback)
+            name = argument_name(fallback)
         if self._is_taken(name, vector):
             name = unique(name, {*self.symbols, *self.parameters, *self.own})
         self.symbols[name] = vector

@@ -26,6 +26,12 @@ def identifier(name: str, fallback: str = "x") -> str:
     return f"{name}_" if name in _TAKEN else name
 
 
+def argument_name(name: str) -> str:
+    """A constructor's argument: the variables of the comprehensions that it writes are taken."""
+    name = identifier(name)
+    return f"{name}_" if name in ("i", "kind") else name
+
+
 def class_name(name: str) -> str:
     """A class name close to a source class's."""
     name = identifier(name, "Block").lstrip("_")

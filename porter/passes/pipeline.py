@@ -39,6 +39,7 @@ from porter.passes.group_rows import group_rows
 from porter.passes.hoist_concatenate import hoist_concatenate
 from porter.passes.hoist_embeddings import hoist_embeddings
 from porter.passes.inline_scalars import inline_scalars
+from porter.passes.join_slices import join_slices
 from porter.passes.keep_all_rows import keep_all_rows
 from porter.passes.keep_estimators import keep_estimators
 from porter.passes.keep_heads import keep_heads
@@ -77,6 +78,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
         simplify_constants,
         "masks of ones, gathers by arange and fills of one number become what they are",
     ),
+    (join_slices, "what an author writes in place is read before, and not written where it was"),
     (
         read_parts,
         "what an author writes piece by piece is joined once, and what is put beside others read where it is",
@@ -131,6 +133,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (linearize_points, "a 1x1 convolution of turned tokens is nn.Linear"),
     (fold_batchnorm, "only where asked for: BatchNorm becomes part of the convolution before it"),
     (merge_reshapes, "a reshape of a reshape is one"),
+    (join_slices, "a slice of a slice is one"),
     (drop_kept_dims, "a spatial mean is x.mean(axis=(1, 2))"),
     (drop_leading_ones, "axes that broadcasting puts in front by itself"),
     (hoist_concatenate, "a layer of a dense block takes one array, not a growing list"),

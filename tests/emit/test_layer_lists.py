@@ -115,3 +115,32 @@ def test_calls_that_read_parameters_of_their_own():
     ported = port_of(ByIndex, (x(2, 6),))
     ported.check(x(3, 6))
     check_source(ported.port.model_py)
+
+
+class Dense(nn.Module):
+    """Each layer reads what all before it gave; its author calls the width of the first `i`."""
+
+    def __init__(self, i: int, growth: int = 3):
+        super().__init__()
+        self.layers = nn.ModuleList(Block(i + k * growth, growth) for k in range(4))
+
+    def forward(self, a):
+        for layer in self.layers:
+            a = torch.cat([a, layer(a)], -1)
+        return a
+
+
+class Blocks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.between, self.two = Dense(6), nn.Linear(18, 7), Dense(7)
+
+    def forward(self, a):
+        return self.two(self.between(self.one(a)))
+
+
+def test_an_argument_is_not_the_variable_of_a_comprehension():
+    ported = port_of(Blocks, (x(2, 6),))
+    ported.check(x(3, 6))
+    check_source(ported.port.model_py)
+    assert "[Block(i_ + i * 3) for i in range(4)]" in ported.port.model_py

@@ -26,3 +26,20 @@ def test_features_without_a_cache_are_padded():
     check_source(ported.port.model_py)
     assert "self.conv(mx.pad(x, [(0, 0), (3, 0), (0, 0)]))" in ported.port.model_py
     assert "cache" not in ported.port.model_py
+
+
+class AsLong(Causal):
+    """As many tokens as features, and no other number of them."""
+
+    def __init__(self):
+        super().__init__(8)
+        self.places = nn.Parameter(torch.rand(8, 8))
+
+    def forward(self, x):
+        x = self.conv((x + self.places).transpose(1, 2))[..., :8].transpose(1, 2)
+        return self.out(nn.functional.silu(x))
+
+
+def test_as_many_tokens_as_features():
+    ported = port_of(AsLong, [torch.randn(2, 8, 8)])
+    ported.check(torch.randn(3, 8, 8))

@@ -166,7 +166,7 @@ def _fuse(program: Program, conv: Node) -> bool:
     if size < 2 or options.get("groups", 1) != channels:
         return False
     tokens, left, turned = _without_padding(conv.args[0])
-    last, bias = _cut(program, conv, tokens.shape[2 if turned else 1])
+    last, axis, bias = _cut(program, conv, tokens.shape[2 if turned else 1])
     if last is None or left + options.get("padding", 0) != size - 1:
         return False
     params = dict(conv.params) or {"weight": weight}
@@ -183,7 +183,7 @@ def _fuse(program: Program, conv: Node) -> bool:
         "nn.Conv1d", behind, params, (batch, length, channels), in_channels=channels, out_channels=channels,
         kernel_size=size, stride=1, padding=0, dilation=1, groups=channels, bias="bias" in params,
     )  # fmt: skip
-    if last.output.shape != y.shape:
+    if axis == 2:
         y = build.transpose(y, (0, 2, 1))
         build.nodes[-1].layout = True
     replace_node(program, last, build.nodes, y)
@@ -240,14 +240,17 @@ def _without_padding(x: Value) -> tuple[Value, int, bool]:
     return pad.args[0], left, axis == 2
 
 
-def _cut(program: Program, conv: Node, length: Size) -> tuple[Node | None, Value | None]:
-    """The last node before which nothing but a bias, a transpose and the cut to `length` tokens happens; and the bias."""
+def _cut(program: Program, conv: Node, length: Size) -> tuple[Node | None, int, Value | None]:
+    """The last node before which nothing but a bias, a transpose and the cut to `length` tokens happens.
+
+    Also the axis that its tokens are, and the bias.
+    """
     users = program.users()
     node, axis, bias = conv, 1, None
     while True:
         value = node.output
         if value.shape[axis] == length and (conv.is_layer or bias is not None):
-            return node, bias
+            return node, axis, bias
         readers = users.get(value, [])
         after = readers[0] if len(readers) == 1 else None
         if after is None or value in program.output_values():
@@ -268,7 +271,7 @@ def _cut(program: Program, conv: Node, length: Size) -> tuple[Node | None, Value
         else:
             break
         node = after
-    return (node, bias) if node.output.shape[axis] == length else (None, None)
+    return (node if node.output.shape[axis] == length else None), axis, bias
 
 
 def _takes_first(node: Node, axis: int, length: Size) -> bool:
