@@ -80,9 +80,12 @@ def _joined(inner: Node, outer: Node) -> list[Any] | None:
 
 
 def _kept(inner: Node, outer: Node) -> list[Any] | None:
-    """The key that leaves an axis of size 1 where one place was picked and an axis is put in."""
+    """The key that leaves an axis of size 1 where one place was picked and an axis is put in.
+
+    None where the axis was put in before: it goes and comes back, and `read_parts` sees that.
+    """
     key, axis = _plain(inner), outer.args[1]
-    if key is None or not isinstance(axis, int):
+    if key is None or not isinstance(axis, int) or producer(inner.args[0], "mx.expand_dims"):
         return None
     axis %= outer.output.rank
     picked = [a for a, cut in enumerate(key) if not isinstance(cut, slice)]

@@ -12,6 +12,8 @@ from porter.passes.cache.tokenwise import STATEFUL, has_tokens
 from porter.passes.positions import length_symbol
 
 _NAME = "unrolled_length"
+#: Ops whose numbers are axes, and counts or positions that no length is.
+_SIZELESS = {".transpose", ".squeeze", "mx.expand_dims", "mx.split", "mx.repeat"} | ELEMENTWISE
 
 
 def name_length(program: Program) -> int:
@@ -85,7 +87,7 @@ def _resize(program: Program, change: Any) -> int:
         count += shape != value.shape
         value.shape = shape
     for node in program.nodes:
-        if node.op in ELEMENTWISE or node.op in ("mx.split", "mx.repeat") or node.is_layer:
+        if node.op in _SIZELESS or node.is_layer:
             continue
         node.args = [_changed(item, change) for item in node.args]
         node.kwargs = {k: _changed(v, change) if k != "axis" else v for k, v in node.kwargs.items()}
