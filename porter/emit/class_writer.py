@@ -253,6 +253,18 @@ class ClassWriter:
         start = first.attrs["index"] if first is not None else 0
         return f"{text}[{start}:]" if start else text
 
+    def local_name(self, value: Value) -> str | None:
+        """What the author's forward calls an array that it is given, or that a module below gives it."""
+        return self._forward_names().get(value.origin or "", value.name)
+
+    def is_named(self, value: Value) -> bool:
+        """Whether the author's forward has a name for an array that crosses into it, or from a module below."""
+        return value.origin in self._forward_names()
+
+    def _forward_names(self) -> dict[str, str]:
+        call = (self.template.path, self.template.call)
+        return self.model.program.forward_names.get(call, {})
+
     def child(self, block: Block) -> str:
         place = self.attributes.places[self.template.relative(block.path)]
         tail = self._tail(place[:-1])

@@ -85,7 +85,9 @@ class Statements:
             if given is not None:
                 name = identifier(given[position])
             elif len(self.template.inputs) == 1 or (
-                position == 0 and value.dtype.startswith("float")
+                position == 0
+                and value.dtype.startswith("float")
+                and not self.places.is_named(value)
             ):
                 name = "x"
             elif value.dtype == "mask" and self._masks() > 1:
@@ -95,7 +97,7 @@ class Statements:
                 name = variable(hint, self.functions.union(names), spare)
             else:
                 name = variable(
-                    value.name or (value.path or "").rpartition(".")[2] or None,
+                    self.places.local_name(value) or (value.path or "").rpartition(".")[2] or None,
                     self.functions.union(names),
                     spare,
                 )
@@ -208,7 +210,8 @@ class Statements:
 
     def free_name(self, value: Value, more: set[str]) -> str:
         spare: tuple[str, ...] = ("x", "y", "h", "r", "z", "u", "w", "s", "t")
-        hint = value.name if value.name not in ("_", None) else None
+        name = self.places.local_name(value)
+        hint = name if name not in ("_", None) else None
         target = self.targets.get(value)
         if target is not None and target not in self._live() | more:
             return target

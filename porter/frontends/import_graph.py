@@ -13,6 +13,7 @@ import torch
 from torch.export import ExportedProgram
 
 from porter.frontends.canonical_sizes import CanonicalSizes
+from porter.frontends.forward_names import forward_names
 from porter.frontends.functionalize import functionalized
 from porter.frontends.input_dims import named_dims
 from porter.frontends.shared_modules import SharedModules
@@ -37,7 +38,9 @@ def import_program(exported: ExportedProgram, source: Source) -> Program:
 
     exported = functionalized(exported)
     reader = GraphReader(exported, source)
-    return lower_graph(reader)
+    program = lower_graph(reader)
+    program.forward_names = forward_names(reader)
+    return program
 
 
 class GraphReader:

@@ -28,7 +28,7 @@ def statement_at(file: str, line: int) -> ast.stmt | None:
 
 
 @lru_cache(maxsize=256)
-def _functions(file: str) -> list[ast.FunctionDef]:
+def functions(file: str) -> list[ast.FunctionDef]:
     """The functions of a file, inner ones after those around them."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
@@ -40,7 +40,7 @@ def _functions(file: str) -> list[ast.FunctionDef]:
 
 def local_values(file: str, line: int) -> dict[str, ast.expr]:
     """The locals that the function over a source line has set by then, each by a statement of its own."""
-    around = [f for f in _functions(file) if f.lineno <= line <= (f.end_lineno or f.lineno)]
+    around = [f for f in functions(file) if f.lineno <= line <= (f.end_lineno or f.lineno)]
     values: dict[str, ast.expr] = {}
     for node in ast.walk(around[-1]) if around else ():
         if isinstance(node, ast.Assign) and node.lineno < line and len(node.targets) == 1:

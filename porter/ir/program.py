@@ -196,6 +196,8 @@ class Program:
     )  # symbol -> (name, size when traced)
     unrolled: int | None = None  # the number of tokens, where loops over them fixed it
     longest: int | None = None  # the most tokens that the graph holds for, where it is bounded
+    #: of each module call (path, number): what the author's forward calls the arrays that cross there, by their `origin`
+    forward_names: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     #: where the graph holds, as sentences: at other sizes the source does something else
     holds: list[str] = field(default_factory=list)

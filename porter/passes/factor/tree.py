@@ -23,7 +23,7 @@ def build_tree(program: Program, apart: Collection[str] = ()) -> Block:
         root.items = _group(program, program.nodes, 0, root, parts | torn)
     root.inputs = list(program.inputs)
     root.outputs = program.output_values()
-    _connect(root, set(root.outputs))
+    _connect(root, set(root.outputs), program.forward_names)
     return root
 
 
@@ -281,19 +281,32 @@ def _state_last(value: Value) -> int:
     return {"mask": 1, "cache": 2, "layer_cache": 2, "caches": 2}.get(value.dtype, 0)
 
 
-def _connect(block: Block, wanted: set[Value]) -> None:
+def _as_called(
+    block: Block, read: list[Value], names: dict[tuple[str, int], dict[str, str]]
+) -> list[Value]:
+    """What a call is given: those that its author's forward has a name for in the order of its signature."""
+    places = {origin: k for k, origin in enumerate(names.get((block.path, block.call), {}))}
+    called = [value for value in read if value.origin in places]
+    ordered = iter(sorted(called, key=lambda value: places[value.origin or ""]))
+    given = [next(ordered) if value.origin in places else value for value in read]
+    return sorted(given, key=_state_last)
+
+
+def _connect(
+    block: Block, wanted: set[Value], names: dict[tuple[str, int], dict[str, str]]
+) -> None:
     """Fills the inputs and outputs of the blocks below: what they read from outside, and what is read of them outside."""
     later = set(wanted)
     for item in reversed(block.items):
         read = _external(item)
         if isinstance(item, Block):
-            item.inputs = sorted(read, key=_state_last)
+            item.inputs = _as_called(item, read, names)
             item.outputs = [value for value in _written(item) if value in later]
         later.update(read)
     calls = [item for item in block.items if isinstance(item, Block)]
     _give_alike(calls)
     for call in calls:
-        _connect(call, set(call.outputs))
+        _connect(call, set(call.outputs), names)
 
 
 def _give_alike(calls: list[Block]) -> None:
