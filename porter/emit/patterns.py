@@ -147,7 +147,7 @@ COMPOSITES: tuple[Pattern, ...] = (
     Pattern("({} // {}) ** 2", _squared_quotient, (_is_picture, _is_patch), _of_image_and_patch),
     Pattern(
         "({} // {}) ** 2 + 1",
-        lambda a, b: (a // b) ** 2 + 1,
+        lambda a, b: (a // b) ** 2 + 1 if b else None,
         (_is_picture, _is_patch),
         _of_image_and_patch,
     ),

@@ -35,6 +35,7 @@ from porter.frontends.missing_fakes import register_missing_fakes
 from porter.frontends.packed_sequences import packed_sequences
 from porter.frontends.passed_checks import passed_checks
 from porter.frontends.quick_fakes import quick_fakes
+from porter.frontends.quick_sizes import quick_sizes
 from porter.frontends.spelled_attention import spelled_attention
 from porter.frontends.traced_data import TracedData
 from porter.frontends.whole_functions import (
@@ -228,6 +229,7 @@ def _conceded(
         TracedData(),
         quick_fakes(),
         known_dataclasses(module),
+        quick_sizes(),
         ExitStack() as granted,
     ):
         for context, note in _concessions(source):

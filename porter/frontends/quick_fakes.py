@@ -22,7 +22,8 @@ aten = torch.ops.aten
 _ELEMENTWISE = (
     aten.elu.default, aten.gelu.default, aten.hardsigmoid.default, aten.hardswish.default, aten.hardtanh.default,
     aten.leaky_relu.default, aten.mish.default, aten.softplus.default, aten.clamp_min.default, aten.rsqrt.default,
-    aten.pow.Tensor_Scalar,
+    aten.pow.Tensor_Scalar, aten.relu.default, aten.silu.default, aten.sigmoid.default, aten.tanh.default, aten.exp.default,
+    aten.sqrt.default, aten.neg.default, aten.abs.default, aten.sin.default, aten.cos.default, aten.log.default,
 )  # fmt: skip
 
 

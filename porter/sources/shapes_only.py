@@ -58,7 +58,13 @@ class ShapesOnly(torch.overrides.TorchFunctionMode):
 
 
 def _tensors_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
-    items = [*args, *kwargs.values()]
-    if any(isinstance(item, (list, tuple, dict)) for item in items):
-        items = pytree.tree_leaves(items)
-    return [item for item in items if isinstance(item, torch.Tensor)]
+    """Also those in lists, tuples and dicts; asked at every call, so without torch's general trees."""
+    found: list[torch.Tensor] = []
+    for item in (*args, *kwargs.values()):
+        if isinstance(item, torch.Tensor):
+            found.append(item)
+        elif isinstance(item, (list, tuple)):
+            found += _tensors_in(tuple(item), {})
+        elif isinstance(item, dict):
+            found += _tensors_in((), item)
+    return found

@@ -76,6 +76,10 @@ def evaluated(expression: Expression, symbols: dict[str, dict[int, Any]], instan
     return eval(text, {"__builtins__": {}, "int": int}, scope)
 
 
+def test_a_setting_of_0_divides_nothing():
+    assert find({0: 16}, {"image_size": {0: 4}, "patch_size": {0: 0}}, ()) is None
+
+
 @settings(max_examples=600)
 @given(cases())
 def test_what_is_found_is_right_in_every_instance(case):

@@ -39,6 +39,23 @@ CALLS: dict[str, Callable[[torch.Tensor], Any]] = {
     "leaky_relu": F.leaky_relu,
     "mish": F.mish,
     "softplus": F.softplus,
+    **{
+        f.__name__: f
+        for f in (
+            torch.relu,
+            torch.sigmoid,
+            torch.tanh,
+            torch.exp,
+            torch.sqrt,
+            torch.neg,
+            torch.abs,
+            torch.sin,
+            torch.log,
+        )
+    },
+    "silu": F.silu,
+    "exp of whole numbers": lambda x: torch.exp(x.long()),
+    "relu of whole numbers": lambda x: torch.relu(x.long()),
 }
 
 LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

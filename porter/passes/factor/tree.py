@@ -10,6 +10,9 @@ from porter.ir import Frame, Memory, Node, Program, Value
 from porter.passes.factor.blocks import Block, Item
 from porter.passes.factor.layer_names import layer_path
 
+#: Who reads each array; None is the program's end.
+Readers = dict[Value, list[Node | None]]
+
 
 def build_tree(program: Program, apart: Collection[str] = ()) -> Block:
     """Groups the nodes by module call, and dissolves the groups that don't deserve a class.
@@ -18,9 +21,12 @@ def build_tree(program: Program, apart: Collection[str] = ()) -> Block:
     """
     root = Block("", f"{program.cls} as the whole model")  # never a mere Sequential
     parts = {*apart, *_uneven(program)}
-    root.items = _group(program, program.nodes, 0, root, parts)
+    readers: Readers = {value: [*nodes] for value, nodes in program.users().items()}
+    for value in program.output_values():
+        readers[value] = [*readers.get(value, ()), None]
+    root.items = _group(program, program.nodes, 0, root, parts, readers)
     if torn := _torn(program, root):
-        root.items = _group(program, program.nodes, 0, root, parts | torn)
+        root.items = _group(program, program.nodes, 0, root, parts | torn, readers)
     root.inputs = list(program.inputs)
     root.outputs = program.output_values()
     _connect(root, set(root.outputs), program.forward_names)
@@ -66,7 +72,12 @@ def _torn(program: Program, root: Block) -> set[str]:
 
 
 def _group(
-    program: Program, nodes: list[Node], depth: int, parent: Block, apart: set[str]
+    program: Program,
+    nodes: list[Node],
+    depth: int,
+    parent: Block,
+    apart: set[str],
+    readers: Readers,
 ) -> list[Item]:
     groups: dict[Frame, list[Node]] = {}
     items: list[Node | Frame] = []
@@ -84,13 +95,13 @@ def _group(
             result.append(item)
             continue
         block = Block(item.path, item.cls, item.call)
-        block.items = _group(program, groups[item], depth + 1, block, apart)
-        is_class = item.path not in apart and _deserves_class(program, block, parent)
+        block.items = _group(program, groups[item], depth + 1, block, apart, readers)
+        is_class = item.path not in apart and _deserves_class(program, block, parent, readers)
         result += [block] if is_class else block.items
     return _ordered(result)
 
 
-def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
+def _deserves_class(program: Program, block: Block, parent: Block, readers: Readers) -> bool:
     """Whether a module call stays a call: it has parameters of its own that no single layer takes over."""
     nodes = list(_nodes(block))
     own = [
@@ -113,7 +124,7 @@ def _deserves_class(program: Program, block: Block, parent: Block) -> bool:
         return False  # encoder and decoder are called one by one
     children = [item for item in block.items if isinstance(item, Block)]
     if block.is_sequential:
-        return _is_chain(block) and not _is_read_inside(program, block)
+        return _is_chain(block) and not _is_read_inside(block, readers)
     return bool(children) or len(nodes) > 0
 
 
@@ -164,15 +175,12 @@ def _nodes(block: Block) -> Iterator[Node]:
             yield item
 
 
-def _is_read_inside(program: Program, block: Block) -> bool:
+def _is_read_inside(block: Block, readers: Readers) -> bool:
     """Whether something outside reads what is not a chain's last: an activation that wrote into its input, say."""
-    own = set(_nodes(block))
-    last = {value for node in list(_nodes(block))[-1:] for value in node.outputs}
-    inner = {value for node in own for value in node.outputs} - last
-    if inner & set(program.output_values()):
-        return True
-    others = (node for node in program.nodes if node not in own)
-    return any(value in inner for node in others for value in node.inputs())
+    nodes = list(_nodes(block))
+    own = set(nodes)
+    inner = (value for node in nodes[:-1] for value in node.outputs)
+    return any(reader not in own for value in inner for reader in readers.get(value, ()))
 
 
 def _is_chain(block: Block) -> bool:
