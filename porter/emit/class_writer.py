@@ -87,7 +87,12 @@ class ClassWriter:
         seen: set[int] = set()
         written: set[str] = set()  # by a loop that runs over several
         for path, thing in self._paths():
-            if path in members or path in written or id(thing) in seen:
+            if path in written or id(thing) in seen:
+                continue
+            if path in members:  # a layer without parameters that is called several times
+                known = {i for i, _ in members[path]}
+                more = enumerate(self.cls.of(thing) if isinstance(thing, Node) else ())
+                members[path] += [(i, o) for i, o in more if o is not None and i not in known]
                 continue
             seen.add(id(thing))
             if isinstance(thing, Loop):

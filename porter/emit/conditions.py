@@ -22,7 +22,7 @@ def condition(writer: ClassWriter, item: Item, flag: Vector) -> str:
             else writer.template.relative(item.path)
         )
         place = writer.attributes.places[path]
-        if len(place) == 1:
+        if len(place) == 1 and not _serves_others(writer, item, path, flag):
             return f'"{place[0]}" in self'
     absent = frozenset(i for i, found in flag.items() if not found)
     for value, name in zip(
@@ -58,3 +58,14 @@ def condition(writer: ClassWriter, item: Item, flag: Vector) -> str:
         *names.get(op, (f"use_{op.rpartition('.')[2]}" if op else "enabled",)),
         in_call=True,
     )
+
+
+def _serves_others(writer: ClassWriter, item: Item, path: str, flag: Vector) -> bool:
+    """Whether an attribute is there for another call too, which other instances have: a pooling before each branch."""
+    for other in writer.template.items:
+        if other is item or not isinstance(other, Node) or not other.is_layer or other.params:
+            continue
+        same = all((found is not None) == flag[i] for i, found in enumerate(writer.cls.of(other)))
+        if member_path(writer.template, other) == path and not same:
+            return True
+    return False

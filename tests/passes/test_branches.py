@@ -169,3 +169,24 @@ class PooledAttention(nn.Module):
 def test_behind_a_branch_no_size_is_read_off_what_it_makes():
     result = ported(net(lambda: PooledAttention(True), lambda: PooledAttention(False)), 2, 17, 6)
     assert classes(result) == ["PooledAttention"]
+
+
+class TwoScales(nn.Module):
+    """Pools before everything where it halves, and before its second branch in any case, as octave convolutions do."""
+
+    def __init__(self, dim: int, halves: bool):
+        super().__init__()
+        self.halves = halves
+        self.fine, self.coarse = nn.Conv2d(dim, dim, 1), nn.Conv2d(dim, dim, 1)
+
+    def forward(self, a):
+        if self.halves:
+            a = F.avg_pool2d(a, 2)
+        return F.interpolate(self.coarse(F.avg_pool2d(a, 2)), scale_factor=2) + self.fine(a)
+
+
+def test_a_pooling_of_two_places_is_asked_for_by_neither():
+    blocks = [lambda: TwoScales(4, True), lambda: TwoScales(4, False)]
+    result = ported(net(*blocks, loop=False), 2, 4, 8, 16)
+    assert classes(result) == ["TwoScales"]
+    assert '"avgpool" in self' not in result.port.model_py

@@ -5,6 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from tests.passes.factoring import classes, ported
+from tests.random_modules.parity import port_of
 
 
 class Norm(nn.Module):
@@ -57,3 +58,38 @@ def test_heads_that_nothing_names_are_called_so():
     source = ported(Layers, 2, 7, 40).port.model_py
     assert "self.num_heads" in source
     assert "self.size" not in source
+
+
+class Mixed(nn.Sequential):
+    """What takes a step's embedding gets it, as the diffusion UNets' TimestepEmbedSequential has it."""
+
+    def forward(self, a, step):
+        for layer in self:
+            a = layer(a, step) if isinstance(layer, Mixing) else layer(a)
+        return a
+
+
+class Mixing(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.inner, self.step = nn.Linear(dim, dim), nn.Linear(4, dim)
+
+    def forward(self, a, step):
+        return a + torch.tanh(self.inner(a) + self.step(step))
+
+
+class Unequal(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = Mixed(Mixing(6), nn.Linear(6, 6))
+        self.second = Mixed(Mixing(6), nn.Linear(6, 6), Mixing(6))
+
+    def forward(self, a, step):
+        return self.second(self.first(a, step), step)
+
+
+def test_blocks_that_are_lists_of_other_lengths_are_two_classes():
+    net = port_of(Unequal, (torch.randn(3, 6), torch.randn(3, 4)))
+    net.check(torch.randn(2, 6), torch.randn(2, 4))
+    assert [name for name in classes(net) if name.startswith("Mixed")] == ["Mixed"]
+    assert "class Second(nn.Module)" in net.port.model_py

@@ -134,10 +134,8 @@ class Unifier:
 
     def _is_of_a_kept_list(self, item: Item) -> bool:
         """Whether an item is in a list of which the other block has members: the lists of one class have one length."""
-        parts = self.template.relative(_path(item)).split(".")
-        lists = {".".join(parts[:k]) for k, part in enumerate(parts) if k and part.isdigit()}
-        others = (self.block.relative(_path(other)) for other in self.block.items)
-        return any(path.startswith(f"{name}.") for path in others for name in lists)
+        lists = _lists(self.template.relative(_path(item)))
+        return any(lists & _lists(self.block.relative(_path(o))) for o in self.block.items)
 
     def _skip(self, a: Value, item: Item, b: Value) -> bool:
         """The template's item is a part that the other block lacks: one of the item's operands takes its place."""
@@ -306,6 +304,12 @@ def _places(block: Block, item: Item) -> list[str]:
     return [
         block.relative(inner.path) for inner in (item.blocks if isinstance(item, Loop) else [item])
     ]
+
+
+def _lists(path: str) -> set[tuple[str, ...]]:
+    """The lists that a place is in: what stands before each number in its path, nothing where the block is one."""
+    parts = path.split(".")
+    return {(*parts[:k],) for k, part in enumerate(parts) if part.isdigit()}
 
 
 def _path(item: Item) -> str:
