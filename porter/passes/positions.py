@@ -8,11 +8,13 @@ import mlx.core as mx
 import numpy as np
 import sympy
 
-from porter.ir import Program, Value
+from porter.ir import Program, Size, Value
 from porter.ir.evaluate import Evaluator
 
 #: The dims that positions run along.
 _LENGTHS = ("length", "decoder_length")
+#: How often a length is doubled that is too short for what it is tried on.
+_DOUBLINGS = 12
 
 
 def position_values(program: Program, given: Collection[Value] = ()) -> set[Value]:
@@ -39,6 +41,12 @@ def at_length(
         for symbol, (name, size) in program.dims.items()
     }
     return Evaluator(known or {}, sizes)
+
+
+def long_enough(program: Program, size: Size, count: int) -> int:
+    """A length of the input at which an axis has so many places: a longer one where convolutions shorten it first."""
+    lengths = (count * 2**k for k in range(_DOUBLINGS))
+    return next((n for n in lengths if at_length(program, n).size(size) >= count), count)
 
 
 def as_array(array: mx.array) -> np.ndarray:

@@ -52,3 +52,23 @@ def uneven_parts(a, cos, sin):
 def test_near_misses(forward):
     _, counts = rewritten(forward, GIVEN, fuse_rotations)
     assert counts == [0]
+
+
+class Shortened(torch.nn.Module):
+    """Frames of a sound, of which a few samples make none."""
+
+    def __init__(self):
+        super().__init__()
+        self.frames = torch.nn.Conv1d(1, 8, 16, stride=8)
+        self.cos, self.sin = (torch.nn.Parameter(torch.rand(8)) for _ in range(2))
+
+    def forward(self, a):
+        a = self.frames(a[:, None]).transpose(1, 2)
+        return a * self.cos + split(a) * self.sin
+
+
+def test_positions_that_a_convolution_leaves():
+    dynamic = {"a": {0: "batch", 1: "length"}}
+    program, counts = rewritten(Shortened(), [x(2, 80)], fuse_rotations, dynamic=dynamic)
+    assert counts == [1]
+    assert ops(program)["fn.rotate"] == 1

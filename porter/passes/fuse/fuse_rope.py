@@ -15,7 +15,7 @@ from porter.ir.builder import Builder
 from porter.ir.evaluate import Unknown
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.match import producer, replace_node
-from porter.passes.positions import as_array, at_length, position_values
+from porter.passes.positions import as_array, at_length, long_enough, position_values
 
 #: Ops that move features about; with sums and products by a table they make up a rotation.
 MOVES = {
@@ -23,7 +23,6 @@ MOVES = {
     "mx.split", "unpack", "mx.broadcast_to",
 }  # fmt: skip
 _LENGTH = 7  # positions that a candidate is run on
-_DOUBLINGS = 12  # of the length, until it has so many
 _CLOSE = 2e-5
 _FLOATS = ("float", "bfloat")
 
@@ -204,7 +203,7 @@ def _length_axis(root: Value, nodes: set[Node], positions: set[Value]) -> int | 
 def _judge(
     program: Program, root: Value, last: Value, nodes: set[Node], positions: set[Value], axis: int
 ) -> Rotation | None:
-    length = _long_enough(program, root.shape[axis])
+    length = long_enough(program, root.shape[axis], _LENGTH)
     probe = at_length(program, length)
     shape = tuple(probe.size(size) for size in root.shape)
     x = mx.random.normal(shape, key=mx.random.key(0))
@@ -217,13 +216,6 @@ def _judge(
             if np.abs(got - expected).max() < _CLOSE * max(1.0, float(np.abs(expected).max())):
                 return rotation
     return None
-
-
-def _long_enough(program: Program, size: Size) -> int:
-    """A length of the input at which an axis has enough positions: a longer one where convolutions shorten it first."""
-    lengths = (_LENGTH * 2**k for k in range(_DOUBLINGS))
-    enough = (n for n in lengths if at_length(program, n).size(size) >= _LENGTH)
-    return next(enough, _LENGTH)
 
 
 def layer_of(rotation: Rotation) -> nn.Module:

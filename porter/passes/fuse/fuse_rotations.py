@@ -11,7 +11,7 @@ from porter.ir.evaluate import Unknown
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.fuse_rope import MOVES
 from porter.passes.fuse.match import commuted, producer
-from porter.passes.positions import as_array, at_length
+from porter.passes.positions import as_array, at_length, long_enough
 
 _LENGTH = 4  # positions that a candidate is run on
 
@@ -72,11 +72,12 @@ def _pairs(program: Program, x: Value, turned: Value) -> bool | None:
     width = x.shape[-1]
     if not isinstance(width, int) or width % 2:
         return None
-    probe = at_length(program, _LENGTH)
+    length = max((long_enough(program, size, _LENGTH) for size in x.shape[:-1]), default=_LENGTH)
+    probe = at_length(program, length)
     shape = tuple(probe.size(size) for size in x.shape)
     values = mx.random.normal(shape, key=mx.random.key(0))
     try:
-        found = as_array(at_length(program, _LENGTH, {x: values})(turned))
+        found = as_array(at_length(program, length, {x: values})(turned))
     except (Unknown, ValueError, RuntimeError):
         return None
     for traditional in (False, True):
