@@ -23,9 +23,12 @@ def write_part(statements: Statements, node: Node) -> Text:
     text = statements.read(whole)
     held = whole.is_parameter or whole in statements.template.inputs
     if statements.left.get(whole, 0) or held or text.code in statements.busy():
-        name = statements.assign(node.output, call("mx.array", [text]))
+        name = statements.free_name(node.output, part.names)  # the part is read after the copy
+        statements.assign(node.output, call("mx.array", [text]), name)
+    elif text.code.isidentifier():
+        name = text.code
     else:
-        name = text.code if text.code.isidentifier() else statements.assign(whole, text)
+        name = statements.assign(whole, text, statements.free_name(whole, part.names))
     statements.flush(name, node.output)  # what was read before is worked out before
     statements.say(f"{subscript(Text(name), key).code} = {part.code}")
     statements.names[node.output] = name

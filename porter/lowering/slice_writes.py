@@ -7,6 +7,7 @@ from typing import Any
 
 from porter.ir import Size, Value
 from porter.ir.builder import simplify
+from porter.ir.ops import FILLED
 from porter.lowering.promotion import is_float, is_scalar, number_of
 from porter.lowering.refusal import refuse
 from porter.lowering.registry import Call, lowering
@@ -29,13 +30,9 @@ def set_slices(
     if is_scalar(value) and x.node is not None and x.node.op in _NEW:
         if value == {"mx.zeros": 0, "mx.ones": 1}.get(x.node.op):
             return x  # as it is already
-        key: list[Any] = [slice(None)] * x.rank
-        for part in parts:
-            key[part[0]] = _key(part, x.shape[part[0]])
-        value = float(value) if is_float(x.dtype) else value
-        return call.build.node(
-            "[]=", x, value, shapes=[x.shape], dtypes=[x.dtype], attrs={"key": tuple(key)}
-        ).output
+        return _statement(call, x, value, parts)
+    if len(parts) > 1 and any(part[3] > 1 for part in parts):  # that leaves no parts to join
+        return _statement(call, x, value, parts)
     picked = [part[0] for part in parts if part[3] == 0]
     parts = [part if part[3] else (part[0], part[1], _after(part[1]), 1) for part in parts]
     shape = list(x.shape)
@@ -64,11 +61,23 @@ def _after(place: Any) -> Any:
     return _END if place == -1 else simplify(place + 1)
 
 
+def _statement(call: Call, x: Value, value: Any, parts: list[Part]) -> Value:
+    key: list[Any] = [slice(None)] * x.rank
+    for part in parts:
+        key[part[0]] = _key(part, x.shape[part[0]])
+    if isinstance(value, Value) and value.node is not None and value.node.op in FILLED:
+        value = {"mx.zeros": 0, "mx.ones": 1}.get(value.node.op, value.node.args[-1])
+    if isinstance(value, Value):
+        value = call.build.cast(value, x.dtype)
+    elif is_float(x.dtype):
+        value = float(value)
+    attrs = {"key": tuple(key)}
+    return call.build.node("[]=", x, value, shapes=[x.shape], dtypes=[x.dtype], attrs=attrs).output
+
+
 def _written(call: Call, x: Value, source: Value, parts: list[Part]) -> Value:
     (axis, start, end, step), *rest = parts
     if rest:
-        if step != 1:
-            raise refuse(call, "a step beside slices of other axes")
         first, last = bound(start, x.shape[axis], 0), bound(end, x.shape[axis], x.shape[axis])
         key = (*[slice(None)] * axis, slice(first, last))
         inner = call.build.index(x, key, resized(x, axis, simplify(last - first)))

@@ -126,3 +126,36 @@ def test_a_step_is_written_as_the_author_does():
     for _ in range(2):  # neither the parameter nor the input is written into
         ported.check(x)
     assert "[:, :, 1::2] = x[:, :, 1::2]" in ported.port.model_py
+
+
+class Checkerboard(nn.Module):
+    """Every other pixel of two axes at once, as checkerboard contexts in image compression have it (He et al. 2021)."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        y = self.a(x)
+        n, c, h, w = y.shape
+        packed = y.new_zeros(2, n, c, h, w // 2)
+        packed[0, ..., 0::2, :] = y[..., 0::2, 0::2]
+        packed[0, ..., 1::2, :] = y[..., 1::2, 1::2]
+        packed[1, ..., 0::2, :] = y[..., 0::2, 1::2]
+        packed[1, ..., 1::2, :] = y[..., 1::2, 0::2]
+        out = torch.zeros_like(y)
+        out[..., 0::2, 0::2] = packed[0, ..., 0::2, :]
+        out[..., 1::2, 1::2] = packed[0, ..., 1::2, :]
+        masked = y.clone()
+        masked[..., 0::2, 1::2] = 0
+        masked[..., 1::2, 0::2] = self.b(y)[..., 1::2, 0::2]
+        return self.b(out), packed, masked
+
+
+def test_steps_along_two_axes():
+    sizes = {"x": {0: "batch", 2: "height", 3: "width"}}
+    ported = port_of(Checkerboard, (torch.randn(2, 3, 8, 10),), sizes)
+    ported.check(torch.randn(2, 3, 8, 10))
+    ported.check(torch.randn(3, 3, 4, 6))
+    check_source(ported.port.model_py)
+    assert "out[:, :, ::2, ::2] = " in ported.port.model_py
