@@ -229,6 +229,8 @@ def _field(
 ) -> Any:
     if isinstance(value, bool) or value is None or isinstance(value, (str, float)):
         return value
+    if not isinstance(name, str):  # a table by numbers
+        return value
     if isinstance(value, dict):
         return {key: _field(key, item, config, scale, ids, depth) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -141,6 +141,10 @@ def forms(config: Any, takes: Any) -> Iterator[Form]:
         )
         told = _told(takes, (1, wide), (side, wide * side), 1)
         yield Form((1, wide + 1, channels, side, side), told, (f"{note}: {_ONE}",))
+    if isinstance(patch, int):
+        yield Form(
+            (1, ROWS * COLUMNS, channels * patch * patch), _told(takes, (ROWS, COLUMNS), (0, 0), 1)
+        )
 
 
 def _told(

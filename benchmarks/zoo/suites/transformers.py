@@ -64,6 +64,52 @@ CHANGES: dict[str, dict[str, Any]] = {
             "vision_output_dim": 256,
         },
     },
+    # the text's width
+    "ovis2": {"hidden_size": 256},
+    # how many features a picture of so many patches has
+    "aria": {"projector_patch_to_query_dict": {16: 4}},
+    # the default ignores pictures
+    **{name: {"image_token_id": 150} for name in ("minicpm_ocr", "minicpmv4_6", "minicpmv4_7")},
+    # the default is no tower of patches, or a large one
+    "perception_lm": {
+        "vision_config": {
+            "architecture": "vit_pe_core_large_patch14_336",
+            "do_pooling": False,
+            "hidden_size": 64,
+            "model_args": {
+                "embed_dim": 64,
+                "img_size": [56, 56],
+                "depth": 2,
+                "global_pool": "",
+                "num_heads": 4,
+                "use_post_transformer_norm": False,
+                "init_values": 0.1,
+                "ref_feat_shape": [4, 4],
+            },
+            "image_size": 56,
+        },
+    },
+    "fast_vlm": {
+        "vision_config": {
+            "architecture": "fastvit_mci3",
+            "do_pooling": True,
+            "global_pool": "avg",
+            "hidden_size": 128,
+            "image_size": 64,
+            "model_args": {
+                "inference_mode": True,
+                "layers": [2, 2],
+                "embed_dims": [32, 64],
+                "mlp_ratios": [4, 4],
+                "se_downsamples": [False, False],
+                "downsamples": [False, True],
+                "pos_embs": [None, None],
+                "token_mixers": ["repmixer", "repmixer"],
+                "lkc_use_act": True,
+                "stem_use_scale_branch": False,
+            },
+        },
+    },
     # the default has no tower
     "gemma4": {
         "vision_config": {
