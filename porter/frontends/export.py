@@ -81,10 +81,13 @@ def export_program(
     attempts.append(("", wanted))
     if own:
         attempts.append((f"{', '.join(sorted(own))} stayed fixed", wanted := wanted - own))
-    spatial = wanted - {"batch", "length"}
+    spatial = {dim for dim in wanted if not dim.endswith(("batch", "length"))}
     if spatial and wanted - spatial:
         attempts.append((f"{', '.join(sorted(spatial))} stayed fixed", wanted - spatial))
-    if len(wanted - spatial) > 1:
+    other = wanted - {"batch", "length"}  # those of an encoder's or a decoder's own, too
+    if other - spatial and wanted - other:
+        attempts.append((f"{', '.join(sorted(other))} stayed fixed", wanted - other))
+    if len(wanted - other) > 1:
         attempts += [
             (f"only {dim} is dynamic", {dim}) for dim in ("batch", "length") if dim in wanted
         ]

@@ -34,6 +34,33 @@ def test_an_attempt_that_fails_leaves_nothing_on_the_inputs():
     assert not program.range_constraints
 
 
+class PictureToText(nn.Module):
+    """An encoder of one height, and a decoder's tokens."""
+
+    def forward(self, pixel_values, decoder_input_ids):
+        if isinstance(pixel_values.shape[2], torch.SymInt):
+            raise NotImplementedError("this height is not to be a symbol")
+        return pixel_values.mean((1, 2, 3))[:, None] + decoder_input_ids
+
+
+def test_a_text_keeps_its_length_where_a_picture_has_one_size():
+    """Without its length a decoder has no cache."""
+    values = {
+        "pixel_values": torch.randn(2, 3, 8, 6),
+        "decoder_input_ids": torch.zeros(2, 5, dtype=torch.int64),
+    }
+    dims = {
+        "pixel_values": {0: "batch", 2: "height"},
+        "decoder_input_ids": {0: "batch", 1: "decoder_length"},
+    }
+    source = built_source(
+        "test", SourceOptions(), "factory", "PictureToText", PictureToText(), (), values, dims, {}
+    )
+    program, notes = export_program(source)
+    assert notes == ["height stayed fixed: this height is not to be a symbol"]
+    assert len(program.range_constraints) == 2
+
+
 def test_the_order_of_an_einsum_fixes_no_size(monkeypatch):
     """Where opt_einsum is installed, torch asks it for the cheapest order, and that compares sizes."""
 
