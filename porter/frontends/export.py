@@ -20,6 +20,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from porter.errors import InputError, UnsupportedError
 from porter.frontends.bounded_sizes import bounded_dims, branching_dims, shared_names
 from porter.frontends.causal_hints import given_hints
+from porter.frontends.counted_sizes import CountedSizes
 from porter.frontends.fakes import fake_parameters, runs
 from porter.frontends.idle_moves import idle_moves
 from porter.frontends.input_dims import (
@@ -131,6 +132,10 @@ def export_program(
                     f"{dim} stayed fixed: the graph holds for sizes near the traced one only ({guard})"
                 )
             return program, notes + more
+        notes += [
+            f"{dim} stayed fixed: the source works with their number"
+            for dim in sorted({"pictures", "sounds"} & dims - _free_dims(program, named))
+        ]
         if dynamic_dims is None:
             accepts = partial(_accepts, source, shared_names(program, named))
             notes += [
@@ -230,6 +235,7 @@ def _conceded(
         packed_sequences() as taken,
         spelled_attention(),
         TracedData(),
+        CountedSizes(),
         quick_fakes(),
         known_dataclasses(module),
         quick_sizes(),
@@ -264,6 +270,19 @@ def _one_sided(
             elif dim in dims and size > 1:
                 fixed[dim] = node.name
     return {dim: name for dim, name in fixed.items() if dim in free}
+
+
+def _free_dims(program: ExportedProgram, named: dict[str, dict[int, str]]) -> set[str]:
+    """The dims that some input may change."""
+    given = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    return {
+        dim
+        for name, axes in named.items()
+        for axis, dim in axes.items()
+        if (node := given.get(name.lower())) is not None
+        and isinstance(size := node.meta["val"].shape[axis], torch.SymInt)
+        and not size.node.expr.is_number
+    }
 
 
 def _fakified(mode: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

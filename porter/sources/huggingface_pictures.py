@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from porter.sources.dry_run import dry_run, runs
+from porter.sources.dry_run import FixedSize, dry_run, runs
 from porter.sources.huggingface_shapes import Shape
 
 #: More than samples, so that texts have different numbers of pictures and none is taken for the other.
@@ -53,12 +53,28 @@ def pictured_inputs(
         if rest or not count:
             continue
         values = {"input_ids": texts_with_pictures(ids, token, count), **given}
+        if _is_fixed(owner, method, name, {**given, **chosen}):
+            continue
         if runs(module, values):
             return values, {
                 "input_ids": {0: "batch", 1: "length"},
                 name: {0: "pictures" if rank == 3 else "sounds"},
             }
     return None
+
+
+def _is_fixed(owner: Any, method: str, name: str, given: dict[str, Any]) -> bool:
+    """Whether the graph would be that of one number of pictures: the source goes through them, or has a place for each."""
+    from porter.frontends.whole_functions import NotJoined, joined_rows
+
+    try:
+        with joined_rows():
+            dry_run(owner, method, given, free=name)
+    except (FixedSize, NotJoined):
+        return True
+    except Exception:  # noqa: BLE001 -- an export may still know better
+        return False
+    return False
 
 
 def texts_with_pictures(ids: torch.Tensor, token: int, count: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from string import ascii_letters
 from typing import Any
 
 import torch
@@ -163,20 +164,22 @@ def _attention(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     mask = kwargs.pop("attn_mask", mask)
     if _hides_nothing(mask):
         mask = None
-    if isinstance(mask, OnePicture):
+    own = isinstance(mask, OnePicture)
+    if own and (len(sizes) < 4 or len(mask.sizes) < 4 or mask.sizes[0] != sizes[0]):
         raise NotOnePicture("attention with a mask that depends on the picture")
     if len(sizes) < 4:
         return func(*(_parted(x) for x in arrays), mask, *rest, **kwargs)
-    if mask is not None and mask.ndim == 4 and mask.shape[0] != 1:
+    if mask is not None and not own and mask.ndim == 4 and mask.shape[0] != 1:
         raise NotOnePicture("attention with a mask for each part of a picture")
     pictures = pictures_of(arrays)
-    arrays = [
-        x.every
-        if isinstance(x, OnePicture) and x.folded
-        else _of_pictures(x, pictures).flatten(0, 1)
-        for x in arrays
-    ]
-    return func(*arrays, mask, *rest, **kwargs)
+
+    def samples(x: Any) -> Any:
+        if isinstance(x, OnePicture) and x.folded:
+            return x.every
+        return _of_pictures(x, pictures).flatten(0, 1)
+
+    mask = samples(mask) if own else mask
+    return func(*(samples(x) for x in arrays), mask, *rest, **kwargs)
 
 
 def _hides_nothing(mask: Any) -> bool:
@@ -193,6 +196,25 @@ def _product(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     if len(sizes) > 2:
         return torch.matmul(*_together((first, second), (*sizes[:-2], 0, 0)))
     return torch.matmul(*(_parted(x) if isinstance(x, OnePicture) else x for x in (first, second)))
+
+
+def _einsum(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    equation, *operands = args
+    operands = [*operands[0]] if isinstance(operands[0], (list, tuple)) else operands
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    if not arrow or "." in equation:
+        raise NotOnePicture(f"einsum of {equation}")
+    axes = inputs.split(",")
+    own = [isinstance(x, OnePicture) for x in operands]
+    firsts = {letters[0] for letters, mine in zip(axes, own, strict=True) if mine}
+    shared = "".join(letters for letters, mine in zip(axes, own, strict=True) if not mine)
+    folded = all(x.folded for x in operands if isinstance(x, OnePicture))
+    if folded and firsts == {*output[:1]} and not firsts & {*shared}:
+        return func(equation, *(x.every if isinstance(x, OnePicture) else x for x in operands))
+    free = next(letter for letter in ascii_letters if letter not in equation)
+    axes = [free + letters if mine else letters for letters, mine in zip(axes, own, strict=True)]
+    parts = (_parted(x) if isinstance(x, OnePicture) else x for x in operands)
+    return func(f"{','.join(axes)}->{free}{output}", *parts)
 
 
 def _looked_up(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
@@ -295,6 +317,7 @@ RULES: dict[str, Rule] = {
     ),
     **_named(_attention, "scaled_dot_product_attention"),
     **_named(_product, "matmul __matmul__ __rmatmul__ bmm"),
+    **_named(_einsum, "einsum"),
     **_named(_looked_up, "embedding"),
     **_named(_item, "__getitem__"),
     **_named(_assigned, "__setitem__"),

@@ -61,6 +61,18 @@ def test_a_text_keeps_its_length_where_a_picture_has_one_size():
     assert len(program.range_constraints) == 2
 
 
+def test_pictures_whose_number_stays_fixed_are_told_of():
+    class Three(nn.Module):
+        def forward(self, pixel_values):
+            return torch.stack([pixel_values[i] for i in range(pixel_values.shape[0])])
+
+    values = {"pixel_values": torch.randn(3, 4)}
+    dims = {"pixel_values": {0: "pictures"}}
+    source = built_source("t", SourceOptions(), "factory", "Three", Three(), (), values, dims, {})
+    _, notes = export_program(source)
+    assert notes == ["pictures stayed fixed: the source works with their number"]
+
+
 def test_the_order_of_an_einsum_fixes_no_size(monkeypatch):
     """Where opt_einsum is installed, torch asks it for the cheapest order, and that compares sizes."""
 

@@ -48,8 +48,14 @@ PATCHES = {
     "batch": lambda x: F.linear(x.unsqueeze(0), TABLE).squeeze(0).softmax(dim=-1),
     "first axis": lambda x: x.softmax(dim=0).cumsum(0).flip(0),
     "attention": lambda x: _attention(x),
+    "attention with a bias": lambda x: (
+        _biased(x.unsqueeze(0))[0] + _biased(x.view(2, 6, 8)).flatten(0, 1)
+    ),
     "windows": lambda x: _attention(x.view(3, 4, 8), heads=True),
     "product": lambda x: (x @ TABLE.T) @ x,
+    "einsum": lambda x: (
+        torch.einsum("bpc, dc -> bpd", x[None], TABLE)[0] + torch.einsum("pc,qc->pq", x, x)
+    ),
     "chunks": lambda x: torch.cat(x.chunk(2, dim=-1)[::-1], dim=0),
     "positions": lambda x: x + TABLE[torch.arange(12).flip(0)] * torch.linspace(0, 1, 12)[:, None],
     "every other": lambda x: x[..., ::2].repeat_interleave(2, dim=0).unflatten(0, (2, -1)),
@@ -75,6 +81,11 @@ def _tokens(x):
 def _written(target, x):
     target[:, :, 1:3] = x[:, :, :2]
     return target
+
+
+def _biased(x):
+    q = x.unflatten(-1, (2, 4)).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, -q, q, q @ q.mT).transpose(1, 2).flatten(2)
 
 
 def _attention(x, heads=False):
