@@ -137,6 +137,10 @@ def _merged_operands(node: Node) -> dict[Value, Value]:
 def drop_broadcasts(program: Program) -> int:
     """An expand, or a copy of what has size 1, goes where every reader broadcasts to the same shape. Returns how many went."""
     count = 0
+    for node in program.nodes:
+        if (narrow := _cut_again(node)) is not None:
+            node.op, node.args, node.attrs = "mx.broadcast_to", [narrow, node.output.shape], {}
+            count += 1
     for node in list(program.nodes):
         if not _is_expand(node) or node.output in program.output_values():
             continue
@@ -161,13 +165,30 @@ def drop_broadcasts(program: Program) -> int:
                 shapes = [broadcast_shapes(*(v.shape for v in vs)) for vs in (indices, others)]
                 fits &= shapes[0] == shapes[1]
             else:
-                fits = False
+                fits &= user.op == "mx.broadcast_to"
         if fits:
             for user in users:
                 user.replace_inputs(partial(_swapped, wide, narrow))
             program.nodes.remove(node)
             count += 1
     return count
+
+
+def _cut_again(node: Node) -> Value | None:
+    """What was expanded, where this is a part of that along the new axes alone."""
+    wide = node.args[0] if node.op == "[]" else None
+    if not isinstance(wide, Value) or wide.node is None or wide.node.op != "mx.broadcast_to":
+        return None
+    narrow: Value = wide.node.args[0]
+    key = node.attrs["key"]
+    sizes = (1,) * (wide.rank - narrow.rank) + narrow.shape
+    cut = [
+        size
+        for part, size in zip(key, sizes, strict=False)
+        if not isinstance(part, slice) or part != slice(None)
+    ]
+    slices = all(isinstance(part, slice) for part in key)
+    return narrow if slices and all(size == 1 for size in cut) else None
 
 
 def _is_expand(node: Node) -> bool:

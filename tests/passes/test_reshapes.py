@@ -93,6 +93,22 @@ def test_an_expand_goes_where_readers_broadcast(forward):
     assert ops(program)["mx.broadcast_to"] == 0
 
 
+def test_an_expand_of_an_expand_is_one():
+    def forward(a, b):
+        return torch.cat([a.expand(5, 3, 4)[:1].expand(2, 3, 4), b])
+
+    program, _ = rewritten(Fn(forward), [x(1, 3, 1), x(2, 3, 4)], drop_broadcasts, remove_dead)
+    assert ops(program) == {"mx.broadcast_to": 1, "mx.concatenate": 1}
+
+
+@pytest.mark.parametrize(
+    "forward", [lambda a: a.expand(5, 3, 4)[:, 1:], lambda a: a.expand(5, 3, 4)[1]]
+)
+def test_a_part_of_what_was_there_before_an_expand_stays(forward):
+    program, (count, _) = rewritten(Fn(forward), [x(1, 3, 1)], drop_broadcasts, remove_dead)
+    assert (count, ops(program)["[]"]) == (0, 1)
+
+
 KEPT = {
     "the result would be narrower": lambda a, b: a.expand(2, 3, 4).tanh() + b,
     "both are narrow": lambda a, b: a.expand(2, 3, 4) + b[:1],
