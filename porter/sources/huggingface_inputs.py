@@ -112,22 +112,23 @@ def _add_pictured(
     name = floats[0] if len(floats) == 1 else "pixel_values"
     if token is None or name not in floats or not _writes_text(module, config, ("input_ids", name)):
         return False
-    found, kinds = None, [name for name in names if name.endswith("token_type_ids")]
+    kinds = [name for name in names if name.endswith("token_type_ids")]
     alone = not {*required} - {"input_ids", name}
     inner = getattr(module, "model", None)
     known = kinds and hasattr(inner, "forward") and tells_pictures(module) is not None
     typed = kinds[0] if known else None
-    grid = "image_grid_thw" in names
     text = getattr(config, "text_config", None) or config
-    ids = _ids(config, text, LENGTH, generator) if alone else None
-    if ids is not None and floats == [name] and (typed or not kinds) and not grid:
-        found = pictured_inputs(module, token, ids, name, shapes_of(name, config), generator)
+    ids = _ids(config, text, LENGTH, generator) if alone and (typed or not kinds) else None
+    plain = ids is not None and floats == [name] and "image_grid_thw" not in names
+    given: Any = (module, token, ids, name, shapes_of(name, config), generator)
+    found = pictured_inputs(*given) if plain else None
     sized: Any = f"its {name} come with more than their tokens"
-    if ids is not None and found is None and name == "pixel_values" and (typed or not kinds):
+    if ids is not None and found is None and name == "pixel_values":
         sized = sized_inputs(module, config, token, ids, typed, generator)
         if not isinstance(sized, str):
             (examples.values, examples.dynamic), examples.notes = sized
             return True
+        found = pictured_inputs(*given, any_number=False) if plain else None
     if found is None:
         examples.why = f"it reads {kinds[0]}" if kinds and not typed else sized
         examples.notes = (

@@ -22,12 +22,15 @@ _FEATURES = {"pixel_values": ("get_image_features", 3), "input_features": ("get_
 
 
 def pictured_inputs(
-    module: Any, token: int, ids: torch.Tensor, name: str, shapes: list[Shape], generator: torch.Generator
+    module: Any, token: int, ids: torch.Tensor, name: str, shapes: list[Shape], generator: torch.Generator,
+    any_number: bool = True,
 ) -> Inputs | None:  # fmt: skip
     """Ids (2, length) with three pictures, two in the first text, and the pixels (3, channels, height, width); or sounds.
 
     `ids` (2, n) are the words, `token` stands in the place of each of a picture's features. The words come last, so that a
-    shorter text still has its pictures. None where the module takes its pictures in another form.
+    shorter text still has its pictures. With `any_number` the graph must be one for any number of them.
+
+    None where the module takes its pictures in another form.
     """
     method, rank = _FEATURES.get(name, ("", 0))
     owner = next((m for m in (module, getattr(module, "model", None)) if hasattr(m, method)), None)
@@ -53,7 +56,7 @@ def pictured_inputs(
         if rest or not count:
             continue
         values = {"input_ids": texts_with_pictures(ids, token, count), **given}
-        if _is_fixed(owner, method, name, {**given, **chosen}):
+        if any_number and _is_fixed(owner, method, name, {**given, **chosen}):
             continue
         if runs(module, values):
             return values, {

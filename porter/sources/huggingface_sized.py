@@ -130,6 +130,7 @@ def forms(config: Any, takes: Any) -> Iterator[Form]:
                 yield Form((1, count, *row) if padded else (count, *row), told | shown, notes)
             return
         yield Form((1, channels, *size), told, (f"{note}: {_ONE}",))
+    yield Form((1, channels, side, side), _told(takes, (1, 1), (side, side), 1))
     told = _told(takes, (1, 1), (side, side), 1)
     masked = getattr(takes.get(_SHOWN), "default", None) is inspect.Parameter.empty
     masks: list[Any] = [[[True]], [[[[1] * side] * side]]]  # of a picture, or of its pixels
