@@ -128,7 +128,7 @@ def _add_pictured(
         if not isinstance(sized, str):
             (examples.values, examples.dynamic), examples.notes = sized
             return True
-        found = pictured_inputs(*given, False) if plain else None  # of one number, then
+        found = pictured_inputs(*(*given, False)) if plain else None  # of one number, then
     if found is None:
         examples.why = f"it reads {kinds[0]}" if kinds and not typed else sized
         examples.notes = (
