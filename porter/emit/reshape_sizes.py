@@ -219,9 +219,12 @@ class ReshapeSizes:
         return None if product is None else product.code
 
     def _origin(self, array: Value, axis: int) -> Key:
-        """The earliest array, in reach, of which this is the same axis: layers and functions of elements keep it."""
+        """An array, in reach and early, of which this is the same axis: layers and functions of elements keep it."""
         best = (array, axis)
         node = array.node
+        for part in node.outputs if node is not None and node.op == "unpack" else ():
+            if (part, axis) in self.dims.names:  # `q, k, v = qkv` have one shape
+                return part, axis
         while node is not None and (array, axis) not in self.dims.names:
             inner = node.args[0] if node.args else None
             along = node.op in _TOKENWISE and axis < array.rank - 1

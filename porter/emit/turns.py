@@ -74,10 +74,26 @@ def by_turns(texts: list[str]) -> str | None:
     return None if "\n" in texts[0] or result == texts[0] else result
 
 
+def _cycle(texts: list[str]) -> int:
+    """After how many calls they come again, twice or more often; 0 where they don't."""
+    lengths = range(1, len(texts) // 2 + 1)
+    return next(
+        (n for n in lengths if all(a == b for a, b in zip(texts, texts[n:], strict=False))), 0
+    )
+
+
 def runs(texts: list[str], total: str | None = None) -> list[str]:
     """Equal constructor calls in a row as a comprehension; `total` names how many there are altogether."""
     if (call := by_turns(texts)) is not None:
         return [f"*({call} for i in range({total or len(texts)}))"]
+    if (cycle := _cycle(texts)) > 1:
+        rest = len(texts) % cycle
+        count = f"{total} // {cycle}" if total and not rest else len(texts) // cycle
+        members = ", ".join(texts[:cycle])
+        return [
+            f"*(layer for _ in range({count}) for layer in ({members}))",
+            *texts[len(texts) - rest :],
+        ]
     counted = [(text, len(list(group))) for text, group in groupby(texts)]
     longest = max((count for _, count in counted), default=0)
     flexible = [k for k, (_, count) in enumerate(counted) if count == longest]

@@ -213,3 +213,23 @@ def test_a_name_that_the_source_has_for_another_number_is_not_taken():
     ported = port_of(lambda: nn.Sequential(OneHead(32)), (torch.randn(2, 8, 8, 32),))
     ported.check(torch.randn(2, 8, 8, 32))
     assert "num_heads" not in ported.port.model_py
+
+
+def test_parts_of_one_array_are_measured_once():
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.proj = nn.Linear(8, 24), nn.Linear(8, 8)
+
+        def forward(self, x):
+            b, t, h, w, c = x.shape
+            qkv = self.qkv(x).reshape(b, t, h, w, 3, 2, 4).permute(4, 0, 1, 5, 2, 3, 6)
+            q, k, v = (part.reshape(b * t, 2, h * w, 4) for part in qkv.unbind(0))
+            y = nn.functional.scaled_dot_product_attention(q, k, v)
+            return self.proj(y.transpose(1, 2).reshape(b, t, h, w, c))
+
+    ported = port_of(Windows, (torch.randn(2, 3, 4, 5, 8),), {"x": {0: "batch"}})
+    ported.check(torch.randn(2, 3, 4, 5, 8))
+    text = ported.port.model_py
+    assert "k.shape" not in text
+    assert "v.shape" not in text

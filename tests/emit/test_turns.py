@@ -48,3 +48,13 @@ def test_calls_that_take_turns_are_one(texts, call):
     assert by_turns(texts) == call
     if call is not None:
         assert runs(texts, "args.depth") == [f"*({call} for i in range(args.depth))"]
+
+
+def test_calls_that_come_again_after_several():
+    assert runs(["A()", "B()"] * 3) == ["*(layer for _ in range(3) for layer in (A(), B()))"]
+    assert runs(["A()", "B()"] * 2, "n") == [
+        "*(layer for _ in range(n // 2) for layer in (A(), B()))"
+    ]
+    odd = runs(["A()", "B()", "A()", "B()", "A()"], "n")
+    assert odd == ["*(layer for _ in range(2) for layer in (A(), B()))", "A()"]
+    assert runs(["A()", "B()", "C()"]) == ["A()", "B()", "C()"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from porter.ir import Node, Value
 from porter.passes.factor.blocks import Block, Item, Loop, reads
 from porter.passes.view_forms import flatten_axes, squeezed_axes
 
+#: The calls of several classes that make a loop.
+_FEW = 3
 _INDEXED = re.compile(r"^(.*?)\.?(\d+)$")
 
 
@@ -85,6 +88,7 @@ def _loop_at(
     if not isinstance(first, Block) or (place := list_position(block.relative(first.path))) is None:
         return None, 0
     starts = [start]
+    mixed = False
     for position in range(start + 1, len(block.items)):
         item = block.items[position]
         if isinstance(item, Block):
@@ -92,16 +96,21 @@ def _loop_at(
             if list_position(block.relative(item.path)) != expected:
                 break
             if not same_class(first, item) and not (_has_cache(first) and _has_cache(item)):
-                break
+                mixed = True
             starts.append(position)
         elif not isinstance(item, Node):
             break
     if not first.path.endswith(f".{place[1]}") and len(starts) < 4:
         return None, 0  # conv1, conv2: names that end in a number, no list
+    fewest = 2
+    if mixed and first.path.endswith(f".{place[1]}") and _is_chain_of_calls(block, starts):
+        fewest = _FEW
+    elif mixed:  # as far as the calls are of one class
+        starts = [*takewhile(lambda p: same_class(first, block.items[p]), starts)]  # type: ignore[arg-type]
     while len(starts) >= 2:
         stride = starts[1] - starts[0]
         even = [p for i, p in enumerate(starts) if p == start + i * stride]
-        while len(even) >= 2:
+        while len(even) >= fewest:
             if even[-1] + stride <= len(block.items):
                 turns = [block.items[p : p + stride] for p in even]
                 loop = _rolled(block, turns, start, even[-1] + stride)
@@ -110,6 +119,13 @@ def _loop_at(
             even.pop()
         break
     return None, 0
+
+
+def _is_chain_of_calls(block: Block, starts: list[int]) -> bool:
+    """Whether nothing but calls of modules stands there: several classes with one form of call are as good as one."""
+    items = block.items[starts[0] : starts[-1] + 1]
+    calls = [item for item in items if isinstance(item, Block) and not item.is_sequential]
+    return len(calls) == len(items)
 
 
 def _has_cache(block: Block) -> bool:

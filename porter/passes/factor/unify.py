@@ -207,7 +207,7 @@ class Unifier:
             return False
         if len(a.turns[0]) != len(b.turns[0]):
             return False
-        if not self.same_class(a.blocks[0], b.blocks[0]):
+        if not all(map(self.same_class, a.blocks, b.blocks)):
             return False
         if self.template.relative(a.blocks[0].path) != self.block.relative(b.blocks[0].path):
             return False
