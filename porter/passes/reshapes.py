@@ -22,7 +22,7 @@ def drop_undone(program: Program) -> int:
     for node in program.nodes:
         node.replace_inputs(lambda value: mapping.get(value, value))
         before: Node | None = node
-        while before is not None and before.op in _VIEWS and home(before.scope) == home(node.scope):
+        while before is not None and _is_view(before) and home(before.scope) == home(node.scope):
             source = before.args[0]
             if source.shape == node.output.shape:
                 mapping[node.output] = source
@@ -31,6 +31,14 @@ def drop_undone(program: Program) -> int:
     program.nodes = [node for node in program.nodes if node.outputs[0] not in mapping]
     program.replace(mapping)
     return len(mapping)
+
+
+def _is_view(node: Node) -> bool:
+    """Whether the elements stay in their order: a reshape, or a part that is all there is."""
+    if node.op != "[]":
+        return node.op in _VIEWS
+    whole = all(isinstance(k, slice) and k.step in (None, 1) for k in node.attrs["key"])
+    return whole and node.output.shape == node.args[0].shape
 
 
 def merge_reshapes(program: Program) -> int:

@@ -223,7 +223,8 @@ class _Constants(TorchFunctionMode):
         unknown = not tensors and func.__name__.startswith(_UNKNOWN)
         if symbolic or unknown or any(type(tensor) is not torch.Tensor for tensor in tensors):
             args, kwargs = _numbers((args, kwargs))
-            return func(*args, **kwargs)
+            chosen = _chosen(func, args) if not kwargs else None
+            return func(*args, **kwargs) if chosen is None else chosen
         with as_is():
             return func(*args, **kwargs)
 
@@ -241,6 +242,24 @@ def _numbers(tree: Any) -> Any:
             return int(leaf) if whole else leaf
 
     return pytree.tree_map(number, tree)
+
+
+def _chosen(func: Any, args: tuple) -> Any:
+    """What is taken everywhere, where a condition that is the same for every picture is the same at every place."""
+    if func.__name__ == "where" and len(args) == 3:
+        condition, yes, no = args
+    elif func.__name__ == "masked_fill":
+        no, condition, yes = args
+    else:
+        return None
+    if type(condition) is not torch.Tensor:
+        return None
+    with as_is():
+        found = yes if bool(condition.all()) else None if bool(condition.any()) else no
+    shapes = [tuple(x.shape) for x in (condition, yes, no) if isinstance(x, torch.Tensor)]
+    same = isinstance(found, torch.Tensor) and tuple(found.shape) == torch.broadcast_shapes(*shapes)
+    types = {x.dtype for x in (yes, no) if isinstance(x, torch.Tensor)}
+    return found if same and len(types) == 1 else None
 
 
 def of_every_picture(

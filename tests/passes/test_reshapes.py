@@ -36,6 +36,13 @@ def test_an_axis_that_goes_and_comes_back_was_there_all_the_time():
     assert ops(program) == {".squeeze": 1, "mx.tanh": 1, "mx.exp": 1, "mx.sin": 1}
 
 
+def test_a_part_that_is_all_there_is_is_the_whole():
+    program, _ = rewritten(lambda a: a[0:1][:, :6].tanh(), [x(1, 6, 4)], drop_undone, remove_dead)
+    assert ops(program) == {"mx.tanh": 1}
+    program, _ = rewritten(lambda a: a[:, :5].tanh(), [x(1, 6, 4)], drop_undone, remove_dead)
+    assert ops(program) == {"[]": 1, "mx.tanh": 1}
+
+
 def test_a_reshape_that_is_read_twice_stays_for_its_other_reader():
     program, _ = rewritten(
         lambda a: ((r := a.reshape(6, 4)).reshape(24), r.sum(0)),

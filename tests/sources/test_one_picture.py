@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch.overrides import TorchFunctionMode
 
 from porter.sources.one_picture import NotOnePicture, of_every_picture
 
@@ -111,6 +112,26 @@ def test_a_row_of_patches(name):
     pixels = torch.randn(5, 12, 8)
     found = of_every_picture(PATCHES[name], pixels, (12, 8))
     torch.testing.assert_close(found, _one_by_one(PATCHES[name], pixels))
+
+
+def test_a_condition_that_is_the_same_everywhere_chooses_once():
+    """Padding that no picture of this size has."""
+
+    class Seen(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            names.append(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    def function(x, padding):
+        x = x.masked_fill(padding[..., None], 0.0)
+        return torch.where(padding[:, None], torch.nn.Parameter(TABLE) * 0.0, x)
+
+    names = []
+    with Seen():
+        of_every_picture(function, torch.randn(5, 12, 8), (12, 8), padding=[False] * 12)
+        assert not {"where", "masked_fill"} & {*names}
+        of_every_picture(function, torch.randn(5, 12, 8), (12, 8), padding=[False] * 11 + [True])
+    assert {"where", "masked_fill"} <= {*names}
 
 
 def test_sizes_are_numbers():
