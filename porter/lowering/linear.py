@@ -233,10 +233,44 @@ def embedding_bag(
     is_given = padding_idx is not None and (padding_idx >= 0 or "padding_idx" in call.name)
     if is_given and isinstance(padding_idx, int):
         options["padding"] = padding_idx % weight.shape[0]
-    bags = call.build.op(
-        "fn.embedding_bag", weight, indices, offsets, shape=call.shape, dtype=call.dtype, **options
-    )
+    size = _bag_size(offsets, indices)
+    if size is not None and mode < 2 and "padding" not in options:
+        bags = _equal_bags(call, weight, indices, size, per_sample_weights, _BAGS[mode])
+    else:
+        bags = call.build.op(
+            "fn.embedding_bag",
+            weight,
+            indices,
+            offsets,
+            shape=call.shape,
+            dtype=call.dtype,
+            **options,
+        )
     return [bags, *(absent(call, place, "the bookkeeping") for place in (1, 2, 3))]
+
+
+def _bag_size(offsets: Value, indices: Value) -> Any:
+    """How many indices each bag has, where all have as many: torch makes offsets of a matrix of indices."""
+    node = offsets.node
+    if node is None or node.op != "mx.arange" or len(node.args) != 3 or node.args[0] != 0:
+        return None
+    _, stop, step = node.args
+    whole = simplify(stop - indices.shape[0]) == 0 and simplify(step * offsets.shape[0] - stop) == 0
+    return step if whole else None
+
+
+def _equal_bags(
+    call: Call, weight: Value, indices: Value, size: Any, scales: Value | None, mode: str
+) -> Value:
+    build, bags = call.build, (call.shape[0], size)
+    places = build.op(".reshape", indices, bags, shape=bags, dtype=indices.dtype)
+    rows = (*bags, weight.shape[1])
+    found = build.op("mx.take", weight, places, axis=0, shape=rows, dtype=weight.dtype)
+    if scales is not None:
+        column = (*bags, 1)
+        scales = build.op(".reshape", scales, column, shape=column, dtype=scales.dtype)
+        found = build.op("*", found, scales, shape=rows, dtype=call.dtype)
+    return build.op(f"mx.{mode}", found, axis=1, shape=call.shape, dtype=call.dtype)
 
 
 @lowering("aten.bilinear.default")

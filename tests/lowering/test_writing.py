@@ -6,6 +6,8 @@ import torch.nn.functional as F  # noqa: N812
 from lowering.check import Case, _Function, bools, check, integers, rows
 from lowering.evaluate import lower
 
+from tests.passes.programs import program_of
+
 X = (5, 4)
 I3 = torch.tensor([4, 1, 1])
 PLACES = integers(3, 4, low=0, high=5)
@@ -126,3 +128,16 @@ def test_what_is_selected_by_the_mask_of_a_write_is_chosen(write, waits):
     x = torch.arange(-10.0, 10.0).reshape(5, 4)
     lowered = lower(_Function(write), (x, x.flip(0).contiguous()))
     assert any(node.op == "fn.masked_put" for node in lowered.program.nodes) == waits
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_bags_of_one_size_are_rows_that_are_added_up(mode):
+    """Nothing is searched and nothing scattered where each row of indices is a bag."""
+
+    def bags(weight, indices):
+        return F.embedding_bag(indices, weight, mode=mode)
+
+    program = program_of(bags, torch.randn(5, 4), torch.tensor([[4, 1], [0, 3], [2, 2]])).program
+    names = [node.op for node in program.nodes]
+    assert "fn.embedding_bag" not in names
+    assert f"mx.{mode}" in names
