@@ -132,7 +132,8 @@ def _fold_bias(program: Program, added: Node) -> bool:
         if bias.shape != weight.shape[:1] or not recipes.sources(recipe):
             continue
         path = (weight.path or "weight").removesuffix("weight") + "bias"
-        itself = next((leaf for leaf in leaves if leaf.recipe == recipe), None)
+        stored_ones = (v for n in program.nodes for v in n.params.values())  # by another call
+        itself = next((v for v in (*leaves, *stored_ones) if v.recipe == recipe), None)
         stored = itself or Value(bias.shape, bias.dtype, path=path, recipe=recipe)
         build = Builder(made.scope, made.location)
         result = build.layer(

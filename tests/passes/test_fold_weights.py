@@ -264,3 +264,25 @@ def test_a_weight_of_no_layer_is_stored_as_it_is_multiplied():
     ported.check(torch.randn(3, 6))
     assert "transpose" not in ported.port.model_py
     assert "@ self.W + self.b" in ported.port.model_py
+
+
+class Looks(nn.Module):
+    """Queries look at a memory one after the other, as decoders that write a token at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(1, 4, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, memory):
+        queries = self.queries.expand(memory.shape[0], -1, -1)
+        rows = [self.attention(queries[:, i : i + 2], memory, memory)[0] for i in (0, 2)]
+        return torch.cat(rows, 1)
+
+
+def test_a_bias_of_several_calls_is_one():
+    ported = port_of(Looks, (torch.randn(2, 5, 8),))
+    ported.check(torch.randn(3, 6, 8))
+    check_source(ported.port.model_py)
+    assert "computed" not in ported.port.model_py
+    assert "class MultiheadAttention(nn.Module)" in ported.port.model_py
