@@ -21,6 +21,9 @@ from porter.passes.factor.classes import BlockClass
 from porter.passes.factor.find_steps import find_steps
 from porter.passes.factor.given import Given, is_given
 
+#: A line that names a size and does nothing else.
+_SIZE_LINE = r" *([A-Z]+) = (?:\w+\.shape\[\d+\]|int\(\w+\*\*0\.5\))"
+
 
 class Body:
     """Writes `__call__` of one class."""
@@ -218,10 +221,13 @@ class Body:
 
 
 def read_sizes(lines: list[str]) -> list[str]:
-    """Without `N = x.shape[1]` where no line reads N: a reshape that was planned with it went with its transpose."""
+    """Without `N = x.shape[1]`, or `H = int(N**0.5)`, where no line reads it: a reshape that was planned with it is gone."""
     count = Counter(word for line in lines for word in re.findall(r"\w+", line))
-    sizes = [re.fullmatch(r" *([A-Z]+) = \w+\.shape\[\d+\]", line) for line in lines]
-    return [line for line, size in zip(lines, sizes, strict=True) if not size or count[size[1]] > 1]
+    sizes = [re.fullmatch(_SIZE_LINE, line) for line in lines]
+    found = [
+        line for line, size in zip(lines, sizes, strict=True) if not size or count[size[1]] > 1
+    ]
+    return found if len(found) == len(lines) else read_sizes(found)
 
 
 def join_branches(lines: list[str]) -> list[str]:

@@ -27,9 +27,9 @@ from porter.emit.syntax import (
     DTYPES,
     PRECEDENCE,
     Text,
+    arithmetic,
     call,
     dtype_text,
-    infix,
     method,
     plain,
     prefix,
@@ -254,7 +254,7 @@ class NodeText:
     ) -> Text:
         op = node.op
         if op in INFIX:
-            return infix(op, *args)
+            return arithmetic(op, *args)
         if op in ("neg", "~"):
             return prefix(op, args[0])
         if op == ".astype":

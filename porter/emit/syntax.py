@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from porter.emit.literals import Code, literal
@@ -44,6 +45,14 @@ def infix(op: str, left: Text, right: Text) -> Text:
     tight = op == "**"
     code = f"{a}**{b}" if tight else f"{a} {op} {b}"
     return Text(code, strength, max(left.depth, right.depth), left.names | right.names)
+
+
+def arithmetic(op: str, left: Text, right: Text) -> Text:
+    """Two operands; a negative number is taken off rather than added."""
+    if op in ("+", "-") and re.fullmatch(r"-[\d.e-]+", right.code):
+        right = replace(right, code=right.code[1:], strength=ATOM)
+        return infix("-" if op == "+" else "+", left, right)
+    return infix(op, left, right)
 
 
 def prefix(op: str, operand: Text) -> Text:

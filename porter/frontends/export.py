@@ -38,6 +38,7 @@ from porter.frontends.passed_checks import passed_checks
 from porter.frontends.quick_fakes import quick_fakes
 from porter.frontends.quick_sizes import quick_sizes
 from porter.frontends.spelled_attention import spelled_attention
+from porter.frontends.symbolic_checks import symbolic_checks
 from porter.frontends.traced_data import TracedData
 from porter.frontends.whole_functions import (
     NotJoined,
@@ -237,6 +238,7 @@ def _conceded(
         TracedData(),
         CountedSizes(),
         quick_fakes(),
+        symbolic_checks(),
         known_dataclasses(module),
         quick_sizes(),
         ExitStack() as granted,

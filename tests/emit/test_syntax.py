@@ -13,6 +13,7 @@ from porter.emit.literals import Code, literal
 from porter.emit.syntax import (
     PRECEDENCE,
     Text,
+    arithmetic,
     call,
     infix,
     method,
@@ -188,3 +189,11 @@ def test_sequences_and_slices():
     assert slice_text(one, None, None).code == "a:"
     assert slice_text(None, two, one).code == ":b:a"
     assert slice_text(one, two, None).names == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("op", "number", "code"),
+    [("-", -10.0, "a + 10.0"), ("+", -1e-05, "a - 1e-5"), ("*", -2.0, "a * -2.0")],
+)
+def test_a_negative_number_is_taken_off(op, number, code):
+    assert arithmetic(op, Text("a"), plain(number)).code == code
