@@ -63,6 +63,8 @@ def find(
     if not all(isinstance(value, (int, float)) for value in values):
         return None
     numbers = {name: symbol for name, symbol in symbols.items() if _is_number(vector, symbol)}
+    if _OF_WINDOWS & {*hints}:
+        numbers = {name: s for name, s in numbers.items() if not words(name) & _OF_FEATURES}
     whole = {name: symbol for name, symbol in numbers.items() if name not in partial}
     if isinstance(values[0], float) and "scale" in hints:
         power = _first(vector, whole, SCALES, is_constant(vector))
@@ -117,6 +119,10 @@ _LONGEST = 8
 
 #: What a number of places to move is called: a size has the same value by chance.
 _MOVES = {"pad", "shift"}
+
+#: What says how windows lie in a map, and words of sizes that have nothing to do with that.
+_OF_WINDOWS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}
+_OF_FEATURES = {"channels", "dim", "hidden", "heads", "vocab", "classes"}
 
 #: Among more choices of names than this, a form with three of them is found by chance, and slowly.
 _MOST = 4096

@@ -262,3 +262,10 @@ def test_a_form_has_a_value_in_every_instance():
     assert find(scale, symbols, ("scale",)) is not None
     symbols["num_heads"][0] = 0
     assert find(scale, symbols, ("scale",)) is None
+
+
+def test_windows_have_nothing_to_do_with_features():
+    vector = {0: 1, 1: 2}
+    symbols = {"in_channels": {0: 4, 1: 8}}
+    assert find(vector, symbols, ("size",)) == Expression(("in_channels",), "{} // 4")
+    assert find(vector, symbols, ("stride", "patch_size")) is None
