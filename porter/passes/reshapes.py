@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from porter.ir import Node, Program, Value, values_in
-from porter.ir.builder import broadcast_shapes
+from porter.ir.builder import Builder, broadcast_shapes
 from porter.ir.ops import ACTIVATIONS, ALONG_AXIS, ELEMENTWISE, LAST_AXIS_LAYERS, REDUCTIONS
+from porter.passes.fuse.match import producer, replace_node
 from porter.passes.homes import Homes
 
 #: What gives an array another shape and leaves its elements in their order.
@@ -150,6 +151,8 @@ def drop_broadcasts(program: Program) -> int:
             node.op, node.args, node.attrs = "mx.broadcast_to", [narrow, node.output.shape], {}
             count += 1
     for node in list(program.nodes):
+        count += _expand_later(program, node)
+    for node in list(program.nodes):
         if not _is_expand(node) or node.output in program.output_values():
             continue
         narrow, wide = node.args[0], node.output
@@ -180,6 +183,23 @@ def drop_broadcasts(program: Program) -> int:
             program.nodes.remove(node)
             count += 1
     return count
+
+
+def _expand_later(program: Program, node: Node) -> int:
+    """Whether what was done to an expanded array and numbers is done before: `1 - rho.expand(n, -1)`."""
+    operands = [*node.inputs()]
+    expand = producer(operands[0], "mx.broadcast_to") if operands else None
+    if node.op not in ELEMENTWISE or expand is None or len({*operands}) > 1:
+        return 0
+    wide, narrow = operands[0], expand.args[0]
+    if node.output in program.output_values() or node.output.shape != wide.shape:
+        return 0
+    build = Builder(node.scope, node.location)
+    args = [narrow if value is wide else value for value in node.args]
+    inner = build.op(node.op, *args, shape=narrow.shape, dtype=node.output.dtype, **node.kwargs)
+    result = build.op("mx.broadcast_to", inner, wide.shape, shape=wide.shape, dtype=inner.dtype)
+    replace_node(program, node, build.nodes, result)
+    return 1
 
 
 def _cut_again(node: Node) -> Value | None:
