@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, fx, nn
 
-from porter.frontends.source_lines import functions, statement_at
+from porter.frontends.source_lines import assigned_names, functions, statement_at
 from porter.ir import Value
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def forward_names(reader: GraphReader) -> ForwardNames:
         value = reader.environment.get(node)
         maker = by_name.get(value.origin or "") if isinstance(value, Value) else None
         if maker is not None:  # the node itself, or what an idle op was given
-            _read_made(node, maker, scopes[node], made)
+            _read_made(node, maker, scopes, made)
     calls = {*made, *given}
     return {call: _in_order(given.get(call, {})) | made.get(call, {}) for call in calls}
 
@@ -139,21 +139,58 @@ def _read_given(
             found.add((place_there, word))
 
 
-def _read_made(node: fx.Node, maker: fx.Node, scopes: list[_Scope], names: ForwardNames) -> None:
-    """What a module calls the result of the one below it: `y` of `y = self.attn(x)` and of `y = self.attn(x)[0]`."""
-    for scope, below in pairwise(scopes):
+def _read_made(
+    node: fx.Node, maker: fx.Node, scopes: dict[fx.Node, list[_Scope]], names: ForwardNames
+) -> None:
+    """What a module calls the result of the one below it: `y` of `y = self.attn(x)`, of `y, _ = ...` and `y = ...[0]`."""
+    for depth, (scope, below) in enumerate(pairwise(scopes[node])):
         inside = below.key in (maker.meta.get("nn_module_stack") or {})
         read = any(below.key not in (u.meta.get("nn_module_stack") or {}) for u in node.users)
         statement = statement_at(scope.forward.file, scope.line) if inside and read else None
         if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
             continue
-        target, value = statement.targets[0], statement.value
+        value = statement.value
         value = value.value if isinstance(value, ast.Subscript) else value
-        direct = isinstance(value, ast.Call) and _calls(value, below)
-        if not direct or not isinstance(target, ast.Name) or target.id.isupper():
+        if not isinstance(value, ast.Call) or not _calls(value, below):
+            continue
+        target: ast.expr | None = statement.targets[0]
+        if isinstance(target, ast.Tuple):
+            target = _part(target, scopes[maker][depth + 1 :])
+        if not isinstance(target, ast.Name) or target.id.isupper() or target.id == "_":
             continue
         if target.id not in _opened(scope.forward.function):
             names.setdefault(scope.call, {})[maker.name] = target.id
+
+
+def _part(target: ast.Tuple, made_in: list[_Scope]) -> ast.expr | None:
+    """Which of several names gets what the lines in a module make; by the only `return` of its forward, where that tells."""
+    if not made_in:
+        return None
+    scope, below = made_in[0], next(iter(made_in[1:]), None)
+    returned = [n.value for n in ast.walk(scope.forward.function) if isinstance(n, ast.Return)]
+    if len(returned) != 1 or not isinstance(returned[0], ast.Tuple):
+        return None
+    items = returned[0].elts
+    if len(items) != len(target.elts) or any(isinstance(i, ast.Starred) for i in items):
+        return None
+    made = assigned_names(scope.forward.file, scope.line)
+    returns = isinstance(statement_at(scope.forward.file, scope.line), ast.Return)
+    found = [
+        name
+        for name, item in zip(target.elts, items, strict=True)
+        if (isinstance(item, ast.Name) and made == (item.id,))
+        or (returns and below is not None and _is_call(item, below))
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_call(item: ast.expr, below: _Scope) -> bool:
+    """Whether an expression is the module's call, or a method's of what that gives."""
+    while isinstance(item, ast.Call) and not _calls(item, below):
+        if not isinstance(item.func, ast.Attribute):
+            return False
+        item = item.func.value
+    return isinstance(item, ast.Call)
 
 
 @lru_cache(maxsize=4096)

@@ -122,3 +122,37 @@ def test_a_local_that_is_opened_names_no_array():
             return self.fc(mixed) * torch.tanh(mixed)
 
     assert "outputs = " not in text_of(Opened)
+
+
+def test_several_results_have_the_names_of_their_places():
+    class Norms(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.LayerNorm(4), nn.LayerNorm(4)
+
+        def forward(self, a, b):
+            return self.first(a).contiguous(), self.second(b)
+
+    class Gates(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 8)
+
+        def forward(self, a):
+            shift, scale = self.fc(a).chunk(2, dim=-1)
+            scale = torch.sigmoid(scale)
+            return scale, shift
+
+    class Pairs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norms, self.gates = Norms(), Gates()
+
+        def forward(self, states, other):
+            query, key = self.norms(states, other)
+            gate, bias = self.gates(query)
+            return query * gate + key.tanh() * query + bias * key
+
+    text = text_of(Pairs)
+    assert "query, key = self.norms(x, other)" in text
+    assert "gate" in text.partition("self.gates(query)")[0].rpartition("\n")[2]
