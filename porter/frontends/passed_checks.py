@@ -17,7 +17,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 _Span = tuple[int | None, int | None, int | None, int | None]
 _TORCH = Path(torch.__file__).parent
-_MODE = str(Path(__file__).with_name("traced_data.py"))
+_OWN = Path(__file__).parent
 #: Parts of torch that are written as authors write; the rest carries out what they ask.
 _AUTHORS = ("distributions", "nn")
 
@@ -62,7 +62,7 @@ def _wanted(frame: FrameType | None) -> bool | None:
 
 def _is_torchs(file: str) -> bool:
     path = Path(file)
-    if file == _MODE:  # through which every call of torch's goes
+    if path.parent == _OWN:  # modes through which every call of torch's goes
         return True
     return path.is_relative_to(_TORCH) and path.relative_to(_TORCH).parts[0] not in _AUTHORS
 

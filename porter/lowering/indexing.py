@@ -295,6 +295,11 @@ def triangle(call: Call, x: Value, diagonal: int = 0) -> Value:
     return call.build.op(op, x, shape=x.shape, dtype=x.dtype, **extra)
 
 
+@lowering("aten.trace.default")
+def trace(call: Call, x: Value) -> Value:
+    return call.build.op("mx.trace", call.build.cast(x, call.dtype), shape=(), dtype=call.dtype)
+
+
 @lowering("aten.diagonal.default", "aten.diagonal_copy.default")
 def diagonal(call: Call, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Value:
     axes = axis_of(dim1, x.rank), axis_of(dim2, x.rank)

@@ -95,6 +95,8 @@ PARTS = [
     Case("tril", lambda x: x.tril(), [X]),
     Case("triu", lambda x: x.triu(1), [X]),
     Case("diagonal", lambda x: x.diagonal(1, 1, 2), [X]),
+    Case("trace", lambda x: x.trace(), [(4, 5)]),
+    Case("trace of whole numbers", lambda x: x.int().trace(), [(4, 4)]),
     Case("gradient", lambda x: torch.gradient(x)[1], [(5, 6)], kappa=8),
     Case("diag-of-matrix", lambda x: torch.diag(x, 1), [(4, 5)]),
     Case("diag-of-vector", lambda x: torch.diag(x, -1), [(4,)]),
