@@ -83,7 +83,7 @@ class Arguments:
         arguments.told = known
         if takes_args:
             arguments.own = {
-                name: vector
+                argument_name(name): vector
                 for name, vector in known.items()
                 if name not in config.known and name not in derived
             }

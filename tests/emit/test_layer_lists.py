@@ -144,3 +144,21 @@ def test_an_argument_is_not_the_variable_of_a_comprehension():
     ported.check(x(3, 6))
     check_source(ported.port.model_py)
     assert "[Block(i_ + i * 3) for i in range(4)]" in ported.port.model_py
+
+
+class Alone(nn.Module):
+    """One such block, whose class takes the settings and the width beside them."""
+
+    def __init__(self, width: int = 5):
+        super().__init__()
+        self.embed, self.one = nn.Linear(6, width), Dense(width + 2)
+        self.out = nn.Linear(width, width + 2)
+
+    def forward(self, a):
+        return self.one(self.out(self.embed(a)))
+
+
+def test_nor_is_one_of_a_class_that_takes_the_settings():
+    ported = port_of(Alone, (x(2, 6),))
+    ported.check(x(3, 6))
+    assert "i + i * 3" not in ported.port.model_py
