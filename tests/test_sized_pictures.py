@@ -189,3 +189,26 @@ def test_greedy_tokens_are_those_of_transformers(both):
         model, {"pixel_values": _pixels(form, pixels)}, mx.array(ids.numpy()), max_tokens=STEPS
     )
     assert np.array(ours).tolist() == theirs.tolist()
+
+
+def test_a_checkpoint_that_transformers_converts_takes_pictures(tmp_path, monkeypatch):
+    """The module that it loads is another than the one that the example inputs were found for."""
+    from transformers import AutoModelForImageTextToText, Mistral3Config
+
+    from porter.sources import SourceOptions, huggingface, resolve
+    from porter.sources.checkpoints import KeyMatch
+
+    own, *_ = KINDS["mistral3"]
+    config = Mistral3Config(text_config=TEXT, image_token_index=PICTURE, **own)
+    AutoModelForImageTextToText.from_config(config).eval().save_pretrained(tmp_path)
+    monkeypatch.setattr(huggingface, "renamed_keys", lambda *_: ({}, {"part": ("whole",)}))
+    monkeypatch.setattr(
+        huggingface,
+        "find_keys",
+        lambda *_: KeyMatch(keys={}, missing=("part",), unused=(), notes=()),
+    )
+    source = resolve(str(tmp_path), SourceOptions())
+    assert [note.partition(" ")[0] for note in source.notes] == ["transformers", "pictures"]
+    with torch.no_grad():
+        logits = source.materialize()(**source.kwargs)["logits"]
+    assert logits.shape[:2] == source.kwargs["input_ids"].shape

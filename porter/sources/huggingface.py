@@ -63,6 +63,7 @@ def resolve_folder(spec: str, folder: Path, options: SourceOptions) -> Source:
         source.build = lambda: _refuse_quantized(source)
     elif match.missing and parts:
         _convert(source, plan, match, parts)
+        source.notes += notes
     elif match.missing:
         raise _missing(source, match.missing)
     else:
@@ -79,6 +80,8 @@ def _convert(
         raise _missing(source, missing)
     source.stored = source.tensors
     source.parts = {name: (key,) for name, key in match.keys.items()} | parts
+    for plain, chosen in zip(module.modules(), source.module.modules(), strict=True):  # type: ignore[union-attr]
+        plain.__class__ = type(chosen)  # which takes the example inputs
     source.module, source.build = module, lambda: module
     source.tensors, source.keys, source.unused = ModuleTensors(module.state_dict()), {}, unused
     source.notes = (
