@@ -151,14 +151,21 @@ class Alone(nn.Module):
 
     def __init__(self, width: int = 5):
         super().__init__()
-        self.embed, self.one = nn.Linear(6, width), Dense(width + 2)
-        self.out = nn.Linear(width, width + 2)
+        self.embed, self.one = nn.Linear(6, width), Dense(width)
+        self.between, self.two = nn.Linear(17, 17), Wide(17)
 
     def forward(self, a):
-        return self.one(self.out(self.embed(a)))
+        return self.two(self.between(self.one(self.embed(a))))
+
+
+class Wide(Dense):
+    """Another class, for which no setting has the width."""
+
+    def forward(self, a):
+        return super().forward(torch.tanh(a)) * 2
 
 
 def test_nor_is_one_of_a_class_that_takes_the_settings():
     ported = port_of(Alone, (x(2, 6),))
     ported.check(x(3, 6))
-    assert "i + i * 3" not in ported.port.model_py
+    assert "[Block(i_ + i * 3) for i in range(4)]" in ported.port.model_py
