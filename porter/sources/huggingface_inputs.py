@@ -114,12 +114,12 @@ def _add_pictured(
         return False
     kinds = [name for name in names if name.endswith("token_type_ids")]
     alone = not {*required} - {"input_ids", name}
-    inner = getattr(module, "model", None)
-    known = kinds and hasattr(inner, "forward") and tells_pictures(module) is not None
-    typed = kinds[0] if known else None
+    grid = "image_grid_thw" in names  # whose token types are those of M-RoPE
+    known = hasattr(module, "model") and (grid or tells_pictures(module) is not None)
+    typed = kinds[0] if kinds and known else None
     text = getattr(config, "text_config", None) or config
     ids = _ids(config, text, LENGTH, generator) if alone and (typed or not kinds) else None
-    plain = ids is not None and floats == [name] and "image_grid_thw" not in names
+    plain = ids is not None and floats == [name] and not grid
     given: Any = (module, token, ids, name, shapes_of(name, config), generator)
     found = pictured_inputs(*given) if plain else None
     sized: Any = f"its {name} come with more than their tokens"
@@ -128,12 +128,11 @@ def _add_pictured(
         if not isinstance(sized, str):
             (examples.values, examples.dynamic), examples.notes = sized
             return True
-        found = pictured_inputs(*(*given, False)) if plain else None  # of one number, then
+        found = pictured_inputs(*(*given, False)) if plain else None
     if found is None:
         examples.why = f"it reads {kinds[0]}" if kinds and not typed else sized
-        examples.notes = (
-            f"no cache: {examples.why}, by which more than the tokens' features may differ",
-        )
+        note = f"no cache: {examples.why}, by which more than the tokens' features may differ"
+        examples.notes = (note,)
         return False
     examples.values, examples.dynamic = found
     logits_alone(module, token, typed)

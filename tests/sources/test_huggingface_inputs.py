@@ -194,3 +194,21 @@ def test_pictures_whose_features_an_inner_model_works_out():
     assert (values["input_ids"] == 55).sum() == 3 * 4
     with torch.no_grad():
         assert list(module(**values)) == ["logits"]
+
+
+def test_grids_whose_processor_tells_nothing_of_token_types_are_pictures_too():
+    """GLM-OCR's: its token types are those that positions are counted by."""
+    vision = {
+        "depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 40, "out_hidden_size": 48, "patch_size": 4,
+        "image_size": 16,
+    }  # fmt: skip
+    text = TEXT | {
+        "hidden_size": 48, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
+        "vocab_size": 200, "pad_token_id": 0,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]},
+    }  # fmt: skip
+    config = transformers.GlmOcrConfig(vision_config=vision, text_config=text, image_token_id=190)
+    module = transformers.GlmOcrForConditionalGeneration(config).eval()
+    module.config.use_cache = config.text_config.use_cache = False
+    examples = example_inputs(module, config, 0)
+    assert list(examples.values) == ["input_ids", "pixel_values"], examples.notes
