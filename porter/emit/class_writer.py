@@ -142,8 +142,11 @@ class ClassWriter:
             for value in self.template.inputs
         ]
         annotations = [
-            _TYPES.get(value.dtype)
-            or "mx.array" + " | None" * optional[place] + " = None" * all(optional[place:])
+            _TYPES[value.dtype]
+            if value.dtype in STATE_TYPES
+            else _TYPES.get(value.dtype, "mx.array")
+            + " | None" * optional[place]
+            + " = None" * all(optional[place:])
             for place, value in enumerate(self.template.inputs)
         ]
         named = [
