@@ -113,6 +113,7 @@ def roi_align(
 
     Each cell is the mean of samples x samples places, read linearly between the image's cells.
     """
+    rois = mx.stop_gradient(rois)  # as torch does
     start = rois[:, 2:0:-1] * scale - (0.5 if aligned else 0.0)
     extent = rois[:, 4:2:-1] * scale - (0.5 if aligned else 0.0) - start
     if not aligned:

@@ -7,7 +7,8 @@ def mode(x: mx.array, axis: int, keepdims: bool = False) -> tuple[mx.array, mx.a
     """The most frequent element along an axis (the smallest of those), and where it stands last."""
     x = mx.moveaxis(x, axis, -1)
     rising = mx.sort(x, axis=-1)
-    counts = (rising[..., None] == rising[..., None, :]).sum(axis=-1)
+    same = mx.stop_gradient(rising)
+    counts = (same[..., None] == same[..., None, :]).sum(axis=-1)
     values = mx.take_along_axis(rising, mx.argmax(counts, axis=-1, keepdims=True), axis=-1)
     cells = mx.arange(x.shape[-1], dtype=mx.int64)
     places = mx.where(x == values, cells, 0).max(axis=-1, keepdims=True)
