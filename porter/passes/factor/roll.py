@@ -102,22 +102,28 @@ def _loop_at(
             break
     if not first.path.endswith(f".{place[1]}") and len(starts) < 4:
         return None, 0  # conv1, conv2: names that end in a number, no list
-    fewest = 2
     if mixed and first.path.endswith(f".{place[1]}") and _is_chain_of_calls(block, starts):
-        fewest = _FEW
-    elif mixed:  # as far as the calls are of one class
+        loop, length = _longest(block, starts, _FEW)
+        if loop is not None:
+            return loop, length
+    if mixed:  # as far as the calls are of one class
         starts = [*takewhile(lambda p: same_class(first, block.items[p]), starts)]  # type: ignore[arg-type]
-    while len(starts) >= 2:
-        stride = starts[1] - starts[0]
-        even = [p for i, p in enumerate(starts) if p == start + i * stride]
-        while len(even) >= fewest:
-            if even[-1] + stride <= len(block.items):
-                turns = [block.items[p : p + stride] for p in even]
-                loop = _rolled(block, turns, start, even[-1] + stride)
-                if loop is not None:
-                    return loop, stride * len(even)
-            even.pop()
-        break
+    return _longest(block, starts, 2)
+
+
+def _longest(block: Block, starts: list[int], fewest: int) -> tuple[Loop | None, int]:
+    """The loop of the most turns that begin at these places, and how many items it has."""
+    if len(starts) < fewest:
+        return None, 0
+    stride = starts[1] - starts[0]
+    even = [p for i, p in enumerate(starts) if p == starts[0] + i * stride]
+    while len(even) >= fewest:
+        if even[-1] + stride <= len(block.items):
+            turns = [block.items[p : p + stride] for p in even]
+            loop = _rolled(block, turns, starts[0], even[-1] + stride)
+            if loop is not None:
+                return loop, stride * len(even)
+        even.pop()
     return None, 0
 
 
