@@ -45,13 +45,16 @@ class _Traced:
 
 def gradient_error(
     module: torch.nn.Module, source: Source, port: Port, model: nn.Module, inputs: list[mx.array]
-) -> tuple[float, float, str]:
+) -> tuple[float, float, str] | None:
     """The worst relative RMS error of a gradient of sum(outputs * noise), torch's own against float64 there, and whose it is.
 
     MLX differentiates by the source's tensors, through the recipes: what a recipe permutes or joins needs no mapping. Where
-    all are within TOLERANCE of torch's in float32, its own error is not worked out and given as 0.
+    all are within TOLERANCE of torch's in float32, its own error is not worked out and given as 0. None where no real output
+    has a gradient.
     """
     theirs, noise = _torch_gradients(module, source, port, inputs)
+    if all(factor is None for factor in noise):
+        return None
     ours = _port_gradients(source, port, model, inputs, noise, module)
     errors = _errors(ours, theirs)
     worst = max(errors, key=lambda name: errors[name], default="")
@@ -104,6 +107,8 @@ def _torch_gradients(
         if t.is_floating_point() and t.requires_grad else None
         for i, t in enumerate(outputs)
     ]  # fmt: skip
+    if all(factor is None for factor in noise):
+        return {}, noise
     loss = sum(
         (t * torch.from_numpy(n)).sum()
         for t, n in zip(outputs, noise, strict=True)

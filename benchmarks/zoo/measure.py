@@ -117,11 +117,13 @@ def measure(case: Case, send: Send, gradients: bool = True) -> None:
     send({"compiled": equal, "compiled_error": max(errors)})
     if gradients:
         send({"stage": "gradients"})
-        worst, own, where = gradient_error(module, source, port, model, inputs)
-        send({
-            "gradients": worst <= max(GRADIENT_TOLERANCE, TIMES_TORCH * own),
-            "gradients_error": worst, "torchs_gradients_error": own, "at": where,
-        })  # fmt: skip
+        found_error = gradient_error(module, source, port, model, inputs)
+        if found_error is not None:
+            worst, own, where = found_error
+            send({
+                "gradients": worst <= max(GRADIENT_TOLERANCE, TIMES_TORCH * own),
+                "gradients_error": worst, "torchs_gradients_error": own, "at": where,
+            })  # fmt: skip
     send({"stage": "done"})
 
 

@@ -50,6 +50,9 @@ def _reaching_floats(program: Program) -> set[Value]:
                 found |= sources
                 if is_traced:
                     traced.add(value)
+            elif value.dtype == "bool":
+                if is_traced or sources:  # MLX goes back through a condition, too
+                    traced.add(value)
             elif value.dtype.startswith(("int", "uint")) and (is_traced or sources):
                 whole[value] = {value} if is_traced else sources
     return found

@@ -45,6 +45,13 @@ class Counted(nn.Module):
         return x + (x * 8).long().float() * 0.5
 
 
+class Middle(nn.Module):
+    """Rows between whole places, which a condition on the numbers chooses."""
+
+    def forward(self, x):
+        return torch.quantile(x, 0.3, dim=0) * x
+
+
 class Looked(nn.Module):
     """A picture read where it says."""
 
@@ -58,7 +65,7 @@ class Looked(nn.Module):
         return F.grid_sample(picture, grid, align_corners=False)
 
 
-@pytest.mark.parametrize("net", [Router, Best, Counted, Looked])
+@pytest.mark.parametrize("net", [Router, Best, Counted, Middle, Looked])
 def test_gradients_are_torchs(net: Any) -> None:
     x = torch.randn(8, 6)
     ported = port_of(net, (x,), {"x": {}})
