@@ -100,18 +100,24 @@ def _one_by_one(function, pixels):
     return torch.cat([x.reshape(1) if x.ndim == 0 else x for x in found])
 
 
+def _assert_same(found, truth):
+    """Up to the rounding of sums in another order, relative to the whole."""
+    assert found.shape == truth.shape
+    assert (found - truth).norm() <= 1e-6 * truth.norm()
+
+
 @pytest.mark.parametrize("name", PIXELS)
 def test_a_batch_of_one_picture(name):
     pixels = torch.randn(5, 3, 4, 6)
     found = of_every_picture(PIXELS[name], pixels, (1, 3, 4, 6))
-    torch.testing.assert_close(found, _one_by_one(PIXELS[name], pixels[:, None]))
+    _assert_same(found, _one_by_one(PIXELS[name], pixels[:, None]))
 
 
 @pytest.mark.parametrize("name", PATCHES)
 def test_a_row_of_patches(name):
     pixels = torch.randn(5, 12, 8)
     found = of_every_picture(PATCHES[name], pixels, (12, 8))
-    torch.testing.assert_close(found, _one_by_one(PATCHES[name], pixels))
+    _assert_same(found, _one_by_one(PATCHES[name], pixels))
 
 
 def test_a_condition_that_is_the_same_everywhere_chooses_once():
