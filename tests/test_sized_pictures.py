@@ -8,16 +8,12 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from porter.generate import generate
 from tests.porting import facts, saved_and_ported
+from tests.tiny_configs import LLAMA
 
 PICTURE, WORDS, STEPS, SIDE, PATCH = 60, 64, 5, 16, 8
 CLIP = {
     "model_type": "clip_vision_model", "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3,
     "num_attention_heads": 2, "image_size": SIDE, "patch_size": PATCH, "projection_dim": 24,
-}  # fmt: skip
-TEXT = {
-    "model_type": "llama", "vocab_size": WORDS, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
-    "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
 }  # fmt: skip
 TILES = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
 #: Settings; what is given beside the pixels of one picture; the shape of its pixels; how many features it has.
@@ -73,7 +69,7 @@ KINDS = {
                 "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "patch_size": PATCH,
                 "position_embedding_size": 16, "pooling_kernel_size": 2,
             },
-            "text_config": TEXT | {
+            "text_config": LLAMA | {
                 "model_type": "gemma4_text", "head_dim": 8, "global_head_dim": 8, "num_kv_shared_layers": 0,
                 "vocab_size_per_layer_input": WORDS, "hidden_size_per_layer_input": 8, "sliding_window": 6,
                 "layer_types": ["sliding_attention", "full_attention"], "use_bidirectional_attention": "vision",
@@ -92,7 +88,7 @@ KINDS = {
                 "image_size": 2 * SIDE, "patch_size": PATCH, "vision_output_dim": 40, "projector_input_dim": 40,
                 "projector_output_dim": 40,
             },
-            "text_config": TEXT | {
+            "text_config": LLAMA | {
                 "model_type": "llama4_text", "intermediate_size_mlp": 48, "head_dim": 8, "num_local_experts": 4,
                 "attention_chunk_size": 64,
             },
@@ -112,7 +108,7 @@ def both(tmp_path_factory, request):
     torch.manual_seed(0)
     own, *form = KINDS[request.param]
     config = CONFIG_MAPPING[request.param](
-        **{"text_config": TEXT, "image_token_id": PICTURE, "image_token_index": PICTURE} | own
+        **{"text_config": LLAMA, "image_token_id": PICTURE, "image_token_index": PICTURE} | own
     )
     config.image_token_id = PICTURE
     module = AutoModelForImageTextToText.from_config(config).eval()
@@ -199,7 +195,7 @@ def test_a_checkpoint_that_transformers_converts_takes_pictures(tmp_path, monkey
     from porter.sources.checkpoints import KeyMatch
 
     own, *_ = KINDS["mistral3"]
-    config = Mistral3Config(text_config=TEXT, image_token_index=PICTURE, **own)
+    config = Mistral3Config(text_config=LLAMA, image_token_index=PICTURE, **own)
     AutoModelForImageTextToText.from_config(config).eval().save_pretrained(tmp_path)
     monkeypatch.setattr(huggingface, "renamed_keys", lambda *_: ({}, {"part": ("whole",)}))
     monkeypatch.setattr(

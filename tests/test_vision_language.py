@@ -8,16 +8,12 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from porter.generate import generate
 from tests.porting import saved_and_ported
+from tests.tiny_configs import LLAMA
 
-PICTURE, WORDS, STEPS = 60, 64, 8
+PICTURE, STEPS = 60, 8
 VISION = {
     "model_type": "clip_vision_model", "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3,
     "num_attention_heads": 2, "image_size": 28, "patch_size": 14, "projection_dim": 24,
-}  # fmt: skip
-TEXT = {
-    "model_type": "llama", "vocab_size": WORDS, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
-    "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
 }  # fmt: skip
 FEATURES = 4  # of a picture: two by two patches
 
@@ -29,7 +25,7 @@ def both(tmp_path_factory):
 
     torch.manual_seed(0)
     config = LlavaConfig(
-        vision_config=VISION, text_config=TEXT, image_token_id=PICTURE, image_seq_length=FEATURES
+        vision_config=VISION, text_config=LLAMA, image_token_id=PICTURE, image_seq_length=FEATURES
     )
     module = LlavaForConditionalGeneration(config).eval()
     return module, saved_and_ported(module, tmp_path_factory.mktemp("llava"))

@@ -23,8 +23,6 @@ _ORDERED = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.MatMult)
 
 #: A module call (path, number) -> an array's name in the source graph -> its name in the module's forward.
 ForwardNames = dict[tuple[str, int], dict[str, str]]
-
-
 #: The same with the place of the parameter: all that the lines say.
 _Given = dict[tuple[str, int], dict[str, set[tuple[int, str]]]]
 

@@ -83,9 +83,8 @@ def cells_of(x: mx.array, cells: Sequence[mx.array]) -> mx.array:
     index = mx.arange(len(x)).reshape(-1, *[1] * (cells[0].ndim - 1))
     for cell, size in zip(cells, x.shape[1:-1], strict=True):
         known = known & (cell >= 0) & (cell < size)
-        index = index * size + mx.clip(
-            mx.stop_gradient(cell).astype(mx.int32), 0, size - 1
-        )  # a NaN is no index
+        place = mx.stop_gradient(cell).astype(mx.int32)
+        index = index * size + mx.clip(place, 0, size - 1)  # a NaN is no index
     return mx.where(known[..., None], x.flatten(0, -2)[index], 0)
 
 
