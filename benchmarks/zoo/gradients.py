@@ -91,7 +91,11 @@ def _torch_gradients(
     dtype: torch.dtype = torch.float32,
 ) -> tuple[dict[str, Array], list[Any]]:  # fmt: skip
     """By the source's parameter names and `input NAME`, and the noise that the outputs are weighted with."""
-    parameters = {name: p for name, p in module.named_parameters() if p.is_floating_point()}
+    parameters = {  # without those that are frozen
+        name: p
+        for name, p in module.named_parameters()
+        if p.is_floating_point() and p.requires_grad
+    }
     leaves_in, spec = pytree.tree_flatten((source.args, source.kwargs))
     given = [
         (t.to(dtype) if t.dtype == torch.float32 else t).clone().requires_grad_()

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.zoo.config_changes import INCOMPLETE, MROPE
+
 VOCABULARY = 160
 POSITIONS = 96
 WINDOW = 8
@@ -52,21 +54,6 @@ _POSITIONS = re.compile(
     r"|max_sequence_length|max_seq_len|max_audio_positions|max_speech_positions|max_text_positions|max_2d_position_embeddings"
     r"|max_caption_length|max_text_len)$"
 )
-
-
-#: Default configurations that no model can be built from, with what published checkpoints have there.
-INCOMPLETE: dict[str, dict[str, Any]] = {
-    "dbrx": {"attn_config": {"rope_theta": 500000.0, "clip_qkv": 8.0}},
-    "xmod": {"default_language": "en_XX"},
-    "lw_detr": {"projector_scale_factors": [1.0]},
-    "cohere_compass_text": {
-        "layer_types": ["sliding_attention", "full_attention"],
-        "rope_parameters": {
-            "sliding_attention": {"rope_type": "default", "rope_theta": 50000.0},
-            "full_attention": None,
-        },
-    },
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,6 +131,18 @@ def _completed(config: Any, fields: dict[str, Any]) -> dict[str, Any]:
     if "head_dim" not in names and isinstance(width, int) and width % 8 == 0:
         wrong = [n for n in named if isinstance(value(n), int) and width % value(n)]
         result |= dict.fromkeys(wrong, width // 8)  # heads of 8 features where there were none left
+    rotations = value("rope_parameters")
+    if config.model_type in MROPE and isinstance(rotations, dict):
+        part = rotations.get("partial_rotary_factor", 1)
+        of_head = (
+            result.get("head_dim")
+            or value("head_dim")
+            or value("hidden_size") // result.get("num_attention_heads", heads)
+        )
+        pairs = int(of_head * part) // 2
+        third = max(1, 3 * pairs // 8)
+        sections = [third, third, pairs - 2 * third]
+        result["rope_parameters"] = rotations | {"mrope_section": sections}
     groups = value("n_group")
     if isinstance(groups, int) and groups > 1:  # the best two of each group are added up
         result |= {name: 2 * groups for name in experts if (value(name) or 0) < 2 * groups}
@@ -178,7 +177,9 @@ def _shrunk(config: Any, scale: Scale, ids: dict[int, int]) -> dict[str, Any]:
     nested = set(config.sub_configs)
     plain = _plain(type(config))
     depth = _depth(config)
-    for name, value in vars(config).items():
+    fields = {kept: name for name, kept in config.attribute_map.items() if name in given}
+    for kept, value in vars(config).items():
+        name = kept if kept in given else fields.get(kept, kept)
         if name in nested and hasattr(value, "sub_configs"):
             fields = _shrunk(value, scale, ids)
             completed = _merge(fields, _completed(value, fields))
@@ -189,7 +190,7 @@ def _shrunk(config: Any, scale: Scale, ids: dict[int, int]) -> dict[str, Any]:
             result["out_indices"] = _list("out_indices", value, config, scale, ids, depth)
         elif name in given and (given[name] is not None or isinstance(value, (int, str, dict))):
             small = _field(name, value, config, scale, ids, depth)
-            if small != plain.get(name):
+            if small != plain.get(kept):
                 result[name] = small
     return result
 

@@ -159,5 +159,45 @@ def test_a_configuration_whose_heads_differ_by_layer_is_shrunk() -> None:
     assert config.num_hidden_layers == 2
 
 
+def test_rotations_by_axes_cover_a_head() -> None:
+    """Pairs of features by time, height and width are all that a shrunk head rotates."""
+    from transformers import Glm4vMoeTextConfig
+
+    from benchmarks.zoo.small_configs import SCALES, scaled
+
+    config = scaled(Glm4vMoeTextConfig, SCALES[0], {})
+    of_head = config.hidden_size // config.num_attention_heads
+    assert sum(config.rope_parameters["mrope_section"]) == of_head // 4  # half of it is rotated
+
+
+def test_a_field_under_another_name_is_shrunk() -> None:
+    """The configuration keeps `num_attention_heads` as `n_head`."""
+    from transformers import PreTrainedConfig
+
+    from benchmarks.zoo.small_configs import SCALES, scaled
+
+    class Renamed(PreTrainedConfig):
+        attribute_map = {"num_hidden_layers": "n_layers"}  # noqa: RUF012
+        num_hidden_layers: int = 24
+
+    assert scaled(Renamed, SCALES[0], {}).num_hidden_layers == 2
+
+
+def test_frozen_parameters_have_no_gradient_to_compare() -> None:
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(6, 5), requires_grad=False)
+            self.proj = nn.Linear(5, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.proj(x + self.table)
+
+    found: dict[str, Any] = {}
+    measure(Case("frozen", lambda: Built(Frozen(), (torch.randn(2, 6, 5),))), found.update)
+    assert found["stage"] == "done"
+    assert found["gradients"]
+
+
 def test_a_reason_is_one_line() -> None:
     assert reason_of(KeyError("a\nb")) == "KeyError: 'a\\nb'"

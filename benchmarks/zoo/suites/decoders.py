@@ -23,6 +23,11 @@ MIXED = {
     "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    # whose layers of attention share their weights
+    **{
+        name: {"num_hidden_layers": 4, "layers_block_type": ["linear_attention", "hybrid"] * 2}
+        for name in ("zamba", "zamba2")
+    },
 }
 #: What most users ask for comes first.
 FIRST = (
@@ -88,8 +93,8 @@ def _text_alone(
 
 def _is_thin(config: Any) -> bool:
     """Whether a head has so few features that sizes can't be told apart."""
-    if isinstance(getattr(config, "head_dim", None), int):
-        return bool(config.head_dim < 4)
+    if isinstance(of_head := vars(config).get("head_dim"), int):  # may differ from layer to layer
+        return of_head < 4
     width, heads = (
         next((n for name in names if isinstance(n := getattr(config, name, None), int)), None)
         for names in (

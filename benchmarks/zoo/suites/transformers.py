@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.zoo.case import Built, Case
+from benchmarks.zoo.config_changes import CHANGES
 from benchmarks.zoo.small_configs import candidates
 from porter.sources.huggingface_model import EXPERTS, leave_caches_out
 
@@ -33,101 +34,6 @@ HEADS = {
 }  # fmt: skip
 #: A type that one of these has is more than a causal decoder (bart and bert are among the causal ones too).
 NOT_CAUSAL = ("MODEL_FOR_MASKED_LM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM", "MODEL_FOR_SPEECH_SEQ_2_SEQ")
-#: Fields that shrinking by rule gets wrong, and why.
-CHANGES: dict[str, dict[str, Any]] = {
-    # the defaults have none
-    "esm": {"vocab_size": 33},
-    "blip-2": {"image_token_index": 150},
-    "voxtral": {"audio_token_id": 150},
-    "instructblip": {"image_token_index": 150},
-    "instructblipvideo": {"video_token_index": 150},
-    # fewer places than the default chooses of
-    "lw_detr": {"num_queries": 8},
-    # the tower's width is not the text's, and there are fewer layers to take features from
-    "qwen2_vl": {"vision_config": {"hidden_size": 512}},
-    "granite_speech": {"projector_config": {"encoder_hidden_size": 64}},
-    "granite_speech_plus": {"projector_config": {"encoder_hidden_size": 64}},
-    "vipllava": {"vision_feature_layer": [-2, -1]},
-    # the default's text is as wide as no published one's, which the projector meets
-    "janus": {"text_config": {"hidden_size": 128}, "vq_config": {"base_channels": 32}},
-    # a smaller picture has fewer patches to pool
-    "gemma3": {"mm_tokens_per_image": 4},
-    "shieldgemma2": {"mm_tokens_per_image": 4},
-    # as published ones have it
-    "lfm2_vl": {"vision_config": {"vision_use_head": False}},
-    # widths that the published ones' have to each other
-    "llama4": {
-        "vision_config": {
-            "hidden_size": 88,
-            "num_attention_heads": 2,
-            "intermediate_size": 352,
-            "vision_output_dim": 256,
-        },
-    },
-    # the text's width
-    "ovis2": {"hidden_size": 256},
-    # how many features a picture of so many patches has
-    "aria": {"projector_patch_to_query_dict": {16: 4}},
-    # the default ignores pictures
-    **{name: {"image_token_id": 150} for name in ("minicpm_ocr", "minicpmv4_6", "minicpmv4_7")},
-    # the default is no tower of patches, or a large one
-    "perception_lm": {
-        "vision_config": {
-            "architecture": "vit_pe_core_large_patch14_336",
-            "do_pooling": False,
-            "hidden_size": 64,
-            "model_args": {
-                "embed_dim": 64,
-                "img_size": [56, 56],
-                "depth": 2,
-                "global_pool": "",
-                "num_heads": 4,
-                "use_post_transformer_norm": False,
-                "init_values": 0.1,
-                "ref_feat_shape": [4, 4],
-            },
-            "image_size": 56,
-        },
-    },
-    "fast_vlm": {
-        "vision_config": {
-            "architecture": "fastvit_mci3",
-            "do_pooling": True,
-            "global_pool": "avg",
-            "hidden_size": 128,
-            "image_size": 64,
-            "model_args": {
-                "inference_mode": True,
-                "layers": [2, 2],
-                "embed_dims": [32, 64],
-                "mlp_ratios": [4, 4],
-                "se_downsamples": [False, False],
-                "downsamples": [False, True],
-                "pos_embs": [None, None],
-                "token_mixers": ["repmixer", "repmixer"],
-                "lkc_use_act": True,
-                "stem_use_scale_branch": False,
-            },
-        },
-    },
-    # the default has no tower
-    "gemma4": {
-        "vision_config": {
-            "model_type": "gemma4_vision",
-            "hidden_size": 64,
-            "intermediate_size": 96,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 4,
-            "head_dim": 16,
-            "position_embedding_size": 32,
-        },
-    },
-    # narrower heads have fewer pairs of features
-    "glm4v": {"text_config": {"rope_parameters": {"mrope_section": [2, 3, 3]}}},
-    "glm4v_moe": {"text_config": {"rope_parameters": {"mrope_section": [1, 1, 0]}}},
-    "glm46v": {"text_config": {"rope_parameters": {"mrope_section": [2, 3, 3]}}},
-}
 
 
 def cases() -> Iterator[Case]:
