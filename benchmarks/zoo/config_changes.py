@@ -214,6 +214,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "seggpt": {"merge_index": 0, "intermediate_hidden_state_indices": [0, 1]},
     "uvdoc": {"backbone_config": {"out_indices": [1, 2, 3, 4, 5, 6]}},
+    "xcodec": {"codebook_dim": 304},
     "chmv2": {
         "backbone_config": {"num_hidden_layers": 4, "out_indices": [1, 2, 3, 4]},
         "post_process_channels": [16, 32, 64, 64],

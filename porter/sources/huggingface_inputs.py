@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import Any
 
 import torch
 
 from porter.errors import UsageError
+from porter.sources.documented_inputs import documented, documented_shape, documented_value
 from porter.sources.dry_run import dry_run, runs
+from porter.sources.examples import Examples
 from porter.sources.huggingface_pictures import (
     drop_decoder_states,
     features,
@@ -20,6 +21,7 @@ from porter.sources.huggingface_pictures import (
 )
 from porter.sources.huggingface_shapes import BATCH, FRAMES, LENGTH, nested, setting, shapes_of
 from porter.sources.huggingface_sized import sized_inputs
+from porter.sources.huggingface_text import add_channels, add_text, setting_of_decoder, token_ids
 from porter.sources.huggingface_towers import tower_inputs
 
 #: What a model of several modalities is given, where its signature has it.
@@ -33,20 +35,6 @@ _OPTIONAL = (
 _NOISE = ("noise_sequence",)
 #: Shapes are tried together up to this many combinations.
 _MOST_TRIED = 32
-
-
-@dataclass(slots=True)
-class Examples:
-    """Values by input name, the names of their dynamic axes, and what the user should hear of the choice."""
-
-    values: dict[str, torch.Tensor] = field(default_factory=dict)
-    dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    why: str = ""  # pictures are not given as a text has them
-
-    def add(self, name: str, value: torch.Tensor, axes: dict[int, str]) -> None:
-        self.values[name] = value
-        self.dynamic[name] = dict(axes)
 
 
 def example_inputs(module: Any, config: Any, seed: int) -> Examples:
@@ -74,24 +62,30 @@ def example_inputs(module: Any, config: Any, seed: int) -> Examples:
     if "input_ids" in wanted:
         alone = not any(shapes_of(name, config) for name in wanted)
         writes = alone and _writes_text(module, config)
-        _add_text(module, names, config, generator, examples, writes)
+        add_text(module, names, config, generator, examples, writes)
     for name in required:
-        _add_partner(name, config, generator, examples)
+        boolean = "BoolTensor" in str(signature[name].annotation)
+        _add_partner(name, config, generator, examples, boolean)
     if "decoder_input_ids" in names and getattr(config, "is_encoder_decoder", False):
-        ids = _ids(config, setting_of_decoder(config), LENGTH // 2, generator)
+        ids = token_ids(config, setting_of_decoder(config), LENGTH // 2, generator)
         examples.add("decoder_input_ids", ids, {0: "batch", 1: "decoder_length"})
+    add_channels(module, config, generator, examples)
     floats = {
-        name: shapes
+        name: _likeliest(module, name, shapes)
         for name in wanted
         if name not in examples.values and (shapes := shapes_of(name, config))
     }
     missing = [name for name in required if name not in examples.values and name not in floats]
-    if missing or not (examples.values or floats):
+    told = [name for name in missing if documented(module, name) is not None]
+    missing = [name for name in missing if name not in told]
+    takes_text = _add_floats(module, config, names, floats, told, generator, examples)
+    missing += [name for name in told if name not in examples.values]
+    if missing or not examples.values:
         raise UsageError(
             f"porter cannot tell {', '.join(missing) or 'the inputs'} of {type(module).__name__}.forward("
             f"{', '.join(names)}); describe them: --input NAME=float32[batch=2,3,224,224]"
         )
-    if not _add_floats(module, config, names, floats, generator, examples):
+    if takes_text:
         _leave_text(module, config, names, generator, examples)
     _add_needed(module, config, names, generator, examples)
     if "decoder_input_ids" in examples.values:
@@ -118,7 +112,7 @@ def _add_pictured(
     known = hasattr(module, "model") and (grid or tells_pictures(module) is not None)
     typed = kinds[0] if kinds and known else None
     text = getattr(config, "text_config", None) or config
-    ids = _ids(config, text, LENGTH, generator) if alone and (typed or not kinds) else None
+    ids = token_ids(config, text, LENGTH, generator) if alone and (typed or not kinds) else None
     plain = ids is not None and floats == [name] and not grid
     given: Any = (module, token, ids, name, shapes_of(name, config), generator)
     found = pictured_inputs(*given) if plain else None
@@ -146,7 +140,7 @@ def _add_needed(
     known = [name for name in names if name in _OPTIONAL and name not in examples.values]
     if not known or runs(module, examples.values):
         return
-    trial = Examples(dict(examples.values), dict(examples.dynamic))
+    trial = examples.copy()
     for name in known:
         _add_partner(name, config, generator, trial)
         if runs(module, trial.values):
@@ -165,14 +159,6 @@ def _wanted(module: Any, names: list[str], required: list[str]) -> list[str]:
     return [*(chosen or known[:1]), *(name for name in _NOISE if name in names)]
 
 
-def setting_of_decoder(config: Any) -> Any:
-    """The configuration that holds the decoder's vocabulary."""
-    return next(
-        (part for key in ("decoder", "decoder_config", "text_config") if (part := getattr(config, key, None)) is not None),
-        config,
-    )  # fmt: skip
-
-
 def _writes_text(module: Any, config: Any, main: tuple[str, ...] = ("input_ids",)) -> bool:
     """Whether it is a decoder that continues a text: its padding is the cache's business, not an input.
 
@@ -184,54 +170,10 @@ def _writes_text(module: Any, config: Any, main: tuple[str, ...] = ("input_ids",
     return bool(can_generate()) and getattr(module, "main_input_name", None) in main
 
 
-def _add_text(
-    module: Any,
-    names: list[str],
-    config: Any,
-    generator: torch.Generator,
-    examples: Examples,
-    writes_text: bool,
+def _add_partner(
+    name: str, config: Any, generator: torch.Generator, examples: Examples, boolean: bool = False
 ) -> None:
-    text = setting(config, "text_config") or config
-    longest = getattr(text, "max_position_embeddings", None)
-    length = _unusual(module, text) if writes_text else LENGTH
-    length = min(length, longest) if isinstance(longest, int) and longest > 1 else length
-    ids = _ids(config, text, length, generator)
-    axes = {0: "batch", 1: "length"}
-    examples.add("input_ids", ids, axes)
-    if "attention_mask" in names and not writes_text:
-        mask = torch.ones(BATCH, length, dtype=torch.int64)
-        mask[-1, -(length // 4) :] = 0
-        examples.add("attention_mask", mask, axes)
-    # Text ends with its end token, where some models pool (CLIP) or count (BART).
-    end = getattr(text, "eos_token_id", None)
-    end = end[0] if isinstance(end, list) and end else end
-    if isinstance(end, int) and 0 <= end < (_vocabulary(text) or 0):
-        ids[:-1, -1] = end
-        ids[-1, length - length // 4 - 1] = end
-    if "token_type_ids" in names and (getattr(text, "type_vocab_size", 0) or 0) > 1:
-        kinds = torch.zeros(BATCH, length, dtype=torch.int64)
-        kinds[:, length // 2 :] = 1
-        examples.add("token_type_ids", kinds, axes)
-    if "bbox" in names:
-        corners = torch.randint(0, 100, (BATCH, length, 2), generator=generator)
-        sizes = torch.randint(1, 50, (BATCH, length, 2), generator=generator)
-        boxes = torch.cat([corners, corners + sizes], dim=-1)
-        top = setting(config, "max_2d_position_embeddings")
-        examples.add("bbox", boxes.clamp(max=top - 1) if isinstance(top, int) else boxes, axes)
-
-
-def _unusual(module: Any, config: Any) -> int:
-    """A number of tokens that is no size of a parameter or of a head, so that a graph which is fixed to it tells it apart."""
-    sizes = {size for p in module.parameters() for size in p.shape}
-    settings = config.to_dict() if hasattr(config, "to_dict") else {}
-    heads = {n for name, n in settings.items() if "heads" in name and isinstance(n, int) and n > 1}
-    sizes |= {size // n for size in sizes for n in heads}
-    return next(n for n in (LENGTH, 23, 29, 31, 37, *range(41, 99, 2)) if n not in sizes)
-
-
-def _add_partner(name: str, config: Any, generator: torch.Generator, examples: Examples) -> None:
-    """A required input that is no picture, sound or text of its own: masks, ids of another text."""
+    """A required input that is no picture, sound or text of its own: masks, `boolean` or of ones, ids of another text."""
     ids = examples.values.get("input_ids")
     length = ids.shape[1] if ids is not None else LENGTH
     axes = {0: "batch", 1: "length"}
@@ -239,14 +181,15 @@ def _add_partner(name: str, config: Any, generator: torch.Generator, examples: E
         return
     if name.endswith("input_ids"):
         part = next((p for p in nested(config) if name.split("_")[0] in p.model_type), config)
-        examples.add(name, _ids(config, part, length, generator), axes)
+        examples.add(name, token_ids(config, part, length, generator), axes)
     elif name.endswith("past_observed_mask"):
         steps = shapes_of("past_values", config)[0][0]
         examples.add(name, torch.ones(steps), {0: "batch"})
     elif name in ("input_features_mask", "audio_mel_mask"):
         sound = examples.values.get("input_features")
         frames = max(sound.shape[1:]) if sound is not None else FRAMES
-        examples.add(name, torch.ones(BATCH, frames, dtype=torch.int64), axes)
+        kind = torch.bool if boolean else torch.int64
+        examples.add(name, torch.ones(BATCH, frames, dtype=kind), axes)
     elif name == "encoder_hidden_states":
         width = setting(config, "encoder_hidden_size", "hidden_size")
         states = torch.randn(BATCH, LENGTH // 2, width, generator=generator)
@@ -263,67 +206,72 @@ def _add_partner(name: str, config: Any, generator: torch.Generator, examples: E
         examples.add(name, torch.randn(shape, generator=generator), axes)
 
 
-def _vocabulary(config: Any) -> int | None:
-    for key in ("vocab_size", "text_vocab_size"):
-        value = getattr(config, key, None)
-        if isinstance(value, int) and value > 0:
-            return value
-    value = setting(config, "vocab_size")
-    return value if isinstance(value, int) and value > 0 else None
-
-
-def _ids(root: Any, config: Any, length: int, generator: torch.Generator) -> torch.Tensor:
-    """Ids [2, length] of the vocabulary of `config`, none of which has a meaning of its own (pad, eos, an image)."""
-    vocabulary = _vocabulary(config)
-    if vocabulary is None and setting(config, "num_hash_buckets"):
-        vocabulary = 1 << 16  # ids are hashed characters
-    if vocabulary is None:
-        raise UsageError(
-            f"porter cannot tell the vocabulary of {type(config).__name__}; describe the ids: "
-            "--input input_ids=int64[batch=2,length=16]"
-        )
-    special = set()
-    for part in nested(root):
-        for name, value in vars(part).items():
-            if name.endswith(("_token_id", "_token_index")):
-                special |= {
-                    item
-                    for item in (value if isinstance(value, list) else [value])
-                    if isinstance(item, int)
-                }
-    top = min(vocabulary, 30_000)
-    ordinary = torch.tensor([item for item in range(top) if item not in special] or [0])
-    # Ids over the first few: low ones are often special without the configuration saying so.
-    ordinary = ordinary[len(ordinary) // 16 :]
-    return ordinary[torch.randint(0, len(ordinary), (BATCH, length), generator=generator)]
+def _likeliest(module: Any, name: str, shapes: list[Any]) -> list[Any]:
+    """The shapes with as many axes as the documentation says come first."""
+    told = documented(module, name)
+    return sorted(shapes, key=lambda shape: told is not None and len(shape[0]) != len(told.sizes))
 
 
 def _add_floats(
-    module: Any, config: Any, names: list[str], floats: dict[str, list[Any]], generator: torch.Generator,
-    examples: Examples,
+    module: Any, config: Any, names: list[str], floats: dict[str, list[Any]], told: list[str],
+    generator: torch.Generator, examples: Examples,
 ) -> bool:  # fmt: skip
-    """Gives each floating input the first of its shapes with which the module runs; False where only text is left."""
-    if not floats:
-        return True
+    """Gives each floating input the first of its shapes with which the module runs, and what is `told` by documentation.
+
+    True where it runs with none of them, and with text alone.
+    """
     combinations = list(islice(product(*floats.values()), _MOST_TRIED))
     chosen = combinations[0]
-    if len(combinations) > 1 or _placeholder(config) is not None:
+    if len(combinations) > 1 or (floats and _placeholder(config) is not None):
         for shapes in combinations:
-            trial = Examples(dict(examples.values), dict(examples.dynamic))
+            trial = examples.copy()
             _fill(dict(zip(floats, shapes, strict=True)), names, generator, trial)
+            _add_told(module, config, told, generator, trial)
             if _place_features(module, config, trial) and runs(module, trial.values):
                 chosen = shapes
                 break
         else:
+            trial = examples.copy()
+            _fill(dict(zip(floats, chosen, strict=True)), names, generator, trial)
+            if _as_documented(module, config, list(floats), names, generator, trial):
+                examples.values, examples.dynamic = trial.values, trial.dynamic
+                return False
             if "input_ids" in examples.values and runs(module, examples.values):
                 examples.notes = (
                     f"the port takes text alone: porter cannot give an example of {', '.join(floats)}"
                     f"{examples.why and f' ({examples.why})'}; describe it with --input",
                 )
-                return False
+                return True
     _fill(dict(zip(floats, chosen, strict=True)), names, generator, examples)
+    _add_told(module, config, told, generator, examples)
     _place_features(module, config, examples)
-    return True
+    return False
+
+
+def _as_documented(
+    module: Any, config: Any, floats: list[str], names: list[str], generator: torch.Generator, trial: Examples
+) -> bool:  # fmt: skip
+    """Whether the module runs where floating inputs have the shapes that its documentation says in terms of the others."""
+    found: dict[str, Any] = {}
+    for name in floats:
+        others = {key: value for key, value in trial.values.items() if key != name}
+        shape = documented_shape(module, config, name, others, trial.dynamic)
+        if shape is not None and shape[0] != trial.values[name].shape:
+            found[name] = shape
+    _fill(found, names, generator, trial)
+    return bool(found) and runs(module, trial.values)
+
+
+def _add_told(
+    module: Any, config: Any, told: list[str], generator: torch.Generator, examples: Examples
+) -> None:
+    """What the module's documentation tells the shape of, as far as it does."""
+    for name in told:
+        found = documented(module, name)
+        shape = documented_shape(module, config, name, examples.values, examples.dynamic)
+        if found is not None and shape is not None:
+            value = documented_value(name, found.kind, shape[0], generator)
+            examples.add(name, value, shape[1])
 
 
 def _leave_text(
@@ -333,7 +281,7 @@ def _leave_text(
     if not _writes_text(module, config):
         return
     alone = Examples()
-    _add_text(module, names, config, generator, alone, writes_text=True)
+    add_text(module, names, config, generator, alone, writes_text=True)
     if runs(module, alone.values):
         examples.values, examples.dynamic = alone.values, alone.dynamic
 

@@ -107,7 +107,10 @@ def _spectrogram(config: Any) -> list[Shape]:
     widths = dict.fromkeys(
         value for name in names if isinstance(value := setting(config, name), int)
     )
-    return [shape for bins in widths or (80,) for shape in _spectrogram_of(config, bins)]
+    stacked = [2 * bins for bins in widths] + [4 * bins for bins in widths]  # frames side by side
+    return [
+        shape for bins in [*widths, *stacked] or (80,) for shape in _spectrogram_of(config, bins)
+    ]
 
 
 def _spectrogram_of(config: Any, bins: int) -> list[Shape]:
@@ -135,7 +138,9 @@ def _states(config: Any) -> list[Shape]:
         for key in ("hidden_size", "d_model", "latent_dim", "codebook_dim", "in_channels")
         if isinstance(value := setting(config, key), int)
     )
-    return [
+    channels = setting(config, "channels")
+    sound: list[Shape] = [((BATCH, channels, EVEN_SAMPLES), {0: "batch"})]
+    features: list[Shape] = [
         shape
         for width in widths
         for shape in (
@@ -143,6 +148,12 @@ def _states(config: Any) -> list[Shape]:
             ((BATCH, width, LENGTH), {0: "batch", 2: "length"}),
         )
     ]
+    return features + (sound if isinstance(channels, int) else [])
+
+
+def _any_features(config: Any) -> list[Shape]:
+    """What an encoder of any modality reads under a name that tells none."""
+    return [*_states(config), *_waveform(config)]
 
 
 def _series(config: Any) -> list[Shape]:
@@ -192,7 +203,7 @@ _RULES: dict[str, Callable[[Any], list[Shape]]] = {
     "noise_embeds": _states,
     "noise_sequence": _noise,
     "context_hidden_states": _states,
-    "inputs": _states,
+    "inputs": _any_features,
     "flattened_patches": _flat_patches,
     "states": _steps("state_dim"),
     "actions": _steps("act_dim"),

@@ -27,14 +27,14 @@ from porter.sources.one_picture import NotOnePicture, of_every_picture
 #: Rows and columns of a picture's features, which differ so that they are not taken for each other.
 ROWS, COLUMNS = 2, 3
 #: What a processor gives beside the patches of a picture: how many it has (with frames, or without), or where each is.
-_GRIDS = {
+GRIDS = {
     "image_grid_thw": "thw", "image_grid_hw": "hw", "spatial_shapes": "hw", "target_sizes": "hw",
     "image_position_ids": "each",
 }  # fmt: skip
 _MERGES = (
     "spatial_merge_size", "merge_size", "merge_kernel_size", "downsample_factor", "pooling_kernel_size",
 )  # fmt: skip
-_SHOWN = "pixel_attention_mask"
+SHOWN = "pixel_attention_mask"
 _ONE = "the graph is that of one size"
 _METHOD, _POSITIONS = "get_image_features", "compute_3d_position_ids"
 
@@ -119,22 +119,22 @@ def forms(config: Any, takes: Any) -> Iterator[Form]:
         size, count = (patch * grid[0], patch * grid[1]), grid[0] * grid[1]
         told = _told(takes, grid, size, merge)
         note = f"pictures have {grid[0]} x {grid[1]} patches of {patch} x {patch} pixels"
-        if any(name in takes for name in _GRIDS):
+        if any(name in takes for name in GRIDS):
             notes = (f"{note}, each picture a row of pixel_values: {_ONE}",)
             frames = setting(vision, "temporal_patch_size", "patch_temporal") or 1
             padded = (
-                _SHOWN in takes or "image_position_ids" in takes
+                SHOWN in takes or "image_position_ids" in takes
             )  # to as many as any picture has
-            shown = {_SHOWN: [[1] * count]} if _SHOWN in takes else {}
+            shown = {SHOWN: [[1] * count]} if SHOWN in takes else {}
             for row in ((channels * frames * patch * patch,), (channels, patch, patch)):
                 yield Form((1, count, *row) if padded else (count, *row), told | shown, notes)
             return
         yield Form((1, channels, *size), told, (f"{note}: {_ONE}",))
     yield Form((1, channels, side, side), _told(takes, (1, 1), (side, side), 1))
     told = _told(takes, (1, 1), (side, side), 1)
-    masked = getattr(takes.get(_SHOWN), "default", None) is inspect.Parameter.empty
+    masked = getattr(takes.get(SHOWN), "default", None) is inspect.Parameter.empty
     masks: list[Any] = [[[True]], [[[[1] * side] * side]]]  # of a picture, or of its pixels
-    for known in [told | {_SHOWN: mask} for mask in masks] if masked else [told]:
+    for known in [told | {SHOWN: mask} for mask in masks] if masked else [told]:
         yield Form((1, 1, channels, side, side), known)
     for wide in (2, 1):
         note = (
@@ -155,7 +155,7 @@ def _told(
     found: dict[str, list[Any]] = {}
     each = [[column, row] for row in range(grid[0]) for column in range(grid[1])]
     orders: dict[str, list[Any]] = {"thw": [1, *grid], "hw": [*grid], "each": each}
-    for name, order in _GRIDS.items():
+    for name, order in GRIDS.items():
         if name in takes:
             found[name] = [orders[order]]
     if "image_sizes" in takes:

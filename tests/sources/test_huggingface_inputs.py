@@ -64,6 +64,53 @@ KINDS = {
         }},
         {"input_ids": (2, 20), "pixel_values": (2, 3, 16, 16)},
     ),
+    "a tower that is told where its patches are": (
+        "Gemma4VisionModel", "Gemma4VisionConfig",
+        VISION | {"num_key_value_heads": 2, "head_dim": 8, "pooling_kernel_size": 1},
+        {"pixel_values": (3, 6, 192)},
+    ),
+    "a tower that is told how patches are merged": (
+        "VideoLlama3VisionModel", "VideoLlama3VisionConfig", VISION, {"pixel_values": (3, 6, 192)},
+    ),
+    "ids of several codebooks": (
+        "KyutaiSpeechToTextModel", "KyutaiSpeechToTextConfig",
+        TEXT | {"num_codebooks": 3, "codebook_vocab_size": 60, "ffn_dim": 16, "max_position_embeddings": 32,
+                "audio_pad_token_id": 5},
+        {"input_ids": (2, 16, 4)},
+    ),
+    "codebooks of a decoder": (
+        "DiaModel", "DiaConfig",
+        {"encoder_config": TEXT | {"head_dim": 8, "num_key_value_heads": 2},
+         "decoder_config": TEXT | {"head_dim": 8, "num_key_value_heads": 2, "cross_num_attention_heads": 2,
+                                   "cross_head_dim": 8, "cross_num_key_value_heads": 2, "cross_hidden_size": 16,
+                                   "num_channels": 3, "pad_token_id": 50},
+         "delay_pattern": [0, 1, 2]},
+        {"decoder_input_ids": (2, 8, 3)},
+    ),
+    "frames that are stacked": (
+        "GraniteSpeech5Encoder", "GraniteSpeech5EncoderConfig",
+        TEXT | {"num_mel_bins": 6, "head_dim": 8, "num_key_value_heads": 2, "context_size": 16,
+                "max_position_embeddings": 32, "subsample_layers": [0]},
+        {"input_features": (2, 128, 24)},
+    ),
+    "a mask that is boolean": (
+        "Gemma3nAudioEncoder", "Gemma3nAudioConfig",
+        {"hidden_size": 16, "conf_num_attention_heads": 2, "conf_num_hidden_layers": 1, "input_feat_size": 16,
+         "sscp_conv_channel_size": [4, 2]},
+        {"audio_mel": (2, 128, 16), "audio_mel_mask": (2, 128)},
+    ),
+    "sound under a name that says nothing": (
+        "SpeechEncoderDecoderModel", "SpeechEncoderDecoderConfig",
+        {"encoder": {"model_type": "wav2vec2", "conv_dim": [8] * 7, "num_conv_pos_embedding_groups": 2, **TEXT},
+         "decoder": {"model_type": "bert", "is_decoder": True, "add_cross_attention": True, **TEXT}},
+        {"inputs": (2, 16_000)},
+    ),
+    "states that are as wide as documented": (
+        "MuseGlimmerAssistantModel", "MuseGlimmerAssistantConfig",
+        TEXT | {"head_dim": 8, "num_key_value_heads": 2, "block_size": 16, "target_layer_ids": [0, 1, 2],
+                "layer_types": ["full_attention"], "mask_token_id": 3, "pad_token_id": 4},
+        {"noise_embeds": (2, 16, 16), "context_hidden_states": (2, 16, 48)},
+    ),
     "series": (
         "PatchTSTModel", "PatchTSTConfig", {"d_model": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 8},
         {"past_values": (2, 32, 1)},
@@ -212,3 +259,57 @@ def test_grids_whose_processor_tells_nothing_of_token_types_are_pictures_too():
     module.config.use_cache = config.text_config.use_cache = False
     examples = example_inputs(module, config, 0)
     assert list(examples.values) == ["input_ids", "pixel_values"], examples.notes
+
+
+def test_inputs_are_told_by_documentation():
+    """Shapes in terms of the batch, of other inputs and of settings, kinds by the class of tensor."""
+    from porter.sources.documented_inputs import documented, documented_shape, documented_value
+
+    class Series(torch.nn.Module):
+        def forward(self, values, values_padding, freq, series_mask, wide):
+            """Continues a series.
+
+            values (`torch.FloatTensor` of shape `(batch_size, sequence_length)`):
+                The series.
+            values_padding (`torch.LongTensor` of shape `(batch_size, sequence_length)`):
+                Where it is padding.
+            freq (`torch.LongTensor` of shape `(batch_size, 1)`):
+                How often.
+            series_mask (`torch.BoolTensor` of shape `(total (>= batch_size), sequence_length)`):
+                No size tells how many.
+            wide (`torch.Tensor` of shape `[batch_size, 2 * config.hidden_size]`, *optional*):
+                Features.
+            """
+
+    config = transformers.BertConfig(**TEXT)
+    values, dynamic = {"values": torch.zeros(2, 24)}, {"values": {0: "batch", 1: "time"}}
+
+    def told(name):
+        return documented_shape(Series(), config, name, values, dynamic)
+
+    assert told("values_padding") == ((2, 24), {0: "batch", 1: "time"})
+    assert told("freq") == ((2, 1), {0: "batch"})
+    assert told("wide") == ((2, 32), {0: "batch"})
+    assert told("series_mask") is None
+    assert documented(Series(), "nothing") is None
+    draw = torch.Generator().manual_seed(0)
+    assert not documented_value("values_padding", "Long", (2, 24), draw).any()
+    assert documented_value("series_mask", "Bool", (2, 24), draw).all()
+    assert documented_value("wide", "", (2, 32), draw).is_floating_point()
+
+
+def test_two_lengths_have_two_names():
+    """The samples of a sound are not the tokens of the text beside it."""
+    from porter.sources.examples import Examples
+
+    examples = Examples()
+    examples.add("input_ids", torch.zeros(2, 16), {0: "batch", 1: "length"})
+    examples.add("input_values", torch.zeros(2, 1, 16_000), {0: "batch", 2: "length"})
+    examples.add("input_values_mask", torch.zeros(2, 16_000), {0: "batch", 1: "length"})
+    examples.add("attention_mask", torch.zeros(2, 16), {0: "batch", 1: "length"})
+    assert examples.dynamic == {
+        "input_ids": {0: "batch", 1: "length"},
+        "input_values": {0: "batch", 2: "input_values_length"},
+        "input_values_mask": {0: "batch", 1: "input_values_length"},
+        "attention_mask": {0: "batch", 1: "length"},
+    }
