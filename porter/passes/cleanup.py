@@ -76,6 +76,7 @@ def share_equal(program: Program) -> int:
             _key(node.attrs),
             _key(node.params),
             node.scope,
+            tuple(value.dtype for value in node.outputs),  # a cast has its type there alone
         )
         twin = seen.get(key)
         if twin is None or node.is_layer:

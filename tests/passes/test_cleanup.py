@@ -34,6 +34,19 @@ def test_equal_computations_are_done_once():
     assert dropped == 2
 
 
+def test_casts_to_several_types_stay_apart():
+    def forward(a):
+        kept = a > 0
+        return kept.float().sum(1), kept.long().sum(1), kept.long().sum(0)
+
+    program, (dropped,) = rewritten(forward, [x(2, 3)], share_equal)
+    assert [node.output.dtype for node in program.nodes if node.op == ".astype"] == [
+        "float32",
+        "int64",
+    ]
+    assert dropped == 1
+
+
 def test_a_sum_is_the_same_with_its_terms_in_turn():
     program, (dropped,) = rewritten(
         lambda a, b: (a + b).tanh() @ (b + a) - (a - b).tanh() @ (b - a), [x(2, 2), x(2, 2)], share_equal

@@ -1,5 +1,7 @@
 """Calls that compute the same share a class."""
 
+import re
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -93,3 +95,24 @@ def test_blocks_that_are_lists_of_other_lengths_are_two_classes():
     net.check(torch.randn(2, 6), torch.randn(2, 4))
     assert [name for name in classes(net) if name.startswith("Mixed")] == ["Mixed"]
     assert "class Second(nn.Module)" in net.port.model_py
+
+
+class Rounded(nn.Module):
+    """What is added has gone through a coarser type, another in each block."""
+
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.dtype, self.proj = dtype, nn.Linear(4, 4)
+
+    def forward(self, a):
+        return self.proj(a) + (a * 3).to(self.dtype).float()
+
+
+def test_casts_to_several_types_are_several_classes():
+    net = port_of(
+        lambda: nn.Sequential(Rounded(torch.int32), Rounded(torch.float16), Rounded(torch.int32)), (torch.randn(3, 4),)
+    )  # fmt: skip
+    net.check(torch.randn(2, 4))
+    assert {"astype(mx.int32)", "astype(mx.float16)"} <= set(
+        re.findall(r"astype\(mx\.\w+\)", net.port.model_py)
+    )

@@ -185,6 +185,8 @@ class Unifier:
             return False
         if a.kwargs.get("axis") != b.kwargs.get("axis"):
             return False
+        if [value.dtype for value in a.outputs] != [value.dtype for value in b.outputs]:
+            return False  # a cast has its type there alone
         if a.op == ".reshape" and _order(a.output) != _order(b.output):
             return False  # a map with its channels first is no map with them last
         if (
