@@ -16,6 +16,19 @@ class Code:
     text: str
 
 
+#: From here on a round number is written with an exponent.
+ROUND = 1e6
+
+#: What torch.finfo gives where authors ask it: the last of what a type holds, and the step above 1.
+_LIMITS = {
+    -3.4028234663852886e38: "mx.finfo(mx.float32).min",
+    3.4028234663852886e38: "mx.finfo(mx.float32).max",
+    2.0**-23: "mx.finfo(mx.float32).eps",
+    -3.3895313892515355e38: "mx.finfo(mx.bfloat16).min",
+    -65504.0: "mx.finfo(mx.float16).min",
+}
+
+
 def is_constant(vector: Vector) -> bool:
     values = list(vector.values())
     first = values[0]
@@ -43,4 +56,8 @@ def _float(value: float) -> str:
         return '-float("inf")'
     if value != value:
         return 'float("nan")'
-    return re.sub(r"e-0(\d)", r"e-\1", repr(value))
+    if value in _LIMITS:
+        return _LIMITS[value]
+    short = f"{value:g}"
+    text = short if abs(value) >= ROUND and float(short) == value else repr(value)
+    return re.sub(r"e([+-]?)0*(\d)", lambda e: f"e{e[1].strip('+')}{e[2]}", text)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+import mlx.core as mx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -170,13 +172,17 @@ plain_values = st.recursive(
 
 @given(plain_values)
 def test_a_literal_is_read_back_with_its_type(value):
-    found = eval(literal(value), {"__builtins__": {}, "float": float})
+    found = eval(literal(value), {"__builtins__": {}, "float": float, "mx": mx})
     assert repr(found) == repr(value)
 
 
 def test_literals_without_a_literal():
     assert literal(float("nan")) == 'float("nan")'
     assert literal(1e-06) == "1e-6"
+    assert literal(-1e9) == "-1e9"
+    assert literal(1e5) == "100000.0"
+    assert literal(torch.finfo(torch.float32).min) == "mx.finfo(mx.float32).min"
+    assert literal(torch.finfo(torch.float32).eps) == "mx.finfo(mx.float32).eps"
     assert literal(Code("nn.relu")) == "nn.relu"
 
 

@@ -33,6 +33,17 @@ def test_filled_scores_are_a_boolean_mask(forward):
     assert node.kwargs["mask"].dtype == "bool"
 
 
+def test_a_row_of_a_number_alone_is_an_average_beside_a_bias_too():
+    def forward(q, k, v, bias, kept):
+        scores = (q @ t(k) + bias).masked_fill(~(kept[:, None] & kept[:, :, None])[:, None], -1e4)
+        return scores.softmax(-1) @ v
+
+    kept = torch.tensor([[True] * L, [True, True, True, False, False]])
+    net = port_of(lambda: Fn(forward), (Q, K, V, x(L, L), kept))
+    net.check(Q, K, V, x(L, L), kept)
+    assert "scaled_dot_product_attention" in net.port.model_py
+
+
 def test_scores_filled_with_a_number_that_counts_stay():
     keep = torch.ones(L, L, dtype=torch.bool).tril()
     program, (count,) = rewritten(

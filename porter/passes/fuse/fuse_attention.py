@@ -13,7 +13,7 @@ from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.keep_booleans import keep_booleans
 from porter.passes.fuse.match import commuted, is_number, producer, replace_node
 from porter.passes.fuse.misses import Missed, note_miss
-from porter.passes.fuse.score_masks import NEVER, leads_to_scores, peel_fill, peel_mask
+from porter.passes.fuse.score_masks import LOWEST, NEVER, leads_to_scores, peel_fill, peel_mask
 
 SDPA = "mx.fast.scaled_dot_product_attention"
 CAPPED = "fn.soft_capped_attention"
@@ -88,6 +88,7 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         raise Missed("something else reads its weights")
     scores, scale = softmax.args[0] if sunk is None else sunk.scores, 1.0
     masks: list[Value] = []
+    fills: list[float] = []  # what hides keys
     factors: list[Value | Expr] = []  # what the scores of a query are multiplied with
     cap: float | None = None
     while True:
@@ -99,13 +100,14 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
                 raise Missed("its scores are scaled after their soft cap")
             scores, cap = capped
             continue
-        term = peel_fill(scores, builder)
-        if term is not None:
+        filled = peel_fill(scores, builder)
+        if filled is not None:
             if cap is not None:
                 raise Missed("its mask comes before its soft cap")
             if scale <= 0 or factors:
                 raise Missed("its scale applies to the mask too")
-            scores, kept = term
+            scores, kept, fill = filled
+            fills.append(fill)
             masks.append(kept)
             continue
         term = peel_mask(scores, builder, alone)
@@ -160,7 +162,7 @@ def _attention(program: Program, node: Node, builder: Builder) -> Value | None:
         q = builder.op("*", q, factor, shape=q.shape, dtype=q.dtype)
     total: Value | None = None
     for mask in reversed(masks):
-        total = mask if total is None else _both(builder, total, mask)
+        total = mask if total is None else _both(builder, total, mask, max(fills, default=-inf))
     if total is not None and total.rank < rank:
         total = builder.reshape(total, (1,) * (rank - total.rank) + total.shape)
     if sunk is not None and (cap is not None or rank != 4):
@@ -206,12 +208,17 @@ def _row_scale(scaled: Node | None) -> tuple[Value, Value] | None:
     return None
 
 
-def _both(builder: Builder, a: Value, b: Value) -> Value:
-    """Two masks as one: keys that both keep, sums of what is added."""
+def _both(builder: Builder, a: Value, b: Value, fill: float) -> Value:
+    """Two masks as one: keys that both keep, sums of what is added; `fill` hides keys in the source.
+
+    A row that sees no key is an average there where the fill is a number, so it takes all scores of the row to one number here.
+    """
     if (a.dtype == "bool") == (b.dtype == "bool"):
         return builder.op("&" if a.dtype == "bool" else "+", a, b)
     kept, added = (a, b) if a.dtype == "bool" else (b, a)
-    return builder.op("mx.where", kept, added, -inf, dtype=added.dtype)
+    if fill > -inf:
+        fill = max(min(fill, -1e9), LOWEST.get(added.dtype, -inf))
+    return builder.op("mx.where", kept, added, fill, dtype=added.dtype)
 
 
 def _with_batch(builder: Builder, x: Value) -> Value:

@@ -11,6 +11,8 @@ from porter.passes.fuse.match import commuted, is_number, producer
 
 #: Scores filled with this or less have no weight in float32, whatever the others are.
 NEVER = -1e4
+#: The last number that a type holds, where it is above those that hide keys in float32.
+LOWEST = {"float16": -65504.0}
 
 
 def peel_mask(
@@ -116,8 +118,8 @@ def leads_to_scores(value: Value, *more: str, depth: int = 8) -> bool:
     return any(leads_to_scores(side, *more, depth=depth - 1) for side in sides)
 
 
-def peel_fill(scores: Value, builder: Builder) -> tuple[Value, Value] | None:
-    """(scores, which to keep) of scores that are filled with a number that their softmax takes to 0."""
+def peel_fill(scores: Value, builder: Builder) -> tuple[Value, Value, float] | None:
+    """(scores, which to keep, the number) of scores that are filled with a number that their softmax takes to 0."""
     node = producer(scores, "mx.where")
     if node is None:
         return None
@@ -130,5 +132,5 @@ def peel_fill(scores: Value, builder: Builder) -> tuple[Value, Value] | None:
             and fill <= NEVER
             and inner.shape == scores.shape
         ):
-            return inner, condition if kept else negated(builder, condition)
+            return inner, condition if kept else negated(builder, condition), fill
     return None
