@@ -282,7 +282,7 @@ def test_queries_of_one_sample_are_given_to_all_and_keys_stay():
     """Learned queries (a Q-Former's) look at the features of each sample."""
 
     def forward(q, k, v):
-        return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.5)
 
     program, _ = rewritten(forward, [x(1, 2, 3, 4), x(5, 2, 7, 4), x(5, 2, 7, 4)])
     assert [node.op for node in program.nodes] == ["mx.broadcast_to", SDPA]
@@ -301,3 +301,18 @@ def test_a_mask_of_attention_in_parts_goes_with_them(shape):
     program, (count,) = rewritten(Fn(forward), [q, k, v, x(*shape, seed=4)], fuse_attention)
     assert count == 1
     assert ops(program)[SDPA] == 1
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_heads_that_are_repeated_before_or_behind_their_turn_are_shared(axis):
+    def forward(q, k, v):
+        if axis == 1:
+            k, v = (a.transpose(1, 2).repeat_interleave(2, 1) for a in (k, v))
+        else:
+            k, v = (a.repeat_interleave(2, 2).transpose(1, 2) for a in (k, v))
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.5)
+
+    q, k, v = torch.randn(2, 4, 5, 8), torch.randn(2, 6, 2, 8), torch.randn(2, 6, 2, 8)
+    net = port_of(lambda: Fn(forward), (q, k, v))
+    net.check(q, k, v)
+    assert "mx.repeat" not in net.port.model_py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from porter.ir import Program, Value
+from porter.ir.builder import Builder
 from porter.passes.cleanup import remove_dead
 from porter.passes.fuse.fuse_attention import ATTENTION
 from porter.passes.fuse.match import producer
@@ -11,17 +12,38 @@ from porter.passes.fuse.match import producer
 def share_heads(program: Program) -> int:
     """MLX's attention takes fewer key and value heads than query heads: a repetition before it goes. Returns how many."""
     count = 0
-    for node in program.nodes:
+    for node in list(program.nodes):
         if node.op not in ATTENTION:
             continue
-        keys, values = (_unrepeated(value) for value in node.args[1:3])
+        builder = Builder(node.scope, node.location)
+        keys, values = (_narrow(value, builder) for value in node.args[1:3])
         if keys is None or values is None or keys.shape[1] != values.shape[1]:
             continue
         node.args[1:3] = [keys, values]
+        place = program.nodes.index(node)
+        program.nodes[place:place] = builder.nodes
         count += 2
     if count:
         remove_dead(program)
     return count
+
+
+def _narrow(value: Value, builder: Builder) -> Value | None:
+    """Keys or values with each head once; where tokens still stand before heads, these are repeated there."""
+    turned = producer(value, ".transpose")
+    if turned is None or value.rank != 4:
+        return _unrepeated(value) or _once(value, 1)
+    heads = _once(turned.args[0], turned.args[2])
+    return builder.transpose(heads, turned.args[1:]) if heads is not None else _unrepeated(value)
+
+
+def _once(value: Value, axis: int) -> Value | None:
+    """x where the value is x with each head repeated along that axis."""
+    node = producer(value, "mx.repeat")
+    if node is None or value.rank != 4 or node.kwargs.get("axis") != axis:
+        return None
+    heads: Value = node.args[0]
+    return heads if isinstance(node.args[1], int) else None
 
 
 def _unrepeated(value: Value) -> Value | None:
