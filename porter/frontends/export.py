@@ -32,6 +32,7 @@ from porter.frontends.input_dims import (
 from porter.frontends.known_buffers import known_buffers
 from porter.frontends.known_constants import known_constants
 from porter.frontends.known_dataclasses import in_torchs_form, known_dataclasses
+from porter.frontends.longest_fills import longest_fills
 from porter.frontends.missing_fakes import register_missing_fakes
 from porter.frontends.packed_sequences import packed_sequences
 from porter.frontends.passed_checks import passed_checks
@@ -234,6 +235,7 @@ def _conceded(
         whole_recurrences(),
         given_hints(),
         packed_sequences() as taken,
+        longest_fills(source) as filled,
         spelled_attention(),
         TracedData(),
         CountedSizes(),
@@ -249,7 +251,7 @@ def _conceded(
                 program = torch.export.export(
                     module, args, kwargs, dynamic_shapes=dynamic, strict=False
                 )
-                return program, [*dict.fromkeys(taken), *([note] if note else [])]
+                return program, [*dict.fromkeys(taken + filled), *([note] if note else [])]
             except GuardOnDataDependentSymNode as error:
                 reason = error
     raise reason

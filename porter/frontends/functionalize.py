@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+from functools import partial
+from typing import Any
+
 import torch
 from torch.export import ExportedProgram
 
@@ -14,6 +18,7 @@ _REGIONS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}
 def functionalized(exported: ExportedProgram) -> ExportedProgram:
     """In-place writes into views are made functional by torch; other in-place ops are read as their functional twins."""
     _inline_regions(exported)
+    _work_out_types(exported)
     _drop_checks(exported)
     write_slices(exported)
     if any(_is_vmap(node) for node in exported.graph.nodes):
@@ -49,7 +54,32 @@ def _without_writes(exported: ExportedProgram) -> ExportedProgram:
     """By torch, which checks sizes that depend on the data once more."""
     exported = exported.run_decompositions({})
     _drop_checks(exported)
+    _share_views(exported)
     return exported
+
+
+def _share_views(exported: ExportedProgram) -> None:
+    """One view for each that torch takes anew after a write, in the module that all of its readers are in."""
+    graph = exported.graph
+    seen: dict[tuple[object, ...], torch.fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function" or not (_is_view(node) or node.target is operator.getitem):
+            continue
+        key = (node.target, str(node.args), str(node.kwargs))
+        first = seen.setdefault(key, node)
+        if first is node or any(user.op == "output" for user in node.users):
+            continue
+        depth, own = (len(n.meta.get("nn_module_stack") or ()) for n in (first, node))
+        if own < depth:
+            first.meta = node.meta
+        node.replace_all_uses_with(first)
+        graph.erase_node(node)
+
+
+def _is_view(node: torch.fx.Node) -> bool:
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    return any(r.alias_info and not r.alias_info.is_write for r in node.target._schema.returns)
 
 
 def _inline_regions(exported: ExportedProgram) -> None:
@@ -76,6 +106,21 @@ def _is_vmap(node: torch.fx.Node) -> bool:
     """A step into or out of torch.vmap: it hides an axis from the ops inside."""
     module = getattr(node.target, "__module__", "")
     return node.op == "call_function" and module == "torch._functorch.predispatch"
+
+
+def _work_out_types(exported: ExportedProgram) -> None:
+    """What `torch.promote_types` gives is known."""
+    for node in list(exported.graph.nodes):
+        if node.target is not torch.ops.aten.promote_types.default:
+            continue
+        for user in list(node.users):
+            known = partial(_replaced, node, torch.promote_types(*node.args))
+            user.args, user.kwargs = torch.fx.map_arg((user.args, user.kwargs), known)
+        exported.graph.erase_node(node)
+
+
+def _replaced(node: torch.fx.Node, value: Any, item: torch.fx.Node) -> Any:
+    return value if item is node else item
 
 
 #: Checks of the author's: they raise, and compute nothing.

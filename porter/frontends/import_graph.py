@@ -13,6 +13,7 @@ import torch
 from torch.export import ExportedProgram
 
 from porter.frontends.canonical_sizes import CanonicalSizes
+from porter.frontends.carried_buffers import carried_buffers
 from porter.frontends.forward_names import forward_names
 from porter.frontends.functionalize import functionalized
 from porter.frontends.input_dims import named_dims
@@ -40,6 +41,10 @@ def import_program(exported: ExportedProgram, source: Source) -> Program:
     reader = GraphReader(exported, source)
     program = lower_graph(reader)
     program.forward_names = forward_names(reader)
+    program.notes += [
+        f"{buffer} carries state from call to call in the source: the port starts every call from the stored value"
+        for buffer in carried_buffers(exported)
+    ]
     return program
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -396,3 +397,56 @@ def test_axes_that_the_graph_makes_one_have_one_name():
     pairs = torch.randint(0, 6, (2, 9))
     ported = port_of(lambda: Fn(edges), (x(6, 4), pairs, x(9, 1)))
     assert ported.port.inputs[2]["shape"][0] == ported.port.inputs[1]["shape"][1] != 9
+
+
+class Stream(nn.Module):
+    """Goes on where the call before it ended, and counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("history", torch.zeros(1, 4), persistent=False)
+        self.register_buffer("latest", torch.zeros(1, 4))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, a):
+        self.calls += 1
+        self.latest.copy_(a[:1])  # read after it is written: nothing of the call before is left
+        y = a + self.history
+        self.history = y[:1]
+        return y, self.latest * 2
+
+
+def test_a_note_tells_which_buffers_carry_state():
+    program, _ = imported(Stream(), torch.randn(2, 4))
+    assert [note.split()[0] for note in program.notes] == ["history"]
+
+
+class Hierarchical(nn.Module):
+    """Res2Net's branches: parts of one array, with activations in place between their uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(2, 2, 3, padding=1) for _ in range(2))
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, a):
+        a = self.act(torch.empty_like(a).copy_(a) * 2)
+        parts = torch.split(a, 2, 1)
+        first = self.act(self.convs[0](parts[0]))
+        return torch.cat([first, self.act(self.convs[1](first + parts[1]))], 1)
+
+
+def test_parts_that_torch_takes_anew_after_a_write_are_split_once():
+    program, _ = imported(Hierarchical(), torch.randn(1, 4, 5, 5))
+    assert ops(program)["mx.split"] == 1
+
+
+class Promoted(nn.Module):
+    def forward(self, a):
+        wide = functools.reduce(torch.promote_types, (a.dtype, torch.bfloat16, torch.float32))
+        return (a.to(wide) * 2).to(a.dtype)
+
+
+def test_promoted_types_are_worked_out():
+    program, _ = imported(Promoted(), torch.randn(2, 4).half())
+    assert [node.output.dtype for node in program.nodes] == ["float32", "float32", "float16"]
