@@ -160,8 +160,17 @@ def compiled_port(source: Source, send: Send) -> Port:
 
 
 def reference(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[Array]:
-    with torch.no_grad():
-        return tensors_of(module(*clones(args), **clones(kwargs)))
+    """The outputs; what the module keeps from call to call is as it was afterwards."""
+    buffers = [(m, {k: (b, clones(b)) for k, b in m._buffers.items()}) for m in module.modules()]
+    try:
+        with torch.no_grad():
+            return tensors_of(module(*clones(args), **clones(kwargs)))
+    finally:
+        for owner, before in buffers:
+            for name, (buffer, value) in before.items():
+                owner._buffers[name] = buffer
+                if buffer is not None and not torch.equal(buffer, value):
+                    buffer.copy_(value)
 
 
 def truth(module: torch.nn.Module, args: tuple, kwargs: dict) -> list[Array]:

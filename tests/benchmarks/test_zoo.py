@@ -201,3 +201,25 @@ def test_frozen_parameters_have_no_gradient_to_compare() -> None:
 
 def test_a_reason_is_one_line() -> None:
     assert reason_of(KeyError("a\nb")) == "KeyError: 'a\\nb'"
+
+
+class Stream(nn.Module):
+    """Goes on where the call before it ended, and holds a gain that is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4), requires_grad=False)
+        self.proj = nn.Linear(4, 4)
+        self.register_buffer("last", torch.zeros(1, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.proj(x) * self.gain + self.last
+        self.last = y[:1].detach()
+        return y
+
+
+def test_a_module_that_keeps_state_and_a_frozen_weight_is_measured() -> None:
+    record: dict[str, Any] = {}
+    measure(Case("stream", lambda: Built(Stream(), (torch.randn(3, 4),))), record.update)
+    assert record["correct"], record
+    assert record["gradients"], record
