@@ -60,9 +60,11 @@ def _through(flow: Flow, node: ast.expr | None) -> ast.expr | None:
 def check_weights(reading: Reading) -> Iterator[Finding]:
     """S8: no weight is transposed while the model runs.
 
-    `x @ self.weight.T` with a parameter that no layer holds is how mlx-lm's routers are written: that is free.
+    `x @ self.weight.T` with a parameter that no layer holds is how mlx-lm's routers are written: that is free. So is a table
+    that the class reads as it is stored, too.
     """
     for cls in reading.classes:
+        turned: dict[str, list[Finding]] = {}
         for flow in cls.forwards:
             routers = {
                 id(node.right)
@@ -83,7 +85,20 @@ def check_weights(reading: Reading) -> Iterator[Finding]:
                 receiver = flow.resolve(receiver)
                 if receiver is not None and _is_weight(cls, receiver):
                     name = ast.unparse(receiver)
-                    yield Finding("S8", receiver.lineno, f"{cls.name} transposes {name}")
+                    found = Finding("S8", receiver.lineno, f"{cls.name} transposes {name}")
+                    turned.setdefault(name, []).append(found)
+        for name, findings in turned.items():
+            if _reads(cls, name) <= len(findings):
+                yield from findings
+
+
+def _reads(cls: ModuleClass, name: str) -> int:
+    """How often the class's forwards name a weight."""
+    return sum(
+        isinstance(node, ast.Attribute) and ast.unparse(node) == name
+        for flow in cls.forwards
+        for node in ast.walk(flow.function)
+    )
 
 
 def _is_weight(cls: ModuleClass, node: ast.expr) -> bool:

@@ -121,6 +121,10 @@ GOOD = [
     module("return self.conv(x)", "self.conv = nn.Conv2d(dim, dim, 7, padding=3)"),
     module("x1, x2 = mx.split(x, 2, axis=-1)\nreturn x1 * nn.silu(x2)"),
     module("return x @ self.weight.T", "self.weight = mx.zeros((dim, dim))"),
+    module(
+        "y = mx.square(self.codes).sum(-1)\nreturn x @ self.codes.swapaxes(-1, -2) + y",
+        "self.codes = mx.zeros((4, dim, dim))",
+    ),
     module("scores = (x @ x.T) * 0.5\nreturn mx.softmax(scores, axis=-1) @ x, scores"),
     module("w = mx.softmax(5 * mx.tanh(x @ x.T / 5), axis=-1)\nreturn w @ x"),
     module("return mx.maximum(x, 0)"),
