@@ -63,6 +63,7 @@ from porter.passes.reshapes import (
 from porter.passes.row_guards import drop_row_guards
 from porter.passes.shard.plan_shards import plan_shards
 from porter.passes.share_parameters import share_parameters
+from porter.passes.simplify_arithmetic import simplify_arithmetic
 from porter.passes.split_complex import split_complex
 from porter.passes.stop_gradients import stop_gradients
 from porter.passes.tie_heads import tie_heads
@@ -149,6 +150,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (fuse_prelu, "slopes that the checkpoint holds belong to nn.PReLU"),
     (plan_shards, "processes can share a decoder's layers where parts are computed by themselves"),
     (fuse_rotations, "rotations by other tables are one function too"),
+    (simplify_arithmetic, "norms and quotients are written as such"),
     (stop_gradients, "whole numbers have no gradient"),
     (group_rows, "a list of lists becomes a list of layers, so that its loop stays one"),
     (name_roles, "q, k and v where the author's names are out of reach"),
