@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from tests.passes.factoring import Mlp
+from tests.passes.factoring import Mlp, classes
 from tests.passes.programs import x
 from tests.random_modules.parity import check_source, port_of
 
@@ -255,3 +255,20 @@ def test_cells_are_handed_the_zeros_that_they_start_from():
     ported.check(x(2, 3, 2, 8, 6))
     assert "class ConvCell" in ported.port.model_py
     assert "mx.zeros" not in ported.port.model_py.partition("class Model(")[0]
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.GRUCell(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x, h):
+        h = self.cell(x, h)
+        return self.cell(torch.tanh(self.out(h)), h)
+
+
+def test_a_function_of_several_parameters_is_kept_where_the_source_keeps_them():
+    net = port_of(Recurrent, (torch.randn(2, 4), torch.randn(2, 8)))
+    net.check(torch.randn(3, 4), torch.randn(3, 8))
+    assert classes(net) == ["GRUCell"]
+    assert "cell.weight_ih" in net.port.recipes

@@ -117,7 +117,9 @@ def _deserves_class(program: Program, block: Block, parent: Block, readers: Read
     if any(n.op == "as_linear" and n.params["weight"].path not in looked_up for n in nodes):
         return False  # the embedding is reached from where both are
     if len(nodes) == 1 and not isinstance(block.items[0], Block) and not nodes[0].is_layer:
-        return False  # one function of one parameter: x * self.gamma
+        read = {v for v in nodes[0].inputs() if v.is_parameter and block.owns(v.path or "")}
+        if len(read) == 1:
+            return False  # one function of one parameter: x * self.gamma
     if not _sizes_needed(nodes) <= _sizes_given(block) | _sizes_found(nodes):
         return False  # a size that only the module around it can read off an array
     if program.memory is not None and _holds_both(nodes, program.memory):
