@@ -34,6 +34,7 @@ from porter.frontends.known_constants import known_constants
 from porter.frontends.known_dataclasses import in_torchs_form, known_dataclasses
 from porter.frontends.longest_fills import longest_fills
 from porter.frontends.missing_fakes import register_missing_fakes
+from porter.frontends.own_gradients import own_gradients
 from porter.frontends.packed_sequences import packed_sequences
 from porter.frontends.passed_checks import passed_checks
 from porter.frontends.quick_fakes import quick_fakes
@@ -236,6 +237,7 @@ def _conceded(
         given_hints(),
         packed_sequences() as taken,
         longest_fills(source) as filled,
+        own_gradients() as own,
         spelled_attention(),
         TracedData(),
         CountedSizes(),
@@ -251,7 +253,7 @@ def _conceded(
                 program = torch.export.export(
                     module, args, kwargs, dynamic_shapes=dynamic, strict=False
                 )
-                return program, [*dict.fromkeys(taken + filled), *([note] if note else [])]
+                return program, [*dict.fromkeys(taken + filled + own), *([note] if note else [])]
             except GuardOnDataDependentSymNode as error:
                 reason = error
     raise reason
