@@ -34,6 +34,7 @@ from porter.frontends.known_constants import known_constants
 from porter.frontends.known_dataclasses import in_torchs_form, known_dataclasses
 from porter.frontends.longest_fills import longest_fills
 from porter.frontends.missing_fakes import register_missing_fakes
+from porter.frontends.named_arguments import named_arguments
 from porter.frontends.own_gradients import own_gradients
 from porter.frontends.packed_sequences import packed_sequences
 from porter.frontends.passed_checks import passed_checks
@@ -244,6 +245,7 @@ def _conceded(
         quick_fakes(),
         symbolic_checks(),
         known_dataclasses(module),
+        named_arguments(module, args, kwargs),
         quick_sizes(),
         ExitStack() as granted,
     ):
@@ -366,7 +368,8 @@ def _dynamic_shapes(
             if p.kind is not p.VAR_POSITIONAL and p.kind is not p.VAR_KEYWORD
         ]
         count = min(len(fixed), len(positional))
-        return (*positional[:count], tuple(positional[count:]))
+        rest = positional[count:]
+        return (*positional[:count], rest) if rest else positional
     if len(names) < len(source.args) or (positional and keyword):
         return {**dict(zip(names, positional, strict=False)), **keyword}
     return keyword if keyword else positional
