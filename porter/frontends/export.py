@@ -40,6 +40,7 @@ from porter.frontends.packed_sequences import packed_sequences
 from porter.frontends.passed_checks import passed_checks
 from porter.frontends.quick_fakes import quick_fakes
 from porter.frontends.quick_sizes import quick_sizes
+from porter.frontends.read_sizes import reads_sizes
 from porter.frontends.spelled_attention import spelled_attention
 from porter.frontends.symbolic_checks import symbolic_checks
 from porter.frontends.traced_data import TracedData
@@ -115,6 +116,8 @@ def export_program(
             ):
                 args, kwargs = _fakified(mode, source.args, source.kwargs)
                 program, granted = _exported(source, args, kwargs, dynamic)
+            if dims and dynamic_dims is None and reads_sizes(program):
+                raise ValueError("a size is read off an array")  # maybe a number at one size
         except TimeLimitExceeded:
             reason = TimeoutError(f"symbolic sizes took over {EXPORT_SECONDS} s")
             continue
@@ -249,15 +252,23 @@ def _conceded(
         quick_sizes(),
         ExitStack() as granted,
     ):
+        first: tuple[ExportedProgram, list[str]] | None = None
         for context, note in _concessions(source):
             granted.enter_context(context)
             try:
                 program = torch.export.export(
                     module, args, kwargs, dynamic_shapes=dynamic, strict=False
                 )
-                return program, [*dict.fromkeys(taken + filled + own), *([note] if note else [])]
             except GuardOnDataDependentSymNode as error:
                 reason = error
+                continue
+            found = program, [*dict.fromkeys(taken + filled + own), *([note] if note else [])]
+            # a size that is read off a buffer is a number where buffers are known
+            if note or not reads_sizes(program):
+                return found
+            first = first or found
+    if first is not None:
+        return first
     raise reason
 
 

@@ -29,7 +29,7 @@ def tower_inputs(
     """
     signature = inspect.signature(module.forward).parameters
     known = {*GRIDS, "image_merge_sizes", SHOWN}
-    told = {also: name for name in signature if (also := _ALSO.get(name, name)) in known}
+    told = {also: name for name in required if (also := _ALSO.get(name, name)) in known}
     pixels = [name for name in required if name in ("hidden_states", "pixel_values")]
     rest = {*required} - {*pixels} - {*told.values()}
     if len(pixels) != 1 or rest or "input_ids" in signature or not {*told} & {*GRIDS}:

@@ -37,6 +37,28 @@ def test_branches_are_those_of_the_buffers_values():
     ported.check(torch.randn(4, 3))
 
 
+class Padded(nn.Module):
+    """Pads by a number that it holds, and to whole frames: the length of a codec's convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(3, 4, 5, stride=2)
+        self.register_buffer("padding", torch.tensor(3), persistent=False)
+        self.register_buffer("stride", torch.tensor(2), persistent=False)
+
+    def forward(self, x):
+        frames = torch.ceil((x.shape[-1] - 5 + self.padding) / self.stride + 1).long() - 1
+        extra = frames * self.stride + 5 - self.padding - x.shape[-1]
+        return self.conv(nn.functional.pad(x, (self.padding, extra)))
+
+
+def test_a_size_that_is_read_off_a_buffer_is_a_number():
+    """Torch exports it as a size that depends on the data; at one length it is known."""
+    ported = port_of(Padded, [torch.randn(2, 3, 16)], dynamic={"x": {0: "batch", 2: "length"}})
+    ported.check(torch.randn(5, 3, 16))
+    assert any("length" in note or "only batch" in note for note in ported.port.notes)
+
+
 class Stored(dict):
     """A checkpoint that holds the flag alone."""
 
