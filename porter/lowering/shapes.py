@@ -27,8 +27,8 @@ def identity(call: Call, x: Value, *_: Any, **__: Any) -> Value:
 
 @lowering("aten.detach.default")
 def detach(call: Call, x: Value) -> Value:
-    """Of a difference it may be part of a straight-through estimator: `keep_estimators` says so."""
-    if x.node is None or x.node.op != "-" or not isinstance(x.node.args[1], Value):
+    """`keep_stops` says where a fine-tune needs it."""
+    if x.node is None or not x.dtype.startswith(("float", "bfloat")):
         return x
     return call.build.op("mx.stop_gradient", x, shape=x.shape, dtype=x.dtype)
 

@@ -41,10 +41,10 @@ from porter.passes.hoist_embeddings import hoist_embeddings
 from porter.passes.inline_scalars import inline_scalars
 from porter.passes.join_slices import join_slices
 from porter.passes.keep_all_rows import keep_all_rows
-from porter.passes.keep_estimators import keep_estimators
 from porter.passes.keep_heads import keep_heads
 from porter.passes.keep_integers import keep_integers
 from porter.passes.keep_lookups import keep_lookups
+from porter.passes.keep_stops import keep_stops
 from porter.passes.layout.fold_parameters import fold_parameters
 from porter.passes.layout.propagate_layout import propagate_layout
 from porter.passes.linearize_convolutions import linearize_patches, linearize_points
@@ -73,7 +73,7 @@ Pass = Callable[[Program], int]
 
 PIPELINE: tuple[tuple[Pass, str], ...] = (
     (remove_dead, "asserts, unused outputs and size computations leave nothing behind"),
-    (keep_estimators, "a gradient stops where a straight-through estimator wants it to"),
+    (keep_stops, "a gradient stops where the author stops it"),
     (name_constants, "tensors that the author wrote into a forward have his names"),
     (drop_empty, "a rotation of every feature leaves no features beside it"),
     (
