@@ -126,7 +126,12 @@ def forms(config: Any, takes: Any) -> Iterator[Form]:
                 SHOWN in takes or "image_position_ids" in takes
             )  # to as many as any picture has
             shown = {SHOWN: [[1] * count]} if SHOWN in takes else {}
-            for row in ((channels * frames * patch * patch,), (channels, patch, patch)):
+            rows: list[tuple[int, ...]] = [(channels * frames * patch * patch,)]
+            if (
+                "target_sizes" not in takes
+            ):  # which tell of patches side by side in one long picture
+                rows.append((channels, patch, patch))
+            for row in rows:
                 yield Form((1, count, *row) if padded else (count, *row), told | shown, notes)
             return
         yield Form((1, channels, *size), told, (f"{note}: {_ONE}",))

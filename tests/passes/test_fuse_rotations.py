@@ -72,3 +72,14 @@ def test_positions_that_a_convolution_leaves():
     program, counts = rewritten(Shortened(), [x(2, 80)], fuse_rotations, dynamic=dynamic)
     assert counts == [1]
     assert ops(program)["fn.rotate"] == 1
+
+
+def test_rows_that_depend_on_the_data_are_left():
+    """Of as many rows as are not zero no length tells."""
+
+    def chosen(a, cos, sin):
+        rows = a[a[:, 0] > 0]
+        return rows * cos + split(rows) * sin
+
+    _, counts = rewritten(chosen, [x(6, 8), x(8), x(8)], fuse_rotations)
+    assert counts == [0]

@@ -313,3 +313,12 @@ def test_two_lengths_have_two_names():
         "input_values_mask": {0: "batch", 1: "input_values_length"},
         "attention_mask": {0: "batch", 1: "length"},
     }
+
+
+def test_patches_side_by_side_are_no_rows_of_patches():
+    """MiniCPM-V's pictures lie in one long one: a patch a row would be taken for a picture."""
+    from porter.sources.huggingface_sized import forms
+
+    config = transformers.SiglipVisionConfig(**VISION)
+    assert [f.shape for f in forms(config, {"target_sizes": None})] == [(6, 3 * 8 * 8)]
+    assert [f.shape for f in forms(config, {"image_grid_thw": None})] == [(6, 192), (6, 3, 8, 8)]

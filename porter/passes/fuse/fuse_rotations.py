@@ -72,11 +72,12 @@ def _pairs(program: Program, x: Value, turned: Value) -> bool | None:
     width = x.shape[-1]
     if not isinstance(width, int) or width % 2:
         return None
-    length = max((long_enough(program, size, _LENGTH) for size in x.shape[:-1]), default=_LENGTH)
-    probe = at_length(program, length)
-    shape = tuple(probe.size(size) for size in x.shape)
-    values = mx.random.normal(shape, key=mx.random.key(0))
-    try:
+    sizes = x.shape[:-1]
+    try:  # a size may depend on the data
+        length = max((long_enough(program, size, _LENGTH) for size in sizes), default=_LENGTH)
+        probe = at_length(program, length)
+        shape = tuple(probe.size(size) for size in x.shape)
+        values = mx.random.normal(shape, key=mx.random.key(0))
         found = as_array(at_length(program, length, {x: values})(turned))
     except (Unknown, ValueError, RuntimeError):
         return None
