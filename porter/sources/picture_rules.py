@@ -182,6 +182,24 @@ def _attention(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
     return func(*(samples(x) for x in arrays), mask, *rest, **kwargs)
 
 
+def _multihead(func: Any, args: tuple, kwargs: dict, sizes: Any) -> Any:
+    """What nn.MultiheadAttention calls: samples stand second in queries, keys and values, and first in masks."""
+    pictures = pictures_of((args, kwargs))
+
+    def every(x: Any) -> Any:
+        parted = _parted(x)
+        return parted.expand(pictures, *parted.shape[1:])
+
+    given = [every(x).movedim(0, 1).flatten(1, 2) for x in args[:3]]
+    for name in ("key_padding_mask", "attn_mask"):
+        mask = kwargs.get(name)
+        if mask is not None and (name == "key_padding_mask" or mask.dim() == 3):
+            kwargs = kwargs | {name: every(mask).flatten(0, 1)}
+    found, weights = func(*given, *args[3:], **kwargs)
+    samples = (pictures, args[0].shape[1])
+    return [found.unflatten(1, samples).movedim(1, 0), weights.unflatten(0, samples)]
+
+
 def _hides_nothing(mask: Any) -> bool:
     if type(mask) is not torch.Tensor:
         return False
@@ -316,6 +334,7 @@ RULES: dict[str, Rule] = {
         "adaptive_avg_pool2d adaptive_max_pool2d batch_norm group_norm pixel_shuffle pixel_unshuffle",
     ),
     **_named(_attention, "scaled_dot_product_attention"),
+    **_named(_multihead, "multi_head_attention_forward"),
     **_named(_product, "matmul __matmul__ __rmatmul__ bmm"),
     **_named(_einsum, "einsum"),
     **_named(_looked_up, "embedding"),

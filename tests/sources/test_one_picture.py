@@ -10,6 +10,7 @@ from porter.sources.one_picture import NotOnePicture, of_every_picture
 TABLE = torch.randn(12, 8, generator=torch.Generator().manual_seed(1))
 ORDER = torch.tensor([5, 2, 0, 11, 3])
 KERNEL = torch.randn(6, 3, 2, 2, generator=torch.Generator().manual_seed(2))
+POOLING = torch.nn.MultiheadAttention(6, 2, batch_first=True).requires_grad_(False)
 
 #: Of a batch of one picture, (1, 3, 4, 6).
 PIXELS = {
@@ -25,6 +26,7 @@ PIXELS = {
     "newline": lambda x: torch.cat([x[0], TABLE[0, :3, None, None].expand(3, 4, 1)], dim=-1),
     "unfold": lambda x: F.unfold(x, 2, stride=2).view(12, -1).t(),
     "smaller": lambda x: F.interpolate(x, size=(2, 3), mode="bilinear"),
+    "pooled": lambda x: POOLING(TABLE[None, :2, :6], x.flatten(2).mT[..., [0, 1, 2] * 2], x.flatten(2).mT.repeat(1, 1, 2))[0],
     "stack": lambda x: torch.stack([x[0, 0], x[0, 1]]),
     "stack in a batch": lambda x: torch.stack([x, -x], dim=1),
     "sum": lambda x: x.sum(dim=(-1, -2)) + x.mean(),
