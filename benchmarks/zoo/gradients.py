@@ -143,7 +143,8 @@ def _port_gradients(
     """By the source's parameter names; those that share a tensor hold the sum."""
     keys = {
         name: source.keys.get(name, name)
-        for name, _ in module.named_parameters(remove_duplicate=False)
+        for name, p in module.named_parameters(remove_duplicate=False)
+        if p.is_floating_point() or p.is_complex()
     }
     read = {key for recipe in port.recipes.values() for key in recipes.sources(recipe)}
     stored: Any = Overlay(source.tensors, port.kept)
@@ -177,7 +178,7 @@ def _port_gradients(
     for name, parameter in module.named_parameters(remove_duplicate=False):
         shared.setdefault(id(parameter), []).append(name)
     for names in shared.values():
-        parts = [np.array(found[keys[name]]) for name in names if keys[name] in found]
+        parts = [np.array(found[keys[name]]) for name in names if keys.get(name) in found]
         if parts:
             result |= {name: sum(parts[1:], start=parts[0]) for name in names}
     return result

@@ -10,7 +10,7 @@ from porter.emit.attributes import Attributes, Place
 from porter.emit.child_calls import ChildCalls, Instances
 from porter.emit.layer_lists import LayerLists
 from porter.emit.layers import CONSTRUCTORS, MLX_LM, SYNONYMS
-from porter.emit.literals import Code, Vector, is_constant
+from porter.emit.literals import Code, Vector, is_constant, literal
 from porter.emit.syntax import dtype_text
 from porter.emit.turns import runs
 from porter.emit.variants import Variants
@@ -169,6 +169,9 @@ class Constructor:
             place = self.attributes.places[path]
             by_name.setdefault(str(place[0]), []).append((place[1:], path, items))
         result: list[str] = []
+        tables: list[
+            str
+        ] = []  # of whole numbers: MLX refuses to differentiate by what it indexes with
         for name, entries in by_name.items():
             present = {i for _, _, items in entries for i, _ in items}
             lacking = set(range(len(self.cls.instances))) - present
@@ -182,6 +185,11 @@ class Constructor:
                 result += [f"if {condition}:", f"    self.{name} = {value}"]
             else:
                 result.append(f"self.{name} = {value}")
+            kept = entries[0][2][0][1]
+            if isinstance(kept, Value) and not entries[0][0] and "int" in kept.dtype:
+                tables.append(name)
+        if tables:
+            result.append(f"self.freeze(keys=[{', '.join(map(literal, tables))}], recurse=False)")
         return result
 
     def text(self, items: Instances) -> str:

@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import mlx.core as mx
+import mlx.nn as mlx_nn
 import torch
 from torch import nn
 
@@ -122,3 +124,24 @@ def test_a_step_is_no_argument_that_has_its_value():
     ported = port_of(_Thinner, [x])
     assert "[:, ::4]" in ported.port.model_py
     ported.check(x)
+
+
+class Indexed(nn.Module):
+    """A bias that is looked up by a stored table, as Swin has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("index", torch.tensor([3, 1, 2, 0, 2]))
+        self.table = nn.Parameter(torch.randn(4, 6))
+        self.proj = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.proj(x) @ self.table[self.index].T
+
+
+def test_a_table_of_whole_numbers_is_not_trained():
+    net = port_of(Indexed, (torch.randn(2, 6),))
+    net.check(torch.randn(3, 6))
+    _, gradients = mlx_nn.value_and_grad(net.model, lambda x: net.model(x).sum())(mx.ones((2, 6)))
+    assert sorted(gradients) == ["proj", "table"]
+    assert 'self.freeze(keys=["index"], recurse=False)' in net.port.model_py
