@@ -37,6 +37,7 @@ from porter.frontends.missing_fakes import register_missing_fakes
 from porter.frontends.named_arguments import named_arguments
 from porter.frontends.own_gradients import own_gradients
 from porter.frontends.packed_sequences import packed_sequences
+from porter.frontends.padded_tokens import padded_tokens
 from porter.frontends.passed_checks import passed_checks
 from porter.frontends.quick_fakes import quick_fakes
 from porter.frontends.quick_sizes import quick_sizes
@@ -240,6 +241,7 @@ def _conceded(
         whole_recurrences(),
         given_hints(),
         packed_sequences() as taken,
+        padded_tokens(),
         longest_fills(source) as filled,
         own_gradients() as own,
         spelled_attention(),
