@@ -22,6 +22,8 @@ _GROWING: dict[str, Callable[[Any, Any], Any]] = {
     "floor_divide": operator.floordiv, "__floordiv__": operator.floordiv, "__rshift__": operator.rshift,
 }  # fmt: skip
 _ALIKE = {"to", "long", "int", "type", "clone", "detach", "contiguous", "cpu", "type_as"}
+#: By an array's id: the array, which is kept so that no other has its id, and a size.
+_Known = dict[int, tuple[Tensor, Any]]
 _LARGEST = {"max", "amax"}
 _MAKERS = {"arange", "zeros", "ones", "full", "empty", "new_zeros", "new_ones", "__getitem__"}
 _FILLED = "where the source makes a size of the largest of its lengths, the port takes it that the longest fills its array"
@@ -92,24 +94,27 @@ class _LongestFills(TorchFunctionMode):
         if name in _MAKERS:
             args, kwargs = self._with_numbers((args, kwargs))
         result = func(*args, **kwargs)
-        if id(first) in self._longest and isinstance(result, Tensor):
-            self._follow(name, self._longest[id(first)][1], args[1:], kwargs, result)
+        for known in (self._longest, self._numbers):
+            if id(first) in known and isinstance(result, Tensor):
+                self._follow(known, name, known[id(first)][1], args[1:], kwargs, result)
         return result
 
     def _number(self, array: Tensor) -> Any:
         self.granted.append(_FILLED)
         return self._numbers[id(array)][1]
 
-    def _follow(self, name: str, longest: Any, rest: tuple, options: dict, result: Tensor) -> None:
+    def _follow(
+        self, known: _Known, name: str, size: Any, rest: tuple, options: dict, result: Tensor
+    ) -> None:
         whole = rest and isinstance(rest[0], (int, torch.SymInt)) and not isinstance(rest[0], bool)
         if name in _LARGEST and result.ndim == 0:
-            self._numbers[id(result)] = result, longest
+            self._numbers[id(result)] = result, size
         elif name in _ALIKE and not result.is_floating_point():
-            self._longest[id(result)] = result, longest
+            known[id(result)] = result, size
         elif whole and name in _GROWING and not options:
-            self._longest[id(result)] = result, _GROWING[name](longest, rest[0])
+            known[id(result)] = result, _GROWING[name](size, rest[0])
         elif whole and name in ("div", "__truediv__") and options.get("rounding_mode"):
-            self._longest[id(result)] = result, longest // rest[0]
+            known[id(result)] = result, size // rest[0]
 
     def _with_numbers(self, tree: Any) -> Any:
         """Numbers in the place of the arrays that hold the largest length, in slices too."""

@@ -21,6 +21,13 @@ def by_int(lengths):
     return torch.arange(int(lengths.max()))[None] >= lengths[:, None]
 
 
+def by_triangle(lengths):
+    """As ESPnet has it for its exports."""
+    most = lengths.max()
+    mask = torch.ones(most + 1, most + 1, dtype=torch.bool).triu()[1:, :-1]
+    return mask[lengths - 1][..., :most]
+
+
 class Encoder(nn.Module):
     """A mask before a layer that halves the number of frames, and one behind it."""
 
@@ -35,7 +42,7 @@ class Encoder(nn.Module):
         return x[:, : lengths.max()], x[:, ::2].masked_fill(self.pad_mask(half)[..., None], 1.0)
 
 
-@pytest.mark.parametrize("pad_mask", [by_item, by_tensor, by_int])
+@pytest.mark.parametrize("pad_mask", [by_item, by_tensor, by_int, by_triangle])
 def test_the_longest_fills_its_array(pad_mask):
     net = port_of(lambda: Encoder(pad_mask), (torch.randn(2, 7, 4), torch.tensor([7, 3])))
     length = 7 if pad_mask is by_int else 9  # an int of a size fixes it
