@@ -18,9 +18,12 @@ from porter.ir import Node
 from porter.passes.factor.blocks import Block, Item, Loop, reads
 from porter.passes.factor.branches import Branches
 from porter.passes.factor.classes import BlockClass
-from porter.passes.factor.find_steps import find_steps
+from porter.passes.factor.find_steps import Steps, find_steps
+from porter.passes.factor.gather_steps import gather_steps
 from porter.passes.factor.given import Given, is_given
 
+#: A line that takes in a comprehension is not longer.
+_ROOM = 92
 #: A line that names a size and does nothing else.
 _SIZE_LINE = r" *([A-Z]+) = (?:\w+\.shape\[\d+\]|int\(\w+\*\*0\.5\))"
 
@@ -37,16 +40,14 @@ class Body:
         self.branches = Branches(cls)
         self.statements = Statements(cls, arguments, places, self.branches, inputs)
         self.given = GivenBranches(self, Given.of(self.template, places.model.absent))
-        self.steps = find_steps(self.template, self._fixed())
+        self.items, self.steps = self._loops()
 
     def write(self) -> list[str]:
         """The statements of the forward."""
         written: set[Item] = set()
-        for item in self.template.items:
+        for item in self.items:
             if item in self.steps and write_steps(self, self.steps[item]):
-                written |= {i for turn in self.steps[item].turns for i in turn} | {
-                    *self.steps[item].rest
-                }
+                written |= self.steps[item].items()
             elif item not in self.branches.inside and item not in written:
                 self.write_item(item)
         self.given.write_waiting(self.template.outputs)
@@ -58,7 +59,8 @@ class Body:
             if value not in self.given.absent
             for line in self.statements.nodes.shape_lines(value, name)
         ]
-        return read_sizes(shapes + self._caches() + join_branches(self.statements.lines))
+        lines = take_in_lists(join_branches(self.statements.lines))
+        return read_sizes(shapes + self._caches() + lines)
 
     def _caches(self) -> list[str]:
         """Where a forward starts without a cache, each layer gets None, or a None for each part of its cache."""
@@ -77,6 +79,20 @@ class Body:
             *self.statements.lists.lines(),
             f"{name} = {name} or {self.places.no_caches(caches)}",
         ]
+
+    def _loops(self) -> tuple[list[Item], dict[Item, Steps]]:
+        """The items in the order of writing, and the loops by their first items: of two over the same, that of more turns."""
+        fixed = self._fixed()
+        writes = {i for i in self.template.items if isinstance(i, Node) and i.op == "[]="}
+        gathered = gather_steps(self.template, fixed | writes)[1].values()
+        steps = {
+            first: loop
+            for first, loop in find_steps(self.template, fixed).items()
+            if not any(o.items() & loop.items() and o.count > loop.count for o in gathered)
+        }
+        taken = {item for loop in steps.values() for item in loop.items()}
+        items, more = gather_steps(self.template, fixed | writes | taken)
+        return items, steps | more
 
     def _fixed(self) -> set[Item]:
         """The items that are no step of a loop: what some instances lack, what keeps a state, and loops themselves."""
@@ -228,6 +244,24 @@ def read_sizes(lines: list[str]) -> list[str]:
         line for line, size in zip(lines, sizes, strict=True) if not size or count[size[1]] > 1
     ]
     return found if len(found) == len(lines) else read_sizes(found)
+
+
+def take_in_lists(lines: list[str]) -> list[str]:
+    """Without names for comprehensions and sums that the next line alone reads, where it has room for them."""
+    result: list[str] = []
+    for line in reversed(lines):
+        made = re.fullmatch(r"( *)(\w+) = (\[.* for .* in .*\]|sum\(.* for .* in .*\))", line)
+        if made is not None and result:
+            word = re.compile(rf"(?<![\w.]){made[2]}(?![\w=])")
+            following = result[-1]
+            reads = sum(len(word.findall(other)) for other in result)
+            is_alone = reads == len(word.findall(following)) == 1 and " for " not in following
+            whole = word.sub(lambda _, text=made[3]: text, following)  # type: ignore[misc]
+            if is_alone and following.startswith(made[1]) and len(whole) <= _ROOM:
+                result[-1] = whole
+                continue
+        result.append(line)
+    return result[::-1]
 
 
 def join_branches(lines: list[str]) -> list[str]:

@@ -318,25 +318,32 @@ class ClassWriter:
     def iterable(self, loop: Loop) -> tuple[str, str]:
         """`self.blocks` and `block`; a slice where the loop leaves some out."""
         place = self.attributes.places[self.template.relative(loop.blocks[0].path)]
-        whole = "self" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[:-1])
-        start, count = int(place[-1]), len(loop.blocks)
-        depth = len(place) - 1  # a member that is a list itself has places further in
+        return self.list_part(place[:-1], int(place[-1]), len(loop.blocks))
+
+    def list_part(self, whole: Place, start: int, count: int) -> tuple[str, str]:
+        """So many members of a list from one of them on, and what one of them is called."""
+        text = "self" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in whole)
+        depth = len(whole)  # a member that is a list itself has places further in
         siblings = {
             p[depth]
             for p in self.attributes.places.values()
-            if len(p) > depth and p[:depth] == place[:depth]
+            if len(p) > depth and p[:depth] == whole
         }
-        end = start + count - (len(siblings) if self._tail(place[:-1]) is not None else 0)
-        text = (
-            whole
-            if start == 0 and len(siblings) == count
-            else f"{whole}[{start or ''}:{end if start + count < len(siblings) else ''}]"
-        )
-        word = str(place[0])
+        total = len(siblings) or self._rows(whole)
+        end = start + count - (total if self._tail(whole) is not None else 0)
+        if start or total != count:
+            text += f"[{start or ''}:{end if start + count < total else ''}]"
+        word = next(str(part) for part in reversed(whole) if isinstance(part, str))
         if word in _WHOLES:
             return text, "layer"
-        singular = word[:-1] if word.endswith("s") and len(word) > 2 else word
-        return text, singular
+        is_plural = word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3
+        return text, word[:-1] if is_plural else word
+
+    def _rows(self, place: Place) -> int:
+        """How many rows an array of the class's own has."""
+        paths = {path for path, own in self.attributes.places.items() if own == place}
+        arrays = [thing for path, thing in self._paths() if path in paths]
+        return next((int(v.shape[0]) for v in arrays if isinstance(v, Value) and v.rank), 0)
 
     def condition(self, item: Item, flag: Vector) -> str:
         """How the forward asks whether this instance has an optional part."""

@@ -42,6 +42,7 @@ from porter.ir import Node, Value
 from porter.ir.builder import simplify
 from porter.ir.ops import INFIX
 from porter.passes.factor.classes import BlockClass
+from porter.passes.factor.encode_turns import FILLS, spelled_key
 from porter.passes.hand_sizes import handed
 from porter.passes.view_forms import flatten_axes, squeezed_axes
 
@@ -217,14 +218,12 @@ class NodeText:
 
     def key(self, node: Node) -> list[Text]:
         """What an array is indexed by; whole axes at the end go without saying."""
-        others = self.likes(node)
+        spelled = self.statements.spelled
+        keys = [(i, spelled_key(o) if spelled else o.attrs["key"]) for i, o in self.likes(node)]
         width = len(node.attrs["key"])
-        while width > 1 and all(o.attrs["key"][width - 1] == slice(None) for _, o in others):
+        while width > 1 and all(key[width - 1] == slice(None) for _, key in keys):
             width -= 1
-        return [
-            self.part([(i, o.attrs["key"][p]) for i, o in others], node, "index")
-            for p in range(width)
-        ]
+        return [self.part([(i, key[p]) for i, key in keys], node, "index") for p in range(width)]
 
     def _head_scale(self, node: Node, others: list[tuple[int, Node]]) -> Text | None:
         """`queries.shape[-1] ** -0.5`, where an attention's scale is that and no setting gives it."""
@@ -253,6 +252,8 @@ class NodeText:
         self, node: Node, others: list[tuple[int, Node]], args: list[Text], kwargs: dict[str, Text]
     ) -> Text:
         op = node.op
+        if op in FILLS and self.statements.spelled:
+            return call("mx.full", [*args, plain(FILLS[op])], kwargs)
         if op in INFIX:
             return arithmetic(op, *args)
         if op in ("neg", "~"):

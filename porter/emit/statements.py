@@ -40,6 +40,7 @@ class Statements:
         self.reserved: set[str] = set()  # what the body of a loop must leave alone
         self.targets: dict[Value, str] = {}  # the names under which the next turn of a loop reads
         self.collected: list[tuple[list[Any], str]] = []  # what loops have put into lists
+        self.spelled = False  # slices and fills have one form with any number, for turns of a loop
         self.left = self._count_reads()
         self.functions = {
             item.op.removeprefix("fn.")

@@ -2,46 +2,68 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from porter.emit.names import variable
 from porter.emit.statements import Statements
+from porter.emit.syntax import Text, infix
 from porter.ir import Value
-from porter.passes.factor.find_steps import Steps
+from porter.passes.factor.find_steps import Steps, find_part
 
+#: What a list of the turns' results is called.
+_LISTS = ("outputs", "collected", "results", "rows", "columns")
+#: A layer of a list, at a place that changes from turn to turn.
+_MEMBER = re.compile(r"self((?:\.\w+|\[\d+\])*)\[\0(\d+)\0\]")
+_PARTS = re.compile(r"\.(\w+)|\[(\d+)\]")
+#: Numbers that follow no line, which a loop gives a word, and how many of them at most.
+_SIZES, _UNEVEN = ("length", "n"), 2
 #: Whole numbers in a line.
 _NUMBERS = re.compile(r"(?<![\w.])(\d+)(?![\w.])")
 
 
 def write_steps(body: Any, steps: Steps) -> bool:
     """Writes the loop. False, and nothing is written, where the turns' statements are not alike but for numbers that grow."""
+    for body.statements.spelled in (False, True):
+        if _write_steps(body, steps):
+            body.statements.spelled = False
+            return True
+    body.statements.spelled = False
+    return False
+
+
+def _write_steps(body: Any, steps: Steps) -> bool:
     statements: Statements = body.statements
     saved = (
         [*statements.lines], dict(statements.names), dict(statements.pending), dict(statements.left),
         statements.reserved, statements.indent,
     )  # fmt: skip
-    if not all(_alike(_texts_of_row(statements, steps, slot)) for slot in steps.rows):
-        return False
-    names = _name_arrays(statements, steps)
+    given = _gone_through(statements, steps)
+    if given is None:
+        return _left(statements, saved)
+    names = _name_arrays(statements, steps, given)
     lists: dict[int, str] = {}
-    for place in steps.collected:
+    for place in (*steps.collected, *steps.sums):
         busy = statements.busy() | {*lists.values(), *(name for name in names if name is not None)}
-        lists[place] = variable("outputs", busy, ("collected", "results", "rows", "columns"))
-        statements.say(f"{lists[place]} = []")
+        lists[place] = _name_results(statements, steps, place, busy)
+        statements.say(f"{lists[place]} = {0 if place in steps.sums else '[]'}")
     reserved = statements.busy() | {*lists.values()} | {n for n in names if n is not None}
     bodies, ends = _write_turns(body, steps, names, lists, reserved)
-    lines = _loop(statements, steps, bodies, reserved)
+    lines = _loop(body, steps, bodies, reserved, given)
     if lines is None:
-        (
-            statements.lines, statements.names, statements.pending, statements.left,
-            statements.reserved, statements.indent,
-        ) = saved  # fmt: skip
-        return False
-    statements.lines += lines
+        return _left(statements, saved)
+    if len(lists) == 1 and len(lines) == 2 and (line := _in_one(lines, statements.lines[-1])):
+        statements.lines[-1:] = [line]
+    else:
+        statements.lines += lines
     statements.names |= ends
     statements.reserved = saved[4]
+    for place, chain in steps.sums.items():
+        statements.names[chain[-1].output] = lists.pop(place)
+        statements.measure(chain[-1].output, statements.names[chain[-1].output])
     for place, name in lists.items():
         column = steps.column(place)
         statements.collected.append((column, name))
@@ -52,6 +74,26 @@ def write_steps(body: Any, steps: Steps) -> bool:
             v: text for v, text in entries.items() if v is not None and v not in ends
         }
     return True
+
+
+def _name_results(statements: Statements, steps: Steps, place: int, busy: set[str]) -> str:
+    """What the author calls a sum; for a list the plural of what the author calls each entry."""
+    if place in steps.sums:
+        name = statements.places.local_name(steps.sums[place][-1].output)
+        return variable(name if name not in ("_", None) else "total", busy, ("total", "sum_"))
+    names = {statements.places.local_name(value) for value in steps.column(place) if value}
+    name = names.pop() if len(names) == 1 else None
+    plural = f"{name}s" if name and len(name) > 2 and name[-1] not in "sxyz_" else _LISTS[0]
+    return variable(plural, busy, _LISTS)
+
+
+def _left(statements: Statements, saved: Any) -> bool:
+    """The statements as they were before the loop."""
+    (
+        statements.lines, statements.names, statements.pending, statements.left,
+        statements.reserved, statements.indent,
+    ) = saved  # fmt: skip
+    return False
 
 
 def _write_turns(
@@ -70,6 +112,7 @@ def _write_turns(
                 statements.left[value] -= 1
             statements.pending.pop(value, None)
     inside = Counter(v for turn in (*steps.turns, steps.rest) for i in turn for v in _reads(i))
+    inside.update(v for place in steps.sums for v in steps.column(place) if v is not None)
     made = [value for row in steps.written for value in row if value is not None]
     starts_of = [
         v for v, place in zip(steps.slots[0], steps.carried, strict=True) if place is not None
@@ -113,27 +156,68 @@ def _texts_of_row(statements: Statements, steps: Steps, slot: int) -> list[str]:
     ]
 
 
+def _gone_through(statements: Statements, steps: Steps) -> dict[int, tuple[str, str]] | None:
+    """Words for the arrays of turns that no number tells apart, and what each of these goes through: `(x, y, z)`.
+
+    None where that would be several such lists, side by side.
+    """
+    words: dict[tuple[Value, ...], tuple[str, str]] = {}
+    found: dict[int, tuple[str, str]] = {}
+    for slot in sorted(steps.rows):
+        if _alike(_texts_of_row(statements, steps, slot)):
+            continue
+        column = tuple(slots[slot] for slots in steps.slots)
+        if column not in words:
+            texts = [statements.name(value) for value in column]
+            word = statements.free_name(column[0], {*texts, *(word for word, _ in words.values())})
+            words[column] = word, _list_of(statements, column) or f"({', '.join(texts)})"
+        found[slot] = words[column]
+    spelled_out = sum(through.startswith("(") for _, through in words.values())
+    return found if spelled_out <= 1 else None
+
+
+def _list_of(statements: Statements, column: tuple[Value, ...]) -> str | None:
+    """`outputs`, or a part of it, where an earlier loop has put these arrays into a list."""
+    for whole, name in statements.collected:
+        part = find_part(whole, column)
+        if part is None:
+            continue
+        start, backward = part
+        stop = start + len(column)
+        ends = (start or "", "" if stop == len(whole) else stop)
+        text = name if ends == ("", "") else f"{name}[{ends[0]}:{ends[1]}]"
+        return f"{text}[::-1]" if backward else text
+    return None
+
+
 def _alike(texts: list[str]) -> bool:
     """Whether texts differ in nothing but whole numbers that grow."""
-    return _growing([_NUMBERS.split(text) for text in texts]) is not None
+    return _growing([_NUMBERS.split(text) for text in texts])
 
 
-def _growing(parts: list[list[str]]) -> list[list[int]] | None:
-    """The numbers in each place of texts cut at their numbers; None where they differ in more, or grow unevenly."""
+def _growing(parts: list[list[str]]) -> bool:
+    """Whether texts cut at their numbers differ in nothing but numbers that grow evenly."""
+    columns = _columns(parts)
+    return columns is not None and all(map(_is_even, columns))
+
+
+def _columns(parts: list[list[str]]) -> list[list[int]] | None:
+    """The numbers in each place of texts cut at their numbers; None where they differ in more."""
     if any(row[::2] != parts[0][::2] for row in parts):
         return None
-    columns = [[int(row[p]) for row in parts] for p in range(1, len(parts[0]), 2)]
-    even = all(
-        n == column[0] + k * (column[1] - column[0])
-        for column in columns
-        for k, n in enumerate(column)
-    )
-    return columns if even else None
+    return [[int(row[p]) for row in parts] for p in range(1, len(parts[0]), 2)]
 
 
-def _name_arrays(statements: Statements, steps: Steps) -> list[str | None]:
+def _is_even(column: list[int]) -> bool:
+    return all(n == column[0] + k * (column[1] - column[0]) for k, n in enumerate(column))
+
+
+def _name_arrays(
+    statements: Statements, steps: Steps, given: dict[int, tuple[str, str]]
+) -> list[str | None]:
     """Names for what each slot holds; what a loop changes and is read behind it gets one of its own."""
     names: list[str | None] = []
+    statements.reserved = statements.reserved | {word for word, _ in given.values()}
     for slot, value in enumerate(steps.slots[0]):
         place = steps.carried[slot]
         name: str | None = None
@@ -141,6 +225,8 @@ def _name_arrays(statements: Statements, steps: Steps) -> list[str | None]:
             name = names[steps.carried.index(place)]
         elif place is not None:
             name = _name_carried(statements, steps, slot, place, names)
+        elif slot in given:
+            name = given[slot][0]
         elif slot not in steps.rows and (not value.is_parameter or value in statements.names):
             name = statements.name(value)
         names.append(name)
@@ -159,6 +245,7 @@ def _name_carried(
         return statements.assign(value, statements.pending.pop(value), name)
     old = statements.names.get(value) or statements.places.parameter(value)
     free = not value.is_parameter and statements.left.get(value, 0) <= reads
+    free = free and not hasattr(builtins, old)  # the one argument of a Sequential is `input`
     if free and old not in names and following.name in (old, "_", None):
         statements.flush(old, value)
         return old
@@ -190,7 +277,13 @@ def _write_turn(
     for item in steps.turns[k]:
         body.write_item(item)
     for place, name in lists.items():
-        statements.say(f"{name}.append({statements.read(written[place]).code})")
+        text = statements.read(written[place])
+        is_sum = place in steps.sums
+        statements.say(
+            f"{name} = {infix('+', Text(name), text).code}"
+            if is_sum
+            else f"{name}.append({text.code})"
+        )
     late = [
         (n, statements.names[v]) for v, n in statements.targets.items() if statements.names[v] != n
     ]
@@ -206,33 +299,54 @@ def _reads(item: Any) -> list[Value]:
 
 
 def _loop(
-    statements: Statements, steps: Steps, bodies: list[list[str]], lasting: set[str]
+    body: Any,
+    steps: Steps,
+    bodies: list[list[str]],
+    lasting: set[str],
+    given: dict[int, tuple[str, str]],
 ) -> list[str] | None:
     """The lines of the loop; None where the turns differ in more than numbers that grow."""
+    statements: Statements = body.statements
     indent = "    " * statements.indent
     texts = ["\n".join(lines) for lines in bodies]
     parts = [_NUMBERS.split(text) for text in texts]
-    columns = _growing(parts)
+    columns = _columns(parts)
     if columns is None:
+        return None
+    uneven = {tuple(n - column[0] for n in column) for column in columns if not _is_even(column)}
+    if len(uneven) > _UNEVEN or (uneven and len(bodies) < steps.count):
         return None
     for column in columns:  # from the first turn on
         column[:0] = [2 * column[0] - column[1]] * (len(steps.turns) - len(bodies))
-    words = {*re.findall(r"\w+", texts[0])} | lasting
-    counter = variable("t", words, ("i", "k", "step", "turn", "n"))
-    count = steps.count
-    changing = [c for c in columns if c[0] != c[1]]
-    backward = bool(changing) and all(c[0] == count - 1 and c[1] == count - 2 for c in changing)
+    words = {*re.findall(r"(?<![\w.])\w+", texts[0])} | lasting
+    sizes: dict[str, list[int]] = {}
     pieces = list(parts[0])
     for place, column in enumerate(columns):
-        if column[0] != column[1]:
-            term = counter if backward else _term(column[0], column[1] - column[0], counter)
-            before, behind = (
-                pieces[2 * place].rstrip(" ")[-1:],
-                pieces[2 * place + 2].lstrip(" ")[:1],
-            )
-            plain = term == counter or (before in "[(,:=" and behind in "]),:\n")
-            pieces[2 * place + 1] = term if plain else f"({term})"
-    text = "".join(pieces)
+        if _is_even(column):
+            pieces[2 * place + 1] = f"\0{place}\0" if column[0] != column[1] else str(column[0])
+        else:
+            word = _word_of(column, sizes, words)
+            is_plain = word in sizes or _is_apart(pieces[2 * place], pieces[2 * place + 2])
+            pieces[2 * place + 1] = word if is_plain else f"({word})"
+    words |= {*sizes}
+    text, members = _members(body, "".join(pieces), columns, steps.count, words)
+    lists = members | dict(given.values())
+    lists |= {word: f"({', '.join(map(str, column))})" for word, column in sizes.items()}
+    words |= {*lists}
+    changing = [columns[int(place)] for place in re.findall(r"\0(\d+)\0", text)]
+    counter = variable("i" if lists else "t", words, ("i", "k", "step", "turn", "n"))
+    count = steps.count
+    backward = (
+        not lists
+        and bool(changing)
+        and all(c[0] == count - 1 and c[1] == count - 2 for c in changing)
+    )
+    text = _with_counter(text, columns, counter, backward)
+    if statements.spelled:
+        text = re.sub(r"(?<=[\[ ])0:(?=\w)", ":", text)
+    if lists:
+        header = _header(lists, counter if changing else None)
+        return [f"{indent}for {header}:", *text.split("\n")]
     word, runs_over = counter if changing else "_", f"range({count})"
     whole = _list_gone_through(statements, text, counter, count)
     if whole is not None:
@@ -240,8 +354,87 @@ def _loop(
         text = text.replace(f"{whole}[{counter}]", word)
     elif (size := _size_gone_through(statements, text, counter, count)) is not None:
         runs_over = f"range({size})"
-    header = f"for {word} in {f'reversed({runs_over})' if backward else runs_over}:"
-    return [indent + header, *text.split("\n")]
+    header = f"{word} in {f'reversed({runs_over})' if backward else runs_over}"
+    return [f"{indent}for {header}:", *text.split("\n")]
+
+
+def _word_of(column: list[int], sizes: dict[str, list[int]], words: set[str]) -> str:
+    """`size` for numbers that follow no line, `size + 1` where each is as much more than what an earlier word stands for."""
+    for word, known in sizes.items():
+        more = column[0] - known[0]
+        if column == [n + more for n in known]:
+            return f"{word} + {more}" if more > 0 else f"{word} - {-more}" if more else word
+    word = variable("size" if min(column) else "k", words | {*sizes}, _SIZES)
+    sizes[word] = column
+    return word
+
+
+def _members(
+    body: Any, text: str, columns: list[list[int]], count: int, words: set[str]
+) -> tuple[str, dict[str, str]]:
+    """The text with words for layers of lists that the turns go through, and the lists."""
+    found: dict[tuple[str, int, int], str] = {}
+    lists: dict[str, str] = {}
+    while (member := next(_steady(text, columns), None)) is not None:
+        first, second = columns[int(member[2])][:2]
+        key = (member[1], first, second - first)
+        if key not in found:
+            whole = tuple(int(n) if n else name for name, n in _PARTS.findall(member[1]))
+            start = first if second > first else first - count + 1
+            through, word = body.places.list_part(whole, start, count)
+            found[key] = variable(word, words | {*lists}, ("layer", "module", "block", "branch"))
+            lists[found[key]] = through if second > first else f"reversed({through})"
+        text = text.replace(member[0], found[key])
+    return text, lists
+
+
+def _steady(text: str, columns: list[list[int]]) -> Iterator[re.Match[str]]:
+    """The layers of lists that are gone through one by one."""
+    for member in _MEMBER.finditer(text):
+        first, second = columns[int(member[2])][:2]
+        if abs(second - first) == 1:
+            yield member
+
+
+def _with_counter(text: str, columns: list[list[int]], counter: str, backward: bool) -> str:
+    """The text with the counter's terms where numbers grow."""
+
+    def term(match: re.Match[str]) -> str:
+        first, second = columns[int(match[1])][:2]
+        found = counter if backward else _term(first, second - first, counter)
+        plain = found == counter or _is_apart(text[: match.start()], text[match.end() :])
+        return found if plain else f"({found})"
+
+    return re.sub(r"\0(\d+)\0", term, text)
+
+
+def _is_apart(before: str, behind: str) -> bool:
+    """Whether no operator stands beside a term."""
+    return before.rstrip(" ")[-1:] in "[(,:=" and behind.lstrip(" ")[:1] in "]),:\n"
+
+
+def _header(lists: dict[str, str], counter: str | None) -> str:
+    """`head, x in zip(self.heads, outputs)`, with a counter where one is needed."""
+    words, through = ", ".join(lists), ", ".join(lists.values())
+    several = len(lists) > 1
+    if several:
+        through = f"zip({through})"
+    if counter is None:
+        return f"{words} in {through}"
+    return f"{counter}, {f'({words})' if several else words} in enumerate({through})"
+
+
+def _in_one(lines: list[str], start: str) -> str | None:
+    """A loop of one statement as an expression: `x = [head(x) for head in self.heads]`, or a sum."""
+    loop, statement = (line.strip() for line in lines)
+    name, _, initial = start.strip().partition(" = ")
+    runs, indent = loop.removesuffix(":"), start[: len(start) - len(start.lstrip())]
+    if initial == "[]" and statement.startswith(f"{name}.append("):
+        expression = statement.removeprefix(f"{name}.append(").removesuffix(")")
+        return f"{indent}{name} = [{expression} {runs}]"
+    if initial == "0" and statement.startswith(f"{name} = {name} + "):
+        return f"{indent}{name} = sum({statement.removeprefix(f'{name} = {name} + ')} {runs})"
+    return None
 
 
 def _term(first: int, step: int, counter: str) -> str:

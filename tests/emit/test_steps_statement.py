@@ -207,6 +207,7 @@ class Three(Net):
 
 LOOPS = {
     Euler: "for _ in range(8):",
+    Three: "for _ in range(3):",
     OverTime: "for t in range(x.shape[1]):",
     Backward: "for t in reversed(range(x.shape[1])):",
     EverySecond: "x[:, 2 * t + 1]",
@@ -236,6 +237,5 @@ def test_steps_are_a_loop(module):
     assert len(re.findall(r"self\.(state|gate|joined)\(", text)) <= 2, text
 
 
-@pytest.mark.parametrize("module", [Uneven, Three])
-def test_steps_that_stay_apart(module):
-    assert " for " not in _text(module).partition("__call__")[2]
+def test_steps_that_stay_apart():
+    assert " for " not in _text(Uneven).partition("__call__")[2]

@@ -32,7 +32,7 @@ def test_steps_that_are_written_into_zeros_are_stacked():
     ported = port_of(Decoder, [x(2, 3, 4)])
     ported.check(x(3, 3, 4))
     check_source(ported.port.model_py)
-    assert "outputs.append(" in ported.port.model_py
+    assert "tokens.append(" in ported.port.model_py
     assert "concatenate" not in ported.port.model_py
 
 

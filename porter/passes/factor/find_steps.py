@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from porter.ir import Node, Value
 from porter.passes.factor.blocks import Block, Item, reads
-from porter.passes.factor.roll import encoded
+from porter.passes.factor.encode_turns import encoded
 
 #: Fewer steps are as readable one by one, and may be alike by chance.
 LEAST = 4
@@ -34,11 +34,18 @@ class Steps:
     written: list[list[Value | None]]
     collected: list[int]
     rest: list[Item]
+    #: the additions of what the turns write in a place, which nothing else reads
+    sums: dict[int, list[Node]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         """How often the loop is gone through."""
         return len(self.written)
+
+    def items(self) -> set[Item]:
+        """What the loop stands for."""
+        chains = (node for chain in self.sums.values() for node in chain)
+        return {*(item for turn in self.turns for item in turn), *self.rest, *chains}
 
     def column(self, place: int) -> list[Value | None]:
         """What the turns write in one place."""
@@ -116,11 +123,21 @@ def _steps(block: Block, start: int, stride: int, count: int) -> Steps | None:
     """The turns as steps, where they differ in nothing but what is passed on and in numbers that grow."""
     stop = start + stride * count
     turns = [block.items[place : place + stride] for place in range(start, stop, stride)]
+    steps = alike_turns(turns)
+    if steps is None or not any(place is not None for place in steps.carried):
+        return None
+    return _with_rest(block, steps, stop) or _with_collected(block, steps, stop)
+
+
+def alike_turns(turns: list[list[Item]], is_even: bool = True) -> Steps | None:
+    """Turns that differ in nothing but what is passed on, arrays of their own, and numbers that grow (`is_even`) or not."""
     numbers: list[list[Any]] = [[] for _ in turns]
     codes, slots = zip(
         *(encoded(turn, row) for turn, row in zip(turns, numbers, strict=True)), strict=True
     )
-    if any(code != codes[0] for code in codes) or not all(map(_grows, zip(*numbers, strict=True))):
+    if any(code != codes[0] for code in codes):
+        return None
+    if is_even and not all(map(_grows, zip(*numbers, strict=True))):
         return None
     written: list[list[Value | None]] = [_written(turn) for turn in turns]
     carried: list[int | None] = []
@@ -139,22 +156,33 @@ def _steps(block: Block, start: int, stride: int, count: int) -> Steps | None:
             return None
     firsts = {(place, value) for place, value in zip(carried, slots[0], strict=True)}
     states = [place for place, _ in firsts if place is not None]
-    if not states or len(states) > len(set(states)):
+    if len(states) > len(set(states)):
         return None
-    steps = Steps(turns, [*slots], carried, rows, written, [], [])
-    return _with_rest(block, steps, stop) or _with_collected(block, steps, stop)
+    return Steps(turns, [*slots], carried, rows, written, [], [])
 
 
 def _with_rest(block: Block, steps: Steps, stop: int) -> Steps | None:
     """The steps with a last turn that is not whole."""
-    *_, before, last = steps.turns
+    last = steps.turns[-1]
     kept: list[int] = []
     place = stop
     for index, item in enumerate(last):
         if place < len(block.items) and _key(block.items[place]) == _key(item):
             kept.append(index)
             place += 1
-    rest = block.items[stop:place]
+    whole = with_rest(steps, kept, block.items[stop:place])
+    if whole is None:
+        return None
+    found = _with_collected(block, whole, place)
+    after = _read_behind(block, place)
+    lasting = {*found.collected, *found.carried}
+    row = found.written[-1]
+    return found if all(v not in after or p in lasting for p, v in enumerate(row)) else None
+
+
+def with_rest(steps: Steps, kept: list[int], rest: list[Item]) -> Steps | None:
+    """The steps with a last turn that has some of the items alone, those at the places `kept`."""
+    *_, before, last = steps.turns
     dropped = [
         _numbers([turn[i] for i in range(len(last)) if i not in kept]) for turn in (before, last)
     ]
@@ -178,10 +206,7 @@ def _with_rest(block: Block, steps: Steps, stop: int) -> Steps | None:
         for i, item in enumerate(last)
         for k in range(len(item.outputs))
     ]
-    found = _with_collected(block, replace(steps, written=[*steps.written, row], rest=rest), place)
-    after = _read_behind(block, place)
-    lasting = {*found.collected, *found.carried}
-    return found if all(v not in after or p in lasting for p, v in enumerate(row)) else None
+    return replace(steps, written=[*steps.written, row], rest=rest)
 
 
 def _with_collected(block: Block, steps: Steps, stop: int) -> Steps:

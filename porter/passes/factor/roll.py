@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import takewhile
-from typing import Any
 
-from porter.ir import Node, Value
+from porter.ir import Node
 from porter.passes.factor.blocks import Block, Item, Loop, reads
+from porter.passes.factor.encode_turns import encoded
 from porter.passes.view_forms import flatten_axes, squeezed_axes
 
 #: The calls of several classes that make a loop.
@@ -108,7 +108,23 @@ def _loop_at(
             return loop, length
     if mixed:  # as far as the calls are of one class
         starts = [*takewhile(lambda p: same_class(first, block.items[p]), starts)]  # type: ignore[arg-type]
-    return _longest(block, starts, 2)
+    loop, length = _longest(block, starts, 2)
+    return (None, 0) if loop is not None and _is_sum(block, loop) else (loop, length)
+
+
+def _is_sum(block: Block, loop: Loop) -> bool:
+    """Whether the loop adds to what the member before gives what its own give: a sum over members of the list."""
+    turn = loop.turns[0]
+    first = list_position(block.relative(loop.blocks[0].path))
+    carried = [slot for slot, place in enumerate(loop.carried) if place is not None]
+    plain = len(turn) == 2 and isinstance(turn[1], Node) and turn[1].op == "+"
+    if not plain or len(carried) != 1 or first is None:
+        return False
+    start = loop.slots[0][carried[0]]
+    makers = (i for i in block.items if isinstance(i, Block) and start in i.outputs)
+    member = next(makers, None)
+    called = member is not None and list_position(block.relative(member.path))
+    return called == (first[0], first[1] - 1) and start not in loop.blocks[0].inputs
 
 
 def _longest(block: Block, starts: list[int], fewest: int) -> tuple[Loop | None, int]:
@@ -199,48 +215,3 @@ def _needs_sizes(item: Item) -> bool:
 
 def _counts_up(numbers: list[int]) -> bool:
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-
-
-def encoded(turn: list[Item], numbers: list[Any] | None = None) -> tuple[Any, list[Value]]:
-    """The turn's structure with slots in the place of the arrays from outside, and these arrays.
-
-    With `numbers` the numbers are put there and not into the structure, layers of the module's own may be called, and each
-    place that reads an array is a slot.
-    """
-    outside: list[Value] = []
-    inside: dict[Value, tuple[int, int]] = {}
-
-    def code(item: Any) -> Any:
-        if isinstance(item, Value):
-            if item in inside:
-                return ("in", inside[item])
-            if item.is_parameter:
-                return ("parameter", item.path)
-            if item not in outside or numbers is not None:
-                outside.append(item)
-                return ("slot", len(outside) - 1)
-            return ("slot", outside.index(item))
-        if isinstance(item, (list, tuple)):
-            return tuple(map(code, item))
-        if isinstance(item, dict):
-            return tuple((key, code(value)) for key, value in item.items())
-        if isinstance(item, slice):
-            return ("slice", code(item.start), code(item.stop), code(item.step))
-        if numbers is not None and type(item) in (int, float):
-            numbers.append(item)
-            return "number"
-        return item
-
-    parts: list[tuple[Any, ...]] = []
-    for position, item in enumerate(turn):
-        if isinstance(item, Node):
-            if numbers is None and (item.is_layer or item.params or "given" in item.attrs):
-                return (object(),), []
-            parts.append(
-                tuple(map(code, (item.op, item.args, item.kwargs, item.attrs, item.params)))
-            )
-        else:
-            path = item.path if numbers is not None and isinstance(item, Block) else ""
-            parts.append(("call", path, code(item.inputs), len(item.outputs)))
-        inside.update({value: (position, place) for place, value in enumerate(item.outputs)})
-    return tuple(parts), outside
