@@ -11,6 +11,7 @@ from porter.passes.cache.lift_cache import lift_cache
 from porter.passes.cleanup import drop_empty, remove_dead, share_equal
 from porter.passes.compose_views import compose_views
 from porter.passes.constants import simplify_constants
+from porter.passes.drop_index_casts import drop_index_casts
 from porter.passes.drop_leading_ones import drop_leading_ones
 from porter.passes.fold_conditions import fold_conditions
 from porter.passes.fold_weights import fold_weights
@@ -146,6 +147,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (remove_dead, "a parameter's reader that nothing reads would be one more"),
     (share_parameters, "a parameter with several readers is kept once"),
     (fold_parameters, "the weight of a product that is no layer is stored as it is multiplied"),
+    (drop_index_casts, "an index is of any whole type"),
     (remove_dead, "what the passes left unused"),
     (fuse_prelu, "slopes that the checkpoint holds belong to nn.PReLU"),
     (plan_shards, "processes can share a decoder's layers where parts are computed by themselves"),
