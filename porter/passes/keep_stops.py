@@ -10,8 +10,9 @@ from porter.ir import Program, Value
 
 
 def keep_stops(program: Program) -> int:
-    """Leaves `mx.stop_gradient` where a gradient by a floating input would pass. Returns how many others went.
+    """Leaves `mx.stop_gradient` where a gradient by a floating input, or by a layer's weights, would pass.
 
+    Returns how many others went.
     The others hold tables and maxima that softmax takes off: no gradient comes of them, and fusions know them without.
     """
     users = program.users()
@@ -23,7 +24,7 @@ def keep_stops(program: Program) -> int:
             kept = inner in passing and (inner.node is None or inner.node.op != "mx.max")
             if not kept and not _is_estimator(inner, node.output, users, program):
                 mapping[node.output] = inner
-        elif any(value in passing for value in node.inputs()):
+        elif (node.is_layer and node.params) or any(value in passing for value in node.inputs()):
             passing |= {value for value in node.outputs if _is_float(value)}
     program.replace(mapping)
     return len(mapping)
