@@ -316,7 +316,7 @@ class Drawn(nn.Module):
         return [reads[name]() for name in self.behind] + [y]
 
 
-@pytest.mark.parametrize("seed", [*range(16), 263, 268])
+@pytest.mark.parametrize("seed", [*range(12), 134, 263, 268])
 def test_random_turns_compute_the_same(seed):
     example = torch.randn(2, 24, 8, generator=torch.Generator().manual_seed(0))
     ported = port_of(lambda: Drawn(seed), (example,))
@@ -325,6 +325,6 @@ def test_random_turns_compute_the_same(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(16, 300))
+@pytest.mark.parametrize("seed", range(12, 300))
 def test_more_random_turns(seed):
     test_random_turns_compute_the_same(seed)

@@ -36,6 +36,8 @@ class Steps:
     rest: list[Item]
     #: the additions of what the turns write in a place, which nothing else reads
     sums: dict[int, list[Node]] = field(default_factory=dict)
+    #: whether all whole numbers grow by the same from turn to turn
+    is_even: bool = True
 
     @property
     def count(self) -> int:
@@ -137,7 +139,8 @@ def alike_turns(turns: list[list[Item]], is_even: bool = True) -> Steps | None:
     )
     if any(code != codes[0] for code in codes):
         return None
-    if is_even and not all(map(_grows, zip(*numbers, strict=True))):
+    grows = all(map(_grows, zip(*numbers, strict=True)))
+    if is_even and not grows:
         return None
     written: list[list[Value | None]] = [_written(turn) for turn in turns]
     carried: list[int | None] = []
@@ -158,7 +161,7 @@ def alike_turns(turns: list[list[Item]], is_even: bool = True) -> Steps | None:
     states = [place for place, _ in firsts if place is not None]
     if len(states) > len(set(states)):
         return None
-    return Steps(turns, [*slots], carried, rows, written, [], [])
+    return Steps(turns, [*slots], carried, rows, written, [], [], is_even=grows)
 
 
 def _with_rest(block: Block, steps: Steps, stop: int) -> Steps | None:
