@@ -169,9 +169,8 @@ class Constructor:
             place = self.attributes.places[path]
             by_name.setdefault(str(place[0]), []).append((place[1:], path, items))
         result: list[str] = []
-        tables: list[
-            str
-        ] = []  # of whole numbers: MLX refuses to differentiate by what it indexes with
+        # of whole numbers: MLX refuses to differentiate by what it indexes with
+        tables: list[str] = []
         for name, entries in by_name.items():
             present = {i for _, _, items in entries for i, _ in items}
             lacking = set(range(len(self.cls.instances))) - present

@@ -6,7 +6,7 @@ from porter.emit.names import variable
 from porter.emit.statements import Statements
 from porter.emit.syntax import Text, call
 from porter.ir import Node, Value
-from porter.passes.factor.blocks import Block, Item, Loop
+from porter.passes.factor.blocks import Block, Item, Loop, all_reads
 
 #: What a loop over layers calls the cache of a layer, as mlx-lm does.
 _CACHE_WORD = "c"
@@ -113,7 +113,7 @@ def _turn(
     """
     produced = [value for item in turn for value in item.outputs]
     for value in (*produced, *carried):
-        statements.left[value] = sum(_given(item).count(value) for item in turn)
+        statements.left[value] = sum(all_reads(item).count(value) for item in turn)
     late: list[tuple[str, str]] = []
 
     def target(value: Value) -> str | None:
@@ -139,8 +139,8 @@ def _turn(
 
     block = turn[0]
     assert isinstance(block, Block)
-    text = call(word, [_argument(statements, value) for value in _given(block)])
-    for value in _given(block):
+    text = call(word, [_argument(statements, value) for value in all_reads(block)])
+    for value in all_reads(block):
         statements.left[value] = statements.left.get(value, 1) - 1
     if len(block.outputs) == 1:
         give(block.outputs[0], text)
@@ -161,12 +161,6 @@ def _turn(
         give(node.output, statements.nodes.text(node))
     for name, local in late:
         statements.say(f"{name} = {local}")
-
-
-def _given(item: Item) -> list[Value]:
-    """What an item reads, as often as it does."""
-    values = item.inputs() if isinstance(item, Node) else item.inputs
-    return [value for value in values if value is not None]
 
 
 def _argument(statements: Statements, value: Value) -> Text:

@@ -35,10 +35,8 @@ def loop_lines(
     if columns is None:
         return None
     uneven = {tuple(n - column[0] for n in column) for column in columns if not _is_even(column)}
-    is_known = (
-        steps.is_even or len(bodies) == steps.count
-    )  # the numbers of a turn that is not written
-    if len(uneven) > _UNEVEN or not is_known:
+    # the numbers of a turn that is not written are known where all grow evenly
+    if len(uneven) > _UNEVEN or not (steps.is_even or len(bodies) == steps.count):
         return None
     for column in columns:  # from the first turn on
         column[:0] = [2 * column[0] - column[1]] * (len(steps.turns) - len(bodies))

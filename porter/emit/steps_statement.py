@@ -11,6 +11,7 @@ from porter.emit.names import variable
 from porter.emit.statements import Statements
 from porter.emit.syntax import Text, infix
 from porter.ir import Value
+from porter.passes.factor.blocks import all_reads
 from porter.passes.factor.find_steps import Steps, find_part
 
 #: What a list of the turns' results is called.
@@ -99,11 +100,11 @@ def _write_turns(
     starts = {(place, steps.slots[0][slot]) for slot, place in enumerate(steps.carried)}
     skipped = len(starts) > len({value for _, value in starts})
     for item in (*(steps.turns[0] if skipped else ()), *steps.rest):
-        for value in _reads(item):
+        for value in all_reads(item):
             if value in kept or value in statements.pending:
                 statements.left[value] -= 1
             statements.pending.pop(value, None)
-    inside = Counter(v for turn in (*steps.turns, steps.rest) for i in turn for v in _reads(i))
+    inside = Counter(v for turn in (*steps.turns, steps.rest) for i in turn for v in all_reads(i))
     inside.update(v for place in steps.sums for v in steps.column(place) if v is not None)
     made = [value for row in steps.written for value in row if value is not None]
     starts_of = [
@@ -209,7 +210,7 @@ def _name_carried(
 ) -> str:
     value, following = steps.slots[0][slot], steps.written[0][place]
     assert following is not None
-    reads = sum(_reads(item).count(value) for item in steps.turns[0])
+    reads = sum(all_reads(item).count(value) for item in steps.turns[0])
     if value in statements.pending:
         name = statements.free_name(following, {n for n in names if n})
         return statements.assign(value, statements.pending.pop(value), name)
@@ -234,7 +235,7 @@ def _write_turn(
 ) -> None:
     """The statements of one turn; the arrays in the places of `targets` are read later, under these names."""
     statements: Statements = body.statements
-    read = Counter(value for item in steps.turns[k] for value in _reads(item))
+    read = Counter(value for item in steps.turns[k] for value in all_reads(item))
     for slot, (value, name) in enumerate(zip(steps.slots[k], names, strict=True)):
         if name is not None:
             statements.names[value] = name
@@ -261,8 +262,3 @@ def _write_turn(
         to, of = zip(*late, strict=True)
         statements.say(f"{', '.join(to)} = {', '.join(of)}")
     statements.targets = {}
-
-
-def _reads(item: Any) -> list[Value]:
-    values = item.inputs() if hasattr(item, "op") else item.inputs
-    return [value for value in values if value is not None]

@@ -54,10 +54,8 @@ class _LongestFills(TorchFunctionMode):
             int(t.max()) if isinstance(t, Tensor) and _are_lengths(t) else None
             for t in self._examples
         ]
-        self._longest: dict[int, tuple[Tensor, Any]] = {}  # of arrays of lengths
-        self._numbers: dict[
-            int, tuple[Tensor, Any]
-        ] = {}  # arrays of one number, the largest length
+        self._longest: _Known = {}  # of arrays of lengths
+        self._numbers: _Known = {}  # arrays of one number, the largest length
 
     def begin(self, _: torch.nn.Module, args: Any, kwargs: Any) -> None:
         """What the forward is given, as it is traced."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from tests.random_modules.parity import check_source, port_of
+from tests.random_modules.parity import checked_source
 
 
 class Codebooks(nn.Module):
@@ -244,24 +244,19 @@ LOOPS = {
 }
 
 
-def _text(module: type[nn.Module]) -> str:
-    """The port's source, once it has computed what torch does at another batch."""
-    ported = port_of(module, (torch.randn(2, 24, 8, generator=torch.Generator().manual_seed(0)),))
-    ported.check(torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(1)))
-    check_source(ported.port.model_py)
-    return ported.port.model_py
-
-
 @pytest.mark.parametrize("module", LOOPS)
 def test_layers_of_a_list_are_gone_through(module):
-    text = _text(module)
+    text = checked_source(module, 2, 24, 8)
     assert LOOPS[module] in text, text
     assert not re.search(r"self\.\w+\[\d+\]", text), text
 
 
 @pytest.mark.parametrize("module", [Crossed, Apart])
 def test_calls_that_stay_apart(module):
-    assert " for " not in _text(module).partition("class Model")[2].partition("__call__")[2]
+    assert (
+        " for "
+        not in checked_source(module, 2, 24, 8).partition("class Model")[2].partition("__call__")[2]
+    )
 
 
 class Drawn(nn.Module):
@@ -318,10 +313,7 @@ class Drawn(nn.Module):
 
 @pytest.mark.parametrize("seed", [*range(12), 134, 263, 268])
 def test_random_turns_compute_the_same(seed):
-    example = torch.randn(2, 24, 8, generator=torch.Generator().manual_seed(0))
-    ported = port_of(lambda: Drawn(seed), (example,))
-    ported.check(torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(1)))
-    check_source(ported.port.model_py)
+    checked_source(lambda: Drawn(seed), 2, 24, 8)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.random_modules.parity import check_source, port_of
+from tests.random_modules.parity import checked_source
 
 
 class Net(nn.Module):
@@ -187,6 +187,33 @@ class OneStart(Net):
         return torch.cat([zeros, h], 1), zeros + 1
 
 
+class OddFirst(Net):
+    """Two states start from one array, and the first step alone casts otherwise."""
+
+    kinds = (torch.int64, *[torch.int32] * 5)
+
+    def forward(self, x):
+        a = b = torch.tanh(x[:, 0])
+        for kind in self.kinds:
+            a = torch.tanh(self.state(a) + b)
+            b = ((a > b) * 3.0).to(kind).float() + a
+        return a + b
+
+
+class OddLast(OddFirst):
+    """The last step alone casts otherwise, and its state is read by nobody."""
+
+    kinds = (*[torch.int32] * 5, torch.int64)
+
+    def forward(self, x):
+        a, kept = torch.tanh(x[:, 0]) * 2, []
+        for kind in self.kinds:
+            b = ((a > 0.3) * 3.0).to(kind).float() + a
+            kept.append(b)
+            a = torch.tanh(self.state(b))
+        return torch.stack(kept)
+
+
 class Uneven(Net):
     """The numbers follow no line: the steps stay apart."""
 
@@ -222,20 +249,17 @@ LOOPS = {
 }
 
 
-def _text(module: type[nn.Module]) -> str:
-    """The port's source, once it has computed what torch does at another batch."""
-    ported = port_of(module, (torch.randn(2, 10, 6, generator=torch.Generator().manual_seed(0)),))
-    ported.check(torch.randn(3, 10, 6, generator=torch.Generator().manual_seed(1)))
-    check_source(ported.port.model_py)
-    return ported.port.model_py
-
-
 @pytest.mark.parametrize("module", LOOPS)
 def test_steps_are_a_loop(module):
-    text = _text(module)
+    text = checked_source(module, 2, 10, 6)
     assert LOOPS[module] in text, text
     assert len(re.findall(r"self\.(state|gate|joined)\(", text)) <= 2, text
 
 
 def test_steps_that_stay_apart():
-    assert " for " not in _text(Uneven).partition("__call__")[2]
+    assert " for " not in checked_source(Uneven, 2, 10, 6).partition("__call__")[2]
+
+
+@pytest.mark.parametrize("module", [OddFirst, OddLast])
+def test_a_step_that_is_not_written_is_like_the_others(module):
+    assert checked_source(module, 2, 10, 6).count("mx.int64)") == 1

@@ -182,6 +182,19 @@ def check_source(text: str) -> None:
         assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{text}"
 
 
+def checked_source(build: Callable[[], torch.nn.Module], batch: int, *sizes: int) -> str:
+    """The source of a module of one array, once the port has computed what torch does at another batch too."""
+    example, other = (
+        torch.randn(n, *sizes, generator=torch.Generator().manual_seed(n))
+        for n in (batch, batch + 1)
+    )
+    ported = port_of(build, (example,))
+    ported.check(example)
+    ported.check(other)
+    check_source(ported.port.model_py)
+    return ported.port.model_py
+
+
 def flat(output: Any) -> list[torch.Tensor]:
     if isinstance(output, torch.Tensor):
         return [output]

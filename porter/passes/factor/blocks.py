@@ -79,5 +79,10 @@ Item = Node | Block | Loop
 
 def reads(item: Item) -> list[Value]:
     """The arrays an item reads that no parameter of its own is."""
+    return list(dict.fromkeys(all_reads(item)))
+
+
+def all_reads(item: Item) -> list[Value]:
+    """What an item reads, as often as it does."""
     values = item.inputs() if isinstance(item, Node) else item.inputs
-    return list(dict.fromkeys(value for value in values if value is not None))
+    return [value for value in values if value is not None]

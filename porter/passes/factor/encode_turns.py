@@ -48,7 +48,9 @@ def encoded(turn: list[Item], numbers: list[Any] | None = None) -> tuple[Any, li
             if numbers is None and (item.is_layer or item.params or "given" in item.attrs):
                 return (object(),), []
             own: Any = (item.op, item.args, item.kwargs, item.attrs, item.params)
-            parts.append(tuple(map(code, own if numbers is None else _for_all_numbers(item))))
+            own = own if numbers is None else _for_all_numbers(item)
+            types = tuple(value.dtype for value in item.outputs)  # a cast has its type there alone
+            parts.append((*map(code, own), types))
         else:
             named = numbers is not None and isinstance(item, Block)
             path = _path(item.path, numbers) if named else ""  # type: ignore[union-attr]
@@ -67,8 +69,8 @@ def _path(path: str, numbers: list[Any] | None) -> str:
 
 
 def _for_all_numbers(node: Node) -> tuple[Any, ...]:
-    """What a node does, in the one form that it has with any number: `0:4` for `:4`. A layer's own numbers are its own."""
-    if node.is_layer:
+    """What a node does, in the one form that it has with any number: `0:4` for `:4`. What a list's layer is is its own."""
+    if node.is_layer and node.params:
         return node.op, node.args, node.kwargs, node.params
     if node.op == ".reshape" and flatten_axes(node):
         return node.op, node.args[0], flatten_axes(node)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from porter.ir import Node, Value
-from porter.passes.factor.blocks import Block, Item, reads
+from porter.passes.factor.blocks import Block, Item, all_reads
 from porter.passes.factor.encode_turns import encoded
 
 #: Fewer steps are as readable one by one, and may be alike by chance.
@@ -118,7 +118,9 @@ def _turns(length: int, stride: int) -> tuple[int, bool]:
 def _passed_on(items: list[Item], place: int, length: int) -> int:
     """How many arrays made in a stretch before the place are read in one behind it."""
     made = {value for item in items[max(0, place - length) : place] for value in item.outputs}
-    return len(made & {value for item in items[place : place + length] for value in _read(item)})
+    return len(
+        made & {value for item in items[place : place + length] for value in all_reads(item)}
+    )
 
 
 def _steps(block: Block, start: int, stride: int, count: int) -> Steps | None:
@@ -221,7 +223,7 @@ def _with_collected(block: Block, steps: Steps, stop: int) -> Steps:
 
 
 def _read_behind(block: Block, stop: int) -> set[Value]:
-    return {value for item in block.items[stop:] for value in _read(item)} | {*block.outputs}
+    return {value for item in block.items[stop:] for value in all_reads(item)} | {*block.outputs}
 
 
 def find_part(whole: Sequence[Any], part: Sequence[Any]) -> tuple[int, bool] | None:
@@ -250,8 +252,3 @@ def _grows(numbers: tuple[Any, ...]) -> bool:
 
 def _written(turn: list[Item]) -> list[Value | None]:
     return [value for item in turn for value in item.outputs]
-
-
-def _read(item: Item) -> list[Value]:
-    """What an item reads, as often as it does."""
-    return item.inputs() if isinstance(item, Node) else reads(item)

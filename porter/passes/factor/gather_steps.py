@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from porter.ir import Node, Value
-from porter.passes.factor.blocks import Block, Item
+from porter.passes.factor.blocks import Block, Item, all_reads
 from porter.passes.factor.encode_turns import encoded
 from porter.passes.factor.find_steps import Steps, alike_turns, find_part, with_rest
 from porter.passes.factor.layer_names import member_path
@@ -33,10 +33,8 @@ def gather_steps(block: Block, fixed: set[Item]) -> tuple[list[Item], dict[Item,
     stretches = [[item] for item in block.items]
     found: list[Steps] = []
     taken = set(fixed)
-    for calls in (
-        *_groups(block, taken),
-        *_groups(block, taken),
-    ):  # again, for those whose arrays a later loop reads
+    # twice: the arrays of one loop may be what a later one goes through
+    for calls in (*_groups(block, taken), *_groups(block, taken)):
         gathering = _Gathering(block, stretches, fixed, taken)
         for group in (calls, calls[1:], calls[:-1]):
             if len(group) < _LEAST or not taken.isdisjoint(group):
@@ -102,7 +100,7 @@ class _Gathering:
         self.maker = {value: item for item in items for value in item.outputs}
         self.readers: dict[Value, list[Item]] = {}
         for item in items:
-            for value in dict.fromkeys(_read(item)):
+            for value in dict.fromkeys(all_reads(item)):
                 self.readers.setdefault(value, []).append(item)
 
     def loop(self, group: list[Item]) -> Steps | None:
@@ -142,7 +140,7 @@ class _Gathering:
         inside = {item for row in rows for item in row}
         present = [[item for item in row if item is not None] for row in rows]
         for items in present:
-            for column in zip(*map(_read, items), strict=False):
+            for column in zip(*map(all_reads, items), strict=False):
                 makers = [self.maker.get(value) for value in column]
                 new = [m for m in makers if m is not None and m not in inside | self.taken]
                 if len(new) == len(items):
@@ -231,7 +229,7 @@ def in_order(
     before: list[list[Item]] = []
     after: list[list[Item]] = []
     for stretch in stretches[first:stop]:
-        read = {value for item in stretch for value in _read(item)}
+        read = {value for item in stretch for value in all_reads(item)}
         if stretch[0] in inside:
             if read & behind:
                 return None
@@ -278,11 +276,6 @@ def _sequences(item: Item) -> Iterator[list[Any]]:
     """The lists of arrays that a node is given."""
     if isinstance(item, Node):
         yield from (list(arg) for arg in item.args if isinstance(arg, (list, tuple)))
-
-
-def _read(item: Item) -> list[Value]:
-    values = item.inputs() if isinstance(item, Node) else item.inputs
-    return [value for value in values if value is not None]
 
 
 def _code(item: Item) -> Any:
